@@ -1,0 +1,68 @@
+"""The errors that cross module borders.
+
+Each family is caught by one place: :class:`ConfigError` by the commands and by the server's factories,
+:class:`StorageError` by the registry and the edge, :class:`RegistryError` by the registry's dispatcher.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+class ConfigError(ValueError):
+    """What an operator wrote cannot work.
+
+    The message is one line: the file or the option, what is wrong and what would be right. It never holds a
+    secret.
+    """
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return `` (did you mean 'x'?)`` for the known word nearest to *word*, or an empty string."""
+    matches = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {matches[0]!r}?)" if matches else ""
+
+
+class StorageError(Exception):
+    """A storage driver could not do what it was asked to do; the base of the three below."""
+
+
+class ObjectNotFound(StorageError):
+    """No object lies at the path."""
+
+
+class ObjectExists(StorageError):
+    """A create-only write found an object at the path. What was there is untouched."""
+
+
+class StorageUnavailable(StorageError):
+    """The storage did not answer, or refused, after all retries; the same request may succeed later."""
+
+
+class RegistryError(Exception):
+    """An answer of the registry other than success, with the code that the specification gives it.
+
+    :param code: the code of the error, such as ``BLOB_UNKNOWN`` (OCI Distribution, "Error Codes").
+    :param status: the HTTP status.
+    :param message: one line for a person.
+    :param detail: what the client's program may want to know, as a JSON value.
+    :param headers: further headers of the answer.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        status: int,
+        message: str,
+        *,
+        detail: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = status
+        self.message = message
+        self.detail = detail
+        self.headers = dict(headers or {})

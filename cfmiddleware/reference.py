@@ -1,0 +1,62 @@
+"""Repository names, tags and the paths below ``/v2/`` (OCI Distribution Specification, "Pulling manifests").
+
+Everything here runs in time linear in its input: paths come from anybody. The patterns use possessive
+quantifiers, which never give back what they took and so cannot backtrack.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from .digest import Digest
+
+#: Distribution's limit on a repository's name, in characters.
+MAX_NAME_LENGTH = 255
+
+_COMPONENT = r"[a-z0-9]++(?:(?:\.|_{1,2}+|-++)[a-z0-9]++)*+"
+_NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*+")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}+")
+
+
+def is_name(text: str) -> bool:
+    """Whether *text* is a repository's name: lower-case components, separated by ``/``."""
+    return len(text) <= MAX_NAME_LENGTH and _NAME.fullmatch(text) is not None
+
+
+def is_tag(text: str) -> bool:
+    """Whether *text* is a tag: at most 128 characters, the first one neither a dot nor a dash."""
+    return _TAG.fullmatch(text) is not None
+
+
+class BlobPath(NamedTuple):
+    """What a blob's path names."""
+
+    repository: str
+    digest: Digest
+
+
+# The longest tail is "/blobs/sha512:" and 128 digits.
+_BLOB_TAIL = re.compile(r"/blobs/(?:(sha256):([0-9a-f]{64})|(sha512):([0-9a-f]{128}))\Z")
+_TAIL_LENGTHS = (len("/blobs/sha256:") + 64, len("/blobs/sha512:") + 128)
+_MAX_BLOB_PATH = len("/v2/") + MAX_NAME_LENGTH + _TAIL_LENGTHS[1]
+
+
+def parse_blob_path(path: str, prefix: str = "") -> BlobPath | None:
+    """Read ``<prefix>/v2/<name>/blobs/<digest>``, or return None for any other path.
+
+    :param path: the path as decoded by the server (``PATH_INFO``).
+    :param prefix: where the registry is mounted, without a slash at its end.
+
+    The path is matched whole and from the right, so that a name may hold ``/blobs/`` itself.
+    """
+    if len(path) > len(prefix) + _MAX_BLOB_PATH or not path.startswith(prefix + "/v2/"):
+        return None
+    for length in _TAIL_LENGTHS:
+        tail = _BLOB_TAIL.match(path, max(0, len(path) - length))
+        if tail is not None:
+            name = path[len(prefix) + 4 : tail.start()]
+            if not is_name(name):
+                return None
+            return BlobPath(name, Digest(tail[1] or tail[3], tail[2] or tail[4]))
+    return None

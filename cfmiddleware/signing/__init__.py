@@ -1,0 +1,1 @@
+"""CloudFront's keys, policies and signed URLs: made for clients, checked by the edge."""

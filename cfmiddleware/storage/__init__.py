@@ -1,0 +1,1 @@
+"""Where bytes are: one driver protocol, and a module for each driver."""

@@ -1,0 +1,129 @@
+"""What the registry and the edge ask of a storage, whatever it is.
+
+Paths are logical: ``/docker/registry/v2/...``, beginning with a slash, with no empty, ``.`` or ``..``
+segment. The bucket and the root directory in it belong to the driver. A *prefix* is a path that ends in a
+slash. An object becomes visible whole or not at all.
+
+Every method may raise :class:`~cfmiddleware.errors.StorageUnavailable`; what else a method raises stands in
+its docstring. Drivers are safe to share between threads, and are built before a fork without opening
+connections or starting threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import NamedTuple, Protocol, Self
+
+
+class Stat(NamedTuple):
+    """What is known of an object: its size in bytes and the time of its last change in Unix seconds."""
+
+    size: int
+    modified: float
+
+
+class Reader(Protocol):
+    """An object's bytes in chunks of the driver's choice.
+
+    ``close`` gives back what the reader holds, may be called at any time and more than once, and is called by
+    whoever opened the reader, also after its end.
+    """
+
+    def __iter__(self) -> Iterator[bytes]: ...
+
+    def __next__(self) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
+class Writer(Protocol):
+    """An object being written. It appears at its path with ``commit`` and not before.
+
+    As a context manager, a writer aborts on leaving the block unless it was committed.
+    """
+
+    #: Bytes taken so far.
+    size: int
+
+    def write(self, data: bytes) -> None:
+        """Take *data*, of any length."""
+
+    def commit(self) -> None:
+        """Make the object visible, replacing what may be at its path, durably, before returning."""
+
+    def abort(self) -> None:
+        """Forget the object and leave nothing behind. Harmless after ``commit`` and when repeated."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Driver(Protocol):
+    """A place for objects."""
+
+    #: The name of the driver in a configuration file.
+    name: str
+
+    #: Objects shorter than this, in bytes, cannot be composed without reading them back, but for the last
+    #: (S3's smallest part). Zero where any object can.
+    smallest_piece: int
+
+    def key(self, path: str) -> str:
+        """Return the whole key, without a slash in front, that the object at *path* has in its bucket."""
+
+    def stat(self, path: str) -> Stat:
+        """Return what is known of the object at *path*.
+
+        :raises ObjectNotFound: when there is none, also where *path* is only the prefix of others.
+        """
+
+    def open(self, path: str, offset: int = 0, length: int | None = None) -> Reader:
+        """Open the object at *path* for reading, from *offset*, for *length* bytes at the most.
+
+        :raises ObjectNotFound: at once, not with the first chunk.
+        """
+
+    def read(self, path: str) -> bytes:
+        """Return a small object whole.
+
+        :raises ObjectNotFound: when there is none.
+        """
+
+    def write(self, path: str, content: bytes) -> None:
+        """Put a small object at *path*, replacing what may be there."""
+
+    def create(self, path: str, content: bytes) -> None:
+        """Put a small object at *path* only if none is there, atomically: of many that race, one wins.
+
+        :raises ObjectExists: when there is one; it is untouched.
+        """
+
+    def writer(self, path: str) -> Writer:
+        """Begin an object at *path* of any size, in memory bounded by the driver."""
+
+    def compose(self, path: str, sources: Sequence[str]) -> None:
+        """Put the contents of *sources*, in their order, at *path*, without the bytes passing through us
+        where the storage can do that. The sources stay.
+
+        :raises ObjectNotFound: when a source is not there; then nothing appears at *path*.
+        """
+
+    def list(self, prefix: str) -> list[str]:
+        """Return the names directly below *prefix*, all of them, sorted by name.
+
+        A name that is itself a prefix ends in a slash (which does not count for the order, so that ``v1/``
+        comes before ``v1-alpine/``). An empty list where nothing is below.
+        """
+
+    def walk(self, prefix: str) -> Iterator[tuple[str, Stat]]:
+        """Yield the path and the stat of every object below *prefix*, however deep, in no special order."""
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Delete the objects at *paths*; those that are not there count as deleted."""
+
+    def delete_prefix(self, prefix: str) -> None:
+        """Delete every object below *prefix*."""
