@@ -34,7 +34,8 @@ class Reader(Protocol):
 
     def __next__(self) -> bytes: ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Give back what the reader holds."""
 
 
 class Writer(Protocol):
