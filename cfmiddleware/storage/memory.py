@@ -1,0 +1,156 @@
+"""A storage in this process's memory: for tests, and for trying things out. It is gone with the process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from threading import Lock
+
+from cfmiddleware.errors import ObjectExists, ObjectNotFound
+
+from .driver import Stat
+from .paths import check_path, check_prefix, check_range, clean_root, sort_names
+from .writing import SingleUseWriter
+
+_CHUNK = 1 << 20
+
+
+class MemoryDriver:
+    """Objects in a dictionary of the process that made it; workers do not see each other's.
+
+    :param rootdirectory: the directory in front of every key, as a bucket would have it.
+    """
+
+    name = "inmemory"
+    smallest_piece = 0
+
+    def __init__(self, rootdirectory: str = "") -> None:
+        self._root = clean_root(rootdirectory)
+        self._lock = Lock()
+        self._objects: dict[str, tuple[bytes, float]] = {}
+
+    def key(self, path: str) -> str:
+        """Return the key that the object at *path* would have in a bucket."""
+        return (self._root + check_path(path)).removeprefix("/")
+
+    def stat(self, path: str) -> Stat:
+        """Return the size and the time of the object at *path*."""
+        content, modified = self._get(path)
+        return Stat(len(content), modified)
+
+    def open(self, path: str, offset: int = 0, length: int | None = None) -> MemoryReader:
+        """Open the object at *path*; what is read is what was there at this moment."""
+        check_range(offset, length)
+        content = self._get(path)[0]
+        end = len(content) if length is None else min(len(content), offset + length)
+        return MemoryReader(content, offset, end)
+
+    def read(self, path: str) -> bytes:
+        """Return the object at *path*."""
+        return self._get(path)[0]
+
+    def write(self, path: str, content: bytes) -> None:
+        """Put *content* at *path*."""
+        self._put(path, content)
+
+    def create(self, path: str, content: bytes) -> None:
+        """Put *content* at *path* if nothing is there."""
+        entry = (bytes(content), time.time())
+        with self._lock:
+            if self._objects.setdefault(check_path(path), entry) is not entry:
+                raise ObjectExists(path)
+
+    def writer(self, path: str) -> MemoryWriter:
+        """Begin an object at *path*."""
+        return MemoryWriter(self, check_path(path))
+
+    def compose(self, path: str, sources: Sequence[str]) -> None:
+        """Put the contents of *sources* at *path*."""
+        self._put(path, b"".join([self._get(source)[0] for source in sources]))
+
+    def list(self, prefix: str) -> list[str]:
+        """Return the names directly below *prefix*."""
+        start = len(check_prefix(prefix))
+        names = set()
+        for path in self._below(prefix):
+            name, slash, _ = path[start:].partition("/")
+            names.add(name + slash)
+        return sort_names(names)
+
+    def walk(self, prefix: str) -> Iterator[tuple[str, Stat]]:
+        """Yield every object that was below *prefix* when the walk began."""
+        check_prefix(prefix)
+        with self._lock:
+            found = [(path, entry) for path, entry in self._objects.items() if path.startswith(prefix)]
+        for path, (content, modified) in found:
+            yield path, Stat(len(content), modified)
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Delete the objects at *paths*."""
+        checked = [check_path(path) for path in paths]
+        with self._lock:
+            for path in checked:
+                self._objects.pop(path, None)
+
+    def delete_prefix(self, prefix: str) -> None:
+        """Delete every object below *prefix*."""
+        self.delete(self._below(check_prefix(prefix)))
+
+    def _get(self, path: str) -> tuple[bytes, float]:
+        entry = self._objects.get(check_path(path))
+        if entry is None:
+            raise ObjectNotFound(path)
+        return entry
+
+    def _put(self, path: str, content: bytes) -> None:
+        entry = (bytes(content), time.time())
+        with self._lock:
+            self._objects[check_path(path)] = entry
+
+    def _below(self, prefix: str) -> Sequence[str]:
+        with self._lock:
+            return [path for path in self._objects if path.startswith(prefix)]
+
+
+class MemoryReader:
+    """A part of one object's bytes."""
+
+    def __init__(self, content: bytes, start: int, end: int) -> None:
+        self._content = content
+        self._position = start
+        self._end = end
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        start, end = self._position, min(self._position + _CHUNK, self._end)
+        if start >= end:
+            raise StopIteration
+        self._position = end
+        return self._content[start:end]
+
+    def close(self) -> None:
+        """Let go of the bytes."""
+        self._content = b""
+        self._end = 0
+
+
+class MemoryWriter(SingleUseWriter):
+    """An object that waits outside the dictionary until it is committed."""
+
+    def __init__(self, driver: MemoryDriver, path: str) -> None:
+        super().__init__()
+        self._driver = driver
+        self._path = path
+        self._chunks: list[bytes] = []
+
+    def _write(self, data: bytes) -> None:
+        self._chunks.append(bytes(data))
+
+    def _commit(self) -> None:
+        self._driver.write(self._path, b"".join(self._chunks))
+        self._chunks.clear()
+
+    def _abort(self) -> None:
+        self._chunks.clear()

@@ -1,0 +1,66 @@
+"""What every driver does with a logical path before its storage sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cfmiddleware.errors import ObjectNotFound
+
+_NOT_SEGMENTS = frozenset(("", ".", ".."))
+
+
+class InvalidPath(ObjectNotFound, ValueError):
+    """No object can lie at such a path, whatever the storage.
+
+    Who reads meets it as an object that is not there; who writes has made a mistake.
+    """
+
+
+def check_path(path: str) -> str:
+    """Return *path* if an object can have it.
+
+    :raises InvalidPath: unless it begins with a slash, does not end in one, has no empty, ``.`` or ``..``
+        segment and no NUL, and can be encoded in UTF-8.
+    """
+    if path[:1] != "/" or "\0" in path or not _NOT_SEGMENTS.isdisjoint(path[1:].split("/")):
+        raise InvalidPath(f"{path[:200]!r} is no path of an object")
+    if not path.isascii():
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            raise InvalidPath(f"{path[:200]!r} is no path of an object: it is not Unicode text") from None
+    return path
+
+
+def check_prefix(prefix: str) -> str:
+    """Return *prefix* if objects can lie below it: ``/``, or an object's path and a slash.
+
+    :raises InvalidPath: for any other text.
+    """
+    if prefix != "/":
+        if prefix[-1:] != "/":
+            raise InvalidPath(f"{prefix[:200]!r} is no prefix: it does not end in a slash")
+        check_path(prefix[:-1])
+    return prefix
+
+
+def check_range(offset: int, length: int | None) -> None:
+    """Raise ValueError for a negative *offset* or *length*, in bytes, as a caller's mistake."""
+    if offset < 0 or (length is not None and length < 0):
+        raise ValueError("an offset or a length is negative")
+
+
+def clean_root(rootdirectory: str) -> str:
+    """Return *rootdirectory* of a bucket without slashes at its ends: ``team/prod``, or an empty string.
+
+    :raises ValueError: where a segment in it is empty, ``.`` or ``..``.
+    """
+    root = rootdirectory.strip("/")
+    if root:
+        check_path("/" + root)
+    return root
+
+
+def sort_names(names: Iterable[str]) -> list[str]:
+    """Return *names* once each and in the order of :meth:`Driver.list`: a slash at the end does not count."""
+    return sorted(set(names), key=lambda name: (name.removesuffix("/"), name))
