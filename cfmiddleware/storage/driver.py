@@ -76,6 +76,12 @@ class Driver(Protocol):
     def key(self, path: str) -> str:
         """Return the whole key, without a slash in front, that the object at *path* has in its bucket."""
 
+    def check(self) -> None:
+        """See, once at start-up and with one cheap request, that the storage can be used as configured.
+
+        :raises ConfigError: when it cannot; the line names the option at fault.
+        """
+
     def stat(self, path: str) -> Stat:
         """Return what is known of the object at *path*.
 

@@ -33,6 +33,9 @@ class MemoryDriver:
         """Return the key that the object at *path* would have in a bucket."""
         return (self._root + check_path(path)).removeprefix("/")
 
+    def check(self) -> None:
+        """Do nothing: memory is there."""
+
     def stat(self, path: str) -> Stat:
         """Return the size and the time of the object at *path*."""
         content, modified = self._get(path)
