@@ -1,0 +1,192 @@
+"""Servers for tests: processes on free ports, and an S3 of our own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+#: Both are accepted by the S3 of the tests, which checks neither.
+ACCESS_KEY = SECRET_KEY = "testing"
+
+#: The command that the package installs, beside the interpreter that runs the tests.
+CFMIDDLEWARE = str(Path(sys.executable).parent / "cfmiddleware")
+
+
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that nothing listens on.
+
+    It lies below the range from which the kernel takes ports for outgoing connections, so that none of those
+    can occupy it between this call and the server's own.
+    """
+    for port in random.SystemRandom().sample(range(20_000, 32_000), 200):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError("no free port between 20000 and 32000")
+
+
+def answers(port: int) -> bool:
+    """Whether something on this machine accepts connections on *port*."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
+    """Ask *condition* until it is true, for *seconds* at the most, and return its last answer."""
+    deadline = time.monotonic() + seconds
+    while not (answer := condition()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return answer
+
+
+class Server:
+    """A process in a process group of its own, with what it writes kept in files.
+
+    :param command: the program and its arguments.
+    :param directory: where `stdout` and `stderr` are kept; the process's own working directory, too.
+    :param env: variables on top of the tests' own environment.
+    """
+
+    def __init__(self, command: Sequence[str], directory: Path, env: Mapping[str, str] | None = None) -> None:
+        self.command = list(command)
+        self._stdout, self._stderr = directory / "stdout", directory / "stderr"
+        directory.mkdir(parents=True, exist_ok=True)
+        with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
+            self.process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                cwd=directory,
+                env={**os.environ, **(env or {})},
+                start_new_session=True,
+            )
+
+    @property
+    def stdout(self) -> str:
+        """What the process has written to its standard output so far."""
+        return self._stdout.read_text(errors="replace")
+
+    @property
+    def stderr(self) -> str:
+        """What the process has written to its standard error so far."""
+        return self._stderr.read_text(errors="replace")
+
+    def wait_for_ports(self, ports: Sequence[int], seconds: float = 30) -> None:
+        """Return when every port answers.
+
+        :raises AssertionError: with the process's output, when it ended or *seconds* went by before that.
+        """
+        eventually(lambda: self.process.poll() is not None or all(map(answers, ports)), seconds)
+        if self.process.poll() is None and all(map(answers, ports)):
+            return
+        code = self.process.poll()
+        what = f"ended with status {code}" if code is not None else f"does not answer on {list(ports)}"
+        raise AssertionError(f"{' '.join(self.command)} {what}\n{self.stdout}{self.stderr}")
+
+    def stop(self, number: int = signal.SIGTERM, seconds: float = 15) -> int:
+        """End the process with a signal, and whatever is left of its group by force; return its status."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            # Also where the leader went in peace: its children hold the ports.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        return self.process.wait()
+
+
+@contextlib.contextmanager
+def running(
+    command: Sequence[str],
+    directory: Path,
+    *,
+    ports: Sequence[int],
+    env: Mapping[str, str] | None = None,
+    seconds: float = 30,
+) -> Iterator[Server]:
+    """Run *command* until the block is left; the block begins when every one of *ports* answers."""
+    server = Server(command, directory, env)
+    try:
+        server.wait_for_ports(ports, seconds)
+        yield server
+    finally:
+        server.stop()
+
+
+class S3Server(NamedTuple):
+    """An S3 that lives in this process."""
+
+    endpoint: str
+
+    def client(self) -> S3Client:
+        """Return a new boto3 client."""
+        # Only the tests that need an S3 need boto3 and moto.
+        import boto3
+
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=SECRET_KEY,
+        )
+
+    def new_bucket(self) -> str:
+        """Make an empty bucket and return its name."""
+        name = f"images-{random.SystemRandom().getrandbits(64):016x}"
+        self.client().create_bucket(Bucket=name)
+        return name
+
+    def keys(self, bucket: str) -> list[str]:
+        """Return every key in *bucket*, sorted."""
+        pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        return sorted(item["Key"] for page in pages for item in page.get("Contents", []))
+
+    def driver_options(self, bucket: str, **more: Any) -> dict[str, Any]:
+        """Return what `storage: s3:` says in a configuration file to reach *bucket*."""
+        return {
+            "region": "us-east-1",
+            "regionendpoint": self.endpoint,
+            "bucket": bucket,
+            "accesskey": ACCESS_KEY,
+            "secretkey": SECRET_KEY,
+            "secure": False,
+            **more,
+        }
+
+
+@contextlib.contextmanager
+def running_s3() -> Iterator[S3Server]:
+    """Run moto's S3 on a free port until the block is left."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=free_port(), verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        yield S3Server(f"http://{host}:{port}")
+    finally:
+        server.stop()
