@@ -1,0 +1,173 @@
+"""The registry as a WSGI app: which resource and which method, and every error's way to the client."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from http import HTTPStatus
+from threading import BoundedSemaphore
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from cfmiddleware.errors import RegistryError, StorageUnavailable
+from cfmiddleware.storage.driver import Driver
+
+from .answers import Answer, as_json, failure
+from .blobs import Blobs
+from .bodies import BodyBroken, has_body
+from .catalog import Catalog
+from .chain import DEFAULT_INLINE_LIMIT
+from .manifests import Manifests
+from .requests import Request
+from .routes import Resource, parse_route
+from .tags import Tags
+from .uploads import Uploads
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+_log = logging.getLogger(__name__)
+
+_Handler = Callable[[Request], Answer]
+
+# Seconds after which a client that found no room, or no storage, may try again.
+_RETRY_AFTER = {"Retry-After": "5"}
+
+_STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+
+
+class Registry:
+    """A container registry (OCI Distribution Specification 1.1, Docker Registry HTTP API V2) over a driver.
+
+    It asks nobody who they are: whoever reaches it may push.
+
+    :param driver: where everything is.
+    :param prefix: what stands in front of ``/v2/``, such as ``/registry``; Distribution's ``http.prefix``. An
+        app that is mounted by its server (``SCRIPT_NAME``) needs none.
+    :param delete: whether blobs, manifests and tags may be deleted.
+    :param readonly: whether all that would change anything is refused, as during garbage collection.
+    :param max_uploads: how many requests that bring bytes are taken at a time by each process. Each holds a
+        thread for as long as its client is slow; the rest of the threads stay free for pulls.
+    :param relativeurls: whether ``Location`` headers go without scheme and host; for a proxy in front that
+        says neither in ``X-Forwarded-Proto`` and ``X-Forwarded-Host`` nor in ``Host``.
+    :param host: scheme and host for ``Location`` headers, such as ``https://registry.example.com``, where
+        those of the request are not what clients should use.
+    :param inline_limit: how many bytes of an upload are kept without an object of their own; a larger limit
+        saves requests to the storage, a smaller one memory.
+    :param maxentries: how many repositories one page of the catalog has at the most.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        *,
+        prefix: str = "",
+        delete: bool = True,
+        readonly: bool = False,
+        max_uploads: int = 16,
+        relativeurls: bool = False,
+        host: str = "",
+        inline_limit: int = DEFAULT_INLINE_LIMIT,
+        maxentries: int = 1000,
+    ) -> None:
+        self._prefix = "/" + prefix.strip("/") if prefix.strip("/") else ""
+        self._relative = relativeurls
+        self._host = host.rstrip("/") or None
+        self._slots = BoundedSemaphore(max_uploads)
+        self._readonly = readonly
+        blobs = Blobs(driver)
+        uploads = Uploads(driver, blobs, inline_limit)
+        tags = Tags(driver)
+        manifests = Manifests(driver, blobs, tags)
+        self._handlers: dict[Resource, dict[str, _Handler]] = {
+            "base": {"GET": _base},
+            "catalog": {"GET": Catalog(driver, maxentries).get},
+            "tags": {"GET": tags.get},
+            "blob": {"GET": blobs.get, "DELETE": blobs.delete},
+            "uploads": {"POST": uploads.start},
+            "upload": {
+                "GET": uploads.status,
+                "PATCH": uploads.patch,
+                "PUT": uploads.finish,
+                "DELETE": uploads.cancel,
+            },
+            "manifest": {"GET": manifests.get, "PUT": manifests.put, "DELETE": manifests.delete},
+        }
+        if readonly:
+            for methods in self._handlers.values():
+                for method in methods.keys() - {"GET", "HEAD"}:
+                    del methods[method]
+        if not delete:
+            self._handlers["blob"].pop("DELETE", None)
+            self._handlers["manifest"].pop("DELETE", None)
+        for resource, methods in self._handlers.items():
+            if "GET" in methods and resource != "upload":
+                methods["HEAD"] = methods["GET"]
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request, as PEP 3333 has it. The environ is not changed."""
+        answer = self._answer(environ)
+        headers = [("Docker-Distribution-API-Version", "registry/2.0"), *answer.headers]
+        start_response(_STATUS_LINES[answer.status], headers)
+        if environ["REQUEST_METHOD"] == "HEAD":
+            return ()  # bodies of HEAD are lazy and hold nothing
+        return answer.body
+
+    def _answer(self, environ: WSGIEnvironment) -> Answer:
+        """Return the answer to a request: the one place where errors become answers."""
+        try:
+            return self._dispatch(environ)
+        except RegistryError as error:
+            return failure(error)
+        except StorageUnavailable as error:
+            _log.warning("%s %r: %s", environ["REQUEST_METHOD"], environ.get("PATH_INFO"), error)
+            return failure(
+                RegistryError(
+                    "UNAVAILABLE", 503, "the storage cannot be reached; try again later", headers=_RETRY_AFTER
+                )
+            )
+        except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer and the log the trace
+            _log.exception("%s %r failed", environ["REQUEST_METHOD"], environ.get("PATH_INFO"))
+            return failure(RegistryError("UNKNOWN", 500, "the registry failed to answer"))
+
+    def _dispatch(self, environ: WSGIEnvironment) -> Answer:
+        route = parse_route(environ.get("PATH_INFO", ""), self._prefix)
+        methods = self._handlers[route.resource]
+        handler = methods.get(environ["REQUEST_METHOD"])
+        if handler is None:
+            reason = "the registry is read-only" if self._readonly else "the method is not supported here"
+            allowed = ", ".join(sorted(methods))
+            raise RegistryError("UNSUPPORTED", 405, reason, headers={"Allow": allowed})
+        base = quote(environ.get("SCRIPT_NAME", ""), safe="/", encoding="latin-1") + self._prefix
+        request = Request(environ, route, base, self._host, self._relative)
+        if not _brings_bytes(environ):
+            return handler(request)
+        with self._slot():
+            return handler(request)
+
+    @contextlib.contextmanager
+    def _slot(self) -> Iterator[None]:
+        """Hold one of the places for uploads; without waiting, for those that wait hold threads as well."""
+        if not self._slots.acquire(blocking=False):
+            raise RegistryError(
+                "TOOMANYREQUESTS", 503, "too many uploads at a time; try again later", headers=_RETRY_AFTER
+            )
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+
+def _brings_bytes(environ: dict[str, Any]) -> bool:
+    method = environ["REQUEST_METHOD"]
+    if method == "POST":
+        try:
+            return has_body(environ)
+        except BodyBroken as broken:
+            raise RegistryError("BLOB_UPLOAD_INVALID", 400, str(broken)) from None
+    return method in ("PATCH", "PUT")
+
+
+def _base(request: Request) -> Answer:
+    return as_json(200, {})

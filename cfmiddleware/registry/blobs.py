@@ -1,0 +1,185 @@
+"""Blobs: reading them, and making them part of a repository (OCI Distribution, "Pulling blobs")."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Protocol, cast
+
+from cfmiddleware.digest import Digest
+from cfmiddleware.errors import ObjectNotFound, RegistryError
+from cfmiddleware.storage.driver import Driver, Reader
+
+from . import paths
+from .answers import Answer, empty
+from .chain import DigestMismatch
+from .links import has_link, read_link, write_link
+from .ranges import Span, Unsatisfiable, parse_wanted
+from .requests import Request
+from .routes import parse_digest
+
+# What a digest names never changes; Distribution says a year as well.
+_CACHE_CONTROL = "max-age=31536000"
+
+
+class Probe(Protocol):
+    """What a wrapper puts into the environ as ``cfmiddleware.probe`` to learn where a blob is."""
+
+    def located(self, key: str, size: int) -> None:
+        """Take the object's whole key in its bucket and its size in bytes; the answer's status is final."""
+
+
+class Located(NamedTuple):
+    """Where the bytes of a repository's blob are: what its link names, the path, the size in bytes."""
+
+    data: Digest
+    path: str
+    size: int
+
+
+class LazyBody:
+    """Bytes of an object that is opened with the first chunk asked for, and never if none is."""
+
+    def __init__(self, driver: Driver, path: str, span: Span) -> None:
+        self._driver = driver
+        self._path = path
+        self._span = span
+        self._reader: Reader | None = None
+        self._closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._closed or not self._span.length:
+            raise StopIteration
+        if self._reader is None:
+            self._reader = self._driver.open(self._path, self._span.offset, self._span.length)
+        return next(self._reader)
+
+    def close(self) -> None:
+        """Close the object, if it was ever opened."""
+        self._closed = True
+        if self._reader is not None:
+            self._reader.close()
+
+
+class Blobs:
+    """The blobs of all repositories.
+
+    :param driver: where they are.
+    """
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    def locate(self, repository: str, digest: Digest) -> Located | None:
+        """Return where a repository's blob is, or None where the repository has no such blob.
+
+        The link's content names the data: Distribution links sha512 names to sha256 data.
+        """
+        data = read_link(self._driver, paths.layer_link(repository, digest))
+        if data is None:
+            return None
+        path = paths.blob_data(data)
+        try:
+            return Located(data, path, self._driver.stat(path).size)
+        except ObjectNotFound:  # Distribution's garbage collector leaves links behind
+            return None
+
+    def link(self, repository: str, digest: Digest, data: Digest) -> None:
+        """Make the bytes of *data* the repository's blob *digest*."""
+        write_link(self._driver, paths.layer_link(repository, digest), data)
+
+    def store(self, repository: str, digest: Digest, chunks: Iterable[bytes]) -> None:
+        """Write a blob straight to its place and link it; nothing appears unless the digest is right.
+
+        :raises DigestMismatch: when it is not.
+        """
+        hasher = digest.hasher()
+        with self._driver.writer(paths.blob_data(digest)) as writer:
+            for chunk in chunks:
+                hasher.update(chunk)
+                writer.write(chunk)
+            known = Digest(digest.algorithm, hasher.hexdigest())
+            if known != digest:
+                raise DigestMismatch(f"the bytes sent are {known}")
+            writer.commit()
+        self.link(repository, digest, digest)
+
+    def get(self, request: Request) -> Answer:
+        """Answer GET and HEAD: the blob, or the range of it that was asked for."""
+        digest = parse_digest(request.route.reference)
+        located = self.locate(request.repository, digest)
+        if located is None:
+            raise _unknown(digest)
+        # Set by a wrapper and by no client: those can only set names that begin with HTTP_.
+        probe = cast("Probe | None", request.environ.get("cfmiddleware.probe"))
+        if probe is not None:
+            probe.located(self._driver.key(located.path), located.size)
+        etag = f'"{digest}"'
+        headers = [
+            ("Docker-Content-Digest", str(digest)),
+            ("ETag", etag),
+            ("Cache-Control", _CACHE_CONTROL),
+            ("Accept-Ranges", "bytes"),
+        ]
+        if matches(request.header("If-None-Match"), etag):
+            return Answer(304, headers)
+        headers.append(("Content-Type", "application/octet-stream"))
+        try:
+            span = self._wanted(request, located.size, etag)
+        except Unsatisfiable:
+            raise RegistryError(
+                "UNSUPPORTED",
+                416,
+                f"the blob has {located.size} bytes, none of them in the range",
+                headers={"Content-Range": f"bytes */{located.size}", "Docker-Content-Digest": str(digest)},
+            ) from None
+        status = 200
+        if span is None:
+            span = Span(0, located.size)
+        else:
+            status = 206
+            last = span.offset + span.length - 1
+            headers.append(("Content-Range", f"bytes {span.offset}-{last}/{located.size}"))
+        headers.append(("Content-Length", str(span.length)))
+        body: Iterable[bytes] = LazyBody(self._driver, located.path, span)
+        if request.method == "GET" and probe is None and span.length:
+            # Opened before the status is sent, so that an object that is gone can still be an error.
+            try:
+                body = self._driver.open(located.path, span.offset, span.length)
+            except ObjectNotFound:
+                raise _unknown(digest) from None
+        return Answer(status, headers, body)
+
+    def _wanted(self, request: Request, size: int, etag: str) -> Span | None:
+        header = request.header("Range")
+        if not header or request.method != "GET":  # ranges are defined for GET alone (RFC 9110, 14.2)
+            return None
+        condition = request.header("If-Range").strip()
+        if condition and condition != etag:
+            return None
+        return parse_wanted(header, size)
+
+    def delete(self, request: Request) -> Answer:
+        """Answer DELETE: the blob is no longer part of this repository; its bytes stay."""
+        digest = parse_digest(request.route.reference)
+        path = paths.layer_link(request.repository, digest)
+        if not has_link(self._driver, path):
+            raise _unknown(digest)
+        self._driver.delete([path])
+        return empty(202, {"Docker-Content-Digest": str(digest)})
+
+
+def matches(condition: str, etag: str) -> bool:
+    """Whether an ``If-None-Match`` header names *etag* (RFC 9110, 13.1.2)."""
+    if not condition:
+        return False
+    named = {tag.strip().removeprefix("W/") for tag in condition.split(",")}
+    return "*" in named or etag in named
+
+
+def _unknown(digest: Digest) -> RegistryError:
+    return RegistryError(
+        "BLOB_UNKNOWN", 404, "the repository has no such blob", detail={"digest": str(digest)}
+    )

@@ -1,0 +1,59 @@
+"""Reading what a client sends, without believing that all of it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+# Large enough that hashing and writing outweigh the calls, small enough not to count.
+_CHUNK = 1 << 18
+
+
+class BodyBroken(Exception):
+    """The body ended, or could not be read, before its end; most often the client went away."""
+
+
+def content_length(environ: dict[str, Any]) -> int | None:
+    """Return the length that the client announced in bytes, or None where it announced none.
+
+    :raises BodyBroken: when it is no length.
+    """
+    text = environ.get("CONTENT_LENGTH") or ""
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise BodyBroken("the Content-Length is not a number of bytes")
+    return int(text)
+
+
+def has_body(environ: dict[str, Any]) -> bool:
+    """Whether the request brings a body, as far as its headers tell."""
+    length = content_length(environ)
+    return length > 0 if length is not None else _is_chunked(environ)
+
+
+def _is_chunked(environ: dict[str, Any]) -> bool:
+    return bool(environ.get("wsgi.input_terminated")) and "HTTP_TRANSFER_ENCODING" in environ
+
+
+def read_body(environ: dict[str, Any]) -> Iterator[bytes]:
+    """Yield the request's body in chunks, and nothing of what follows it.
+
+    :raises BodyBroken: when less came than was announced, or the server could read no further.
+    """
+    left = content_length(environ)
+    if left is None and not _is_chunked(environ):
+        return
+    read = environ["wsgi.input"].read
+    while left is None or left > 0:
+        try:
+            chunk: bytes = read(_CHUNK if left is None else min(_CHUNK, left))
+        except Exception as error:  # every server has its own for a client that went away
+            raise BodyBroken("the request's body could not be read to its end") from error
+        if not chunk:
+            if left is not None:
+                raise BodyBroken(f"the request's body ended {left} bytes early")
+            return
+        if left is not None:
+            left -= len(chunk)
+        yield chunk

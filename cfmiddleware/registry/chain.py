@@ -1,0 +1,249 @@
+"""Uploads as chains of immutable pieces; nothing here knows HTTP.
+
+An upload exists while its ``startedat`` does. Where it stands is said by the newest link of its chain, state
+n, which is created once and never changed: it names the pieces, their sizes and, where it is known, the hash
+of exactly those bytes, and carries small data itself. To go on from state n, a request writes what it brought
+under a name of its own and then creates state n + 1. Of two that race one creates it; the other has touched
+nothing and throws its piece away. No state lives in a process: any worker on any machine goes on from here.
+
+One listing shows the whole upload. What a request leaves behind that lost its race against the upload's end
+is a state or a piece without ``startedat``, which is no upload to anybody.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import chain as concatenate
+from typing import NamedTuple
+from uuid import uuid4
+
+from cfmiddleware.digest import HEX_LENGTHS, Digest
+from cfmiddleware.errors import ObjectNotFound
+from cfmiddleware.storage.driver import Driver
+
+from . import paths
+
+#: What a state carries itself at most, in bytes, where the storage composes objects of any size.
+DEFAULT_INLINE_LIMIT = 1 << 20
+
+_STARTED = "startedat"
+_STATE = "state-"
+_PIECE = "piece-"
+_ALGORITHM = "algorithm-"
+# What Distribution keeps of an upload of its own; we cannot go on with one.
+_FOREIGN = {"data", "hashstates/"}
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+class UploadUnknown(Exception):
+    """There is no such upload, or there is none any more."""
+
+
+class DigestMismatch(Exception):
+    """The bytes are not those that the digest names."""
+
+
+class Piece(NamedTuple):
+    """An object that holds a part of an upload, by its name in the upload's folder; its size in bytes."""
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True)
+class State:
+    """Where an upload stands.
+
+    :param number: its place in the chain; 0 is an upload that has no bytes yet, and no state object.
+    :param pieces: the objects that hold the bytes, in order.
+    :param inline: the bytes after the last piece.
+    :param digest: the digest of all the bytes, or None where nobody has hashed them in one go.
+    :param algorithm: what the upload is to be hashed with.
+    """
+
+    number: int = 0
+    pieces: tuple[Piece, ...] = ()
+    inline: bytes = b""
+    digest: Digest | None = None
+    algorithm: str = "sha256"
+
+    @property
+    def size(self) -> int:
+        """How many bytes the upload has."""
+        return sum(piece.size for piece in self.pieces) + len(self.inline)
+
+    def encode(self) -> bytes:
+        """Return the state object's content: a line of JSON, and the inline bytes as they are."""
+        head = {
+            "pieces": [list(piece) for piece in self.pieces],
+            "size": self.size,
+            "digest": str(self.digest) if self.digest else None,
+            # No two requests write the same content, so a driver that reads back what it may have created
+            # can tell its own state from one of another request with the same bytes.
+            "writer": uuid4().hex,
+        }
+        return json.dumps(head).encode() + b"\n" + self.inline
+
+    @classmethod
+    def decode(cls, number: int, algorithm: str, content: bytes) -> State:
+        """Read a state object's content.
+
+        :raises ValueError: when it is none, or not whole.
+        """
+        line, newline, inline = content.partition(b"\n")
+        try:
+            head = json.loads(line)
+            pieces = tuple(Piece(str(name), int(size)) for name, size in head["pieces"])
+            digest = Digest.parse(head["digest"]) if head["digest"] else None
+            size = int(head["size"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError("the upload's state cannot be read") from error
+        state = cls(number, pieces, inline, digest, algorithm)
+        if not newline or state.size != size:
+            raise ValueError("the upload's state is not whole")
+        return state
+
+
+class Upload:
+    """One upload of a repository.
+
+    :param driver: where it is kept.
+    :param repository: the repository's name.
+    :param uuid: the upload's id; anything that is none names an upload that does not exist.
+    :param inline_limit: what a state carries itself at most, in bytes. It is also the least that any piece
+        but the last has, so it must not lie below the driver's ``smallest_piece``.
+    """
+
+    def __init__(self, driver: Driver, repository: str, uuid: str, inline_limit: int) -> None:
+        self.uuid = uuid
+        self._driver = driver
+        self._folder = paths.upload(repository, uuid)
+        self._inline_limit = inline_limit
+
+    @classmethod
+    def begin(cls, driver: Driver, repository: str, inline_limit: int, algorithm: str = "sha256") -> Upload:
+        """Begin an upload that is to be hashed with *algorithm*."""
+        upload = cls(driver, repository, str(uuid4()), inline_limit)
+        if algorithm != "sha256":
+            driver.write(f"{upload._folder}{_ALGORITHM}{algorithm}", b"")
+        # Distribution's purge reads this time and removes the folder a week later.
+        started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        driver.write(upload._folder + _STARTED, started.encode())
+        return upload
+
+    def state(self) -> State:
+        """Return where the upload stands.
+
+        :raises UploadUnknown: when it does not exist.
+        """
+        names = self._names()
+        algorithm = next((name[len(_ALGORITHM) :] for name in names if name.startswith(_ALGORITHM)), "sha256")
+        if algorithm not in HEX_LENGTHS:
+            raise UploadUnknown(self.uuid)
+        newest = max((name for name in names if name.startswith(_STATE)), default=None)
+        if newest is None:
+            return State(algorithm=algorithm)
+        try:
+            content = self._driver.read(self._folder + newest)
+        except ObjectNotFound:  # it ended since it was listed
+            raise UploadUnknown(self.uuid) from None
+        return State.decode(int(newest[len(_STATE) :]), algorithm, content)
+
+    def _names(self) -> list[str]:
+        if not _UUID.fullmatch(self.uuid):
+            raise UploadUnknown(self.uuid)
+        names = self._driver.list(self._folder)
+        if _STARTED not in names or not _FOREIGN.isdisjoint(names):
+            raise UploadUnknown(self.uuid)
+        return names
+
+    def extend(self, state: State, chunks: Iterable[bytes]) -> State:
+        """Write *chunks* after what *state* has, and return the state that would have them.
+
+        Nothing is in force yet: :meth:`install` the new state, use it, or :meth:`discard` it. When *chunks*
+        raises, nothing is left behind. At most the inline limit and one chunk are held in memory.
+        """
+        rest = iter(chunks)
+        buffer = bytearray(state.inline)
+        for chunk in rest:
+            buffer += chunk
+            if len(buffer) > self._inline_limit:
+                return self._extend_by_piece(state, bytes(buffer), rest)
+        inline = bytes(buffer)
+        digest = None if state.pieces else Digest.of(inline, state.algorithm)
+        return State(state.number + 1, state.pieces, inline, digest, state.algorithm)
+
+    def _extend_by_piece(self, state: State, first: bytes, rest: Iterator[bytes]) -> State:
+        name = _PIECE + str(uuid4())
+        # Hash objects cannot leave their process, so only bytes that come in one go have a known hash.
+        hasher = None if state.pieces else hashlib.new(state.algorithm)
+        with self._driver.writer(self._folder + name) as writer:
+            for chunk in concatenate((first,), rest):
+                if hasher is not None:
+                    hasher.update(chunk)
+                writer.write(chunk)
+            writer.commit()
+        digest = Digest(state.algorithm, hasher.hexdigest()) if hasher is not None else None
+        pieces = (*state.pieces, Piece(name, writer.size))
+        return State(state.number + 1, pieces, b"", digest, state.algorithm)
+
+    def install(self, state: State) -> None:
+        """Make *state* what the upload is at.
+
+        :raises ObjectExists: when another request went on from the same state and was faster.
+        """
+        self._driver.create(f"{self._folder}{_STATE}{state.number:08d}", state.encode())
+
+    def discard(self, state: State, before: State) -> None:
+        """Remove what *state*, which did not come into force, wrote beyond the state *before* it."""
+        self._driver.delete(self._folder + piece.name for piece in state.pieces if piece not in before.pieces)
+
+    def check(self, state: State, digest: Digest) -> None:
+        """Check that the upload's bytes are those of *digest*, reading them back only if nobody hashed them.
+
+        :raises DigestMismatch: when they are not.
+        :raises ObjectNotFound: when a piece is gone, because the upload ended meanwhile.
+        """
+        if state.digest is None or state.digest.algorithm != digest.algorithm:
+            known = self._hash(state, digest)
+        else:
+            known = state.digest
+        if known != digest:
+            raise DigestMismatch(f"the bytes sent are {known}")
+
+    def _hash(self, state: State, digest: Digest) -> Digest:
+        hasher = digest.hasher()
+        for piece in state.pieces:
+            with contextlib.closing(self._driver.open(self._folder + piece.name)) as reader:
+                for chunk in reader:
+                    hasher.update(chunk)
+        hasher.update(state.inline)
+        return Digest(digest.algorithm, hasher.hexdigest())
+
+    def assemble(self, state: State, path: str) -> None:
+        """Put the upload's bytes at *path*, server-side as far as the storage can.
+
+        :raises ObjectNotFound: when a piece is gone, because the upload ended meanwhile.
+        """
+        if not state.pieces:
+            self._driver.write(path, state.inline)
+            return
+        sources = [self._folder + piece.name for piece in state.pieces]
+        if state.inline:
+            sources.append(self._folder + _PIECE + str(uuid4()))
+            self._driver.write(sources[-1], state.inline)
+        self._driver.compose(path, sources)
+
+    def end(self) -> None:
+        """Remove the upload, whether it was completed or cancelled.
+
+        :raises UploadUnknown: when it does not exist.
+        """
+        names = self._names()
+        self._driver.delete(self._folder + name for name in names)

@@ -1,0 +1,42 @@
+"""Links: small objects whose content is a digest."""
+
+from __future__ import annotations
+
+import logging
+
+from cfmiddleware.digest import Digest
+from cfmiddleware.errors import ObjectNotFound
+from cfmiddleware.storage.driver import Driver
+
+_log = logging.getLogger(__name__)
+
+
+def read_link(driver: Driver, path: str) -> Digest | None:
+    """Return the digest that the link at *path* names, or None where there is no link.
+
+    A link that holds no digest counts as none, and is logged: it cannot be followed, and whatever is pushed
+    again replaces it.
+    """
+    try:
+        content = driver.read(path)
+    except ObjectNotFound:
+        return None
+    try:
+        return Digest.parse(content.decode("ascii").strip())
+    except ValueError:
+        _log.error("the link at %s holds no digest; it is treated as missing", path)
+        return None
+
+
+def write_link(driver: Driver, path: str, digest: Digest) -> None:
+    """Make *path* a link to *digest*."""
+    driver.write(path, str(digest).encode())
+
+
+def has_link(driver: Driver, path: str) -> bool:
+    """Whether a link is at *path*, without following it."""
+    try:
+        driver.stat(path)
+    except ObjectNotFound:
+        return False
+    return True

@@ -1,0 +1,175 @@
+"""Manifests: pulling, pushing and deleting them (OCI Distribution, "Pull" and "Push")."""
+
+from __future__ import annotations
+
+from cfmiddleware.digest import Digest
+from cfmiddleware.errors import ObjectNotFound, RegistryError
+from cfmiddleware.storage.driver import Driver
+
+from . import paths
+from .answers import Answer, empty, whole
+from .blobs import Blobs, matches
+from .bodies import BodyBroken, content_length, read_body
+from .documents import Document, media_type_of, parse_document
+from .links import has_link, read_link, write_link
+from .requests import Request
+from .routes import parse_digest, parse_reference, parse_tag
+from .tags import Tags
+
+#: The largest manifest, in bytes (OCI Distribution, "Pushing manifests").
+MAX_SIZE = 4 << 20
+
+
+class Manifests:
+    """The manifests of all repositories.
+
+    :param driver: where they are.
+    :param blobs: the blobs that they refer to.
+    :param tags: the tags that name them.
+    """
+
+    def __init__(self, driver: Driver, blobs: Blobs, tags: Tags) -> None:
+        self._driver = driver
+        self._blobs = blobs
+        self._tags = tags
+
+    def get(self, request: Request) -> Answer:
+        """Answer GET and HEAD, by tag or by digest.
+
+        The manifest is answered as it was pushed, whatever the ``Accept`` header says: another type would be
+        another manifest, with another digest.
+        """
+        reference = parse_reference(request.route.reference)
+        digest = self._resolve(request.repository, reference)
+        content = None if digest is None else self._read(request.repository, digest)
+        if content is None:
+            raise _unknown(reference)
+        etag = f'"{digest}"'
+        headers = {"Docker-Content-Digest": str(digest), "ETag": etag}
+        if matches(request.header("If-None-Match"), etag):
+            return Answer(304, list(headers.items()))
+        return whole(200, media_type_of(content), content, headers)
+
+    def _resolve(self, repository: str, reference: Digest | str) -> Digest | None:
+        if isinstance(reference, Digest):
+            return reference
+        return self._tags.current(repository, reference)
+
+    def _read(self, repository: str, digest: Digest) -> bytes | None:
+        # The revision is looked at for tags as well: it is the first thing that a delete removes.
+        data = read_link(self._driver, paths.revision_link(repository, digest))
+        if data is None:
+            return None
+        try:
+            return self._driver.read(paths.blob_data(data))
+        except ObjectNotFound:
+            return None
+
+    def put(self, request: Request) -> Answer:
+        """Answer PUT: by tag, or by digest and with any number of ``tag`` parameters."""
+        reference = parse_reference(request.route.reference)
+        tags = [parse_tag(tag) for tag in request.query.get("tag", [])]
+        content = _read_content(request)
+        if isinstance(reference, Digest):
+            digest = Digest.of(content, reference.algorithm)
+            if digest != reference:
+                raise RegistryError(
+                    "DIGEST_INVALID", 400, f"the digest does not match: the bytes sent are {digest}"
+                )
+        else:
+            digest = _expected(request, content)
+            tags = [reference]
+        document = parse_document(content, str(request.environ.get("CONTENT_TYPE", "")))
+        self._check_references(request.repository, document)
+        self._write(request.repository, digest, content, tags)
+        headers = {
+            "Location": request.url_to(f"{request.repository}/manifests/{digest}"),
+            "Docker-Content-Digest": str(digest),
+        }
+        if document.subject is not None:
+            headers["OCI-Subject"] = str(document.subject)
+        answer = empty(201, headers)
+        if isinstance(reference, Digest):
+            answer.headers.extend(("OCI-Tag", tag) for tag in tags)
+        return answer
+
+    def _write(self, repository: str, digest: Digest, content: bytes, tags: list[str]) -> None:
+        revision = paths.revision_link(repository, digest)
+        self._driver.write(paths.blob_data(digest), content)
+        write_link(self._driver, revision, digest)
+        for tag in dict.fromkeys(tags):
+            self._tags.point(repository, tag, digest)
+        # A delete of the same manifest may have come between; the push wins.
+        if not has_link(self._driver, revision):
+            write_link(self._driver, revision, digest)
+
+    def _check_references(self, repository: str, document: Document) -> None:
+        missing = [digest for digest in document.blobs if not self._has_blob(repository, digest)]
+        missing += [digest for digest in document.manifests if not self._has_manifest(repository, digest)]
+        missing += [
+            digest
+            for digest in document.others
+            if not self._has_manifest(repository, digest) and not self._has_blob(repository, digest)
+        ]
+        if missing:
+            raise RegistryError(
+                "MANIFEST_BLOB_UNKNOWN",
+                404,
+                f"the manifest refers to what the repository does not have, {len(missing)} in all",
+                detail=[{"digest": str(digest)} for digest in missing],
+            )
+
+    def _has_blob(self, repository: str, digest: Digest) -> bool:
+        return self._blobs.locate(repository, digest) is not None
+
+    def _has_manifest(self, repository: str, digest: Digest) -> bool:
+        return has_link(self._driver, paths.revision_link(repository, digest))
+
+    def delete(self, request: Request) -> Answer:
+        """Answer DELETE: by tag, the tag alone; by digest, the manifest and every tag that names it."""
+        reference = parse_reference(request.route.reference)
+        if isinstance(reference, Digest):
+            revision = paths.revision_link(request.repository, reference)
+            if not has_link(self._driver, revision):
+                raise _unknown(reference)
+            self._driver.delete([revision])
+            self._tags.forget(request.repository, reference)
+        elif not self._tags.delete(request.repository, reference):
+            raise _unknown(reference)
+        return empty(202, {})
+
+
+def _read_content(request: Request) -> bytes:
+    content = bytearray()
+    try:
+        if (content_length(request.environ) or 0) > MAX_SIZE:
+            raise _too_large()
+        for chunk in read_body(request.environ):
+            content += chunk
+            if len(content) > MAX_SIZE:
+                raise _too_large()
+    except BodyBroken as broken:
+        raise RegistryError("MANIFEST_INVALID", 400, str(broken)) from None
+    return bytes(content)
+
+
+def _expected(request: Request, content: bytes) -> Digest:
+    """Return the digest that a manifest pushed by tag gets."""
+    text = request.parameter("digest")
+    if text is None:
+        return Digest.of(content)
+    expected = parse_digest(text)
+    digest = Digest.of(content, expected.algorithm)
+    if digest != expected:
+        raise RegistryError("DIGEST_INVALID", 400, f"the digest does not match: the bytes sent are {digest}")
+    return digest
+
+
+def _too_large() -> RegistryError:
+    return RegistryError("SIZE_INVALID", 413, f"a manifest has at most {MAX_SIZE} bytes")
+
+
+def _unknown(reference: Digest | str) -> RegistryError:
+    return RegistryError(
+        "MANIFEST_UNKNOWN", 404, "the repository has no such manifest", detail={"reference": str(reference)}
+    )

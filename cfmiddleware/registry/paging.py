@@ -1,0 +1,37 @@
+"""Lists in pages (OCI Distribution, "Listing tags")."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from urllib.parse import quote
+
+from cfmiddleware.errors import RegistryError
+
+from .requests import Request
+
+
+class Page(NamedTuple):
+    """What part of a list a client wants.
+
+    :param limit: how many entries at the most, or None for all.
+    :param last: the entry that comes before the first one wanted; it need not exist. Empty for the beginning.
+    """
+
+    limit: int | None
+    last: str
+
+
+def parse_page(request: Request) -> Page:
+    """Read the parameters ``n`` and ``last``.
+
+    :raises RegistryError: ``PAGINATION_NUMBER_INVALID`` (400) where ``n`` is no number.
+    """
+    text = request.parameter("n")
+    if text is not None and not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise RegistryError("PAGINATION_NUMBER_INVALID", 400, "n must be a number of entries, 0 or more")
+    return Page(None if text is None else int(text), request.parameter("last") or "")
+
+
+def next_link(request: Request, path: str, limit: int, last: str) -> dict[str, str]:
+    """Return the ``Link`` header to the page after the entry *last* (RFC 8288)."""
+    return {"Link": f'<{request.path_to(path)}?n={limit}&last={quote(last, safe="")}>; rel="next"'}

@@ -1,0 +1,81 @@
+"""The tree of Distribution's storage layout, and the one place that builds paths in it.
+
+Everything lies below the root ``/docker/registry/v2/``; the driver puts its root directory in front. What is
+marked with ``*`` is ours alone; Distribution passes over it.
+
+::
+
+    blobs/<algorithm>/<hex[:2]>/<hex>/data                              a blob's or a manifest's bytes
+    repositories/<name>/
+        _layers/<algorithm>/<hex>/link                                  the blob is part of the repository
+        _manifests/
+            revisions/<algorithm>/<hex>/link                            the manifest is part of the repository
+            tags/<tag>/
+                current/link                                            the manifest that the tag names now
+                index/<algorithm>/<hex>/link                            every manifest that the tag ever named
+        _uploads/<uuid>/
+            startedat                                                   the upload exists; when it began
+          * algorithm-<algorithm>                                       what to hash with, unless sha256
+          * state-<n as 8 digits>                                       the n-th link of the upload's chain
+          * piece-<uuid>                                                bytes that one request brought
+
+A ``link`` is the text of a digest without a newline. Its content, not its name, says where the data is.
+"""
+
+from __future__ import annotations
+
+from cfmiddleware.digest import Digest
+
+_ROOT = "/docker/registry/v2/"
+
+#: The folder of all repositories.
+REPOSITORIES = _ROOT + "repositories/"
+
+
+def blob_data(digest: Digest) -> str:
+    """Return where the bytes of *digest* are."""
+    return f"{_ROOT}blobs/{digest.algorithm}/{digest.hex[:2]}/{digest.hex}/data"
+
+
+def repository(name: str) -> str:
+    """Return the folder of a repository, of those nested in it, and of nothing else."""
+    return f"{REPOSITORIES}{name}/"
+
+
+def layer_link(name: str, digest: Digest) -> str:
+    """Return the link that makes a blob part of a repository."""
+    return f"{REPOSITORIES}{name}/_layers/{digest.algorithm}/{digest.hex}/link"
+
+
+def revision_link(name: str, digest: Digest) -> str:
+    """Return the link that makes a manifest part of a repository."""
+    return f"{REPOSITORIES}{name}/_manifests/revisions/{digest.algorithm}/{digest.hex}/link"
+
+
+def tags(name: str) -> str:
+    """Return the folder of a repository's tags."""
+    return f"{REPOSITORIES}{name}/_manifests/tags/"
+
+
+def tag(name: str, tag: str) -> str:
+    """Return the folder of one tag."""
+    return f"{tags(name)}{tag}/"
+
+
+#: Where a tag's current link lies below the tag's folder.
+CURRENT_LINK = "current/link"
+
+
+def tag_current(name: str, tag: str) -> str:
+    """Return the link to the manifest that a tag names now."""
+    return f"{tags(name)}{tag}/{CURRENT_LINK}"
+
+
+def tag_index(name: str, tag: str, digest: Digest) -> str:
+    """Return the link that remembers that a tag named a manifest."""
+    return f"{tags(name)}{tag}/index/{digest.algorithm}/{digest.hex}/link"
+
+
+def upload(name: str, uuid: str) -> str:
+    """Return the folder of an upload."""
+    return f"{REPOSITORIES}{name}/_uploads/{uuid}/"

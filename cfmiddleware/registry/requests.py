@@ -1,0 +1,78 @@
+"""A request, as the resources see it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+from urllib.parse import parse_qs, quote
+
+from .routes import Route
+
+_HOST = re.compile(r"[A-Za-z0-9._-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request and where the registry that got it is reached.
+
+    :param environ: the WSGI environ; never changed.
+    :param route: the resource that the path names.
+    :param base: what stands in front of ``/v2/`` for the client, without a slash at its end.
+    :param host: scheme and host to build absolute URLs with, or None for those of the request itself.
+    :param relative: whether URLs are built without scheme and host.
+    """
+
+    environ: dict[str, Any] = field(repr=False)
+    route: Route
+    base: str = ""
+    host: str | None = None
+    relative: bool = False
+
+    @property
+    def method(self) -> str:
+        """The HTTP method."""
+        return str(self.environ["REQUEST_METHOD"])
+
+    @property
+    def repository(self) -> str:
+        """The name of the repository that the path names."""
+        return self.route.repository
+
+    def header(self, name: str) -> str:
+        """Return a header as it was sent, or an empty string."""
+        return str(self.environ.get("HTTP_" + name.upper().replace("-", "_"), ""))
+
+    @cached_property
+    def query(self) -> dict[str, list[str]]:
+        """The query's parameters with all their values."""
+        return parse_qs(self.environ.get("QUERY_STRING", ""), keep_blank_values=True)
+
+    def parameter(self, name: str) -> str | None:
+        """Return the first value of a query parameter, or None."""
+        values = self.query.get(name)
+        return values[0] if values else None
+
+    def path_to(self, path: str) -> str:
+        """Return the URL path of ``/v2/`` + *path*, quoted."""
+        return self.base + "/v2/" + quote(path, safe="/:")
+
+    def url_to(self, path: str) -> str:
+        """Return the URL of ``/v2/`` + *path* for a ``Location`` header, absolute where that is possible."""
+        if self.relative:
+            return self.path_to(path)
+        return self._origin() + self.path_to(path)
+
+    def _origin(self) -> str:
+        if self.host is not None:
+            return self.host
+        # Forwarded headers are taken as Distribution takes them: whoever forges them misleads but himself.
+        scheme = self._first("X-Forwarded-Proto") or str(self.environ.get("wsgi.url_scheme", "http"))
+        host = self._first("X-Forwarded-Host") or self.header("Host")
+        if scheme not in ("http", "https") or not _HOST.fullmatch(host):
+            return ""
+        return f"{scheme}://{host}"
+
+    def _first(self, header: str) -> str:
+        return self.header(header).partition(",")[0].strip()

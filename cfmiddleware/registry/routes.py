@@ -1,0 +1,109 @@
+"""Which resource a path names (OCI Distribution Specification, "Endpoints")."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from cfmiddleware.digest import Digest
+from cfmiddleware.errors import RegistryError
+from cfmiddleware.reference import is_name, is_tag
+
+Resource = Literal["base", "catalog", "blob", "uploads", "upload", "manifest", "tags"]
+
+
+class Route(NamedTuple):
+    """A resource, and whose it is.
+
+    :param resource: the kind of resource.
+    :param repository: the repository's name; empty for what belongs to none.
+    :param reference: a digest, a tag or an upload's id as it stands in the path; empty where there is none.
+    """
+
+    resource: Resource
+    repository: str = ""
+    reference: str = ""
+
+
+_WITH_REFERENCE: dict[str, Resource] = {"blobs": "blob", "manifests": "manifest"}
+
+
+def parse_route(path: str, prefix: str = "") -> Route:
+    """Read a path of the registry.
+
+    :param path: the path as decoded by the server (``PATH_INFO``).
+    :param prefix: what stands in front of ``/v2/``, without a slash at its end.
+    :raises RegistryError: ``NAME_INVALID`` (400) where only the name is wrong, 404 where there is no
+        such path.
+
+    Paths are read from the right, so that a repository's name may hold words such as ``blobs`` itself.
+    """
+    if not path.startswith(prefix + "/v2"):
+        raise _no_such_path()
+    rest = path[len(prefix) + len("/v2") :]
+    if rest in ("", "/"):
+        return Route("base")
+    if rest == "/_catalog":
+        return Route("catalog")
+    if not rest.startswith("/"):
+        raise _no_such_path()
+    found = _parse_tail(rest)
+    if found is None:
+        raise _no_such_path()
+    if not is_name(found.repository):
+        raise RegistryError("NAME_INVALID", 400, "the repository's name is invalid")
+    return found
+
+
+def _parse_tail(rest: str) -> Route | None:
+    head, _, reference = rest.rpartition("/")
+    front, _, kind = head.rpartition("/")
+    name = front[1:]
+    if kind == "tags" and reference == "list":
+        return Route("tags", name)
+    if kind == "blobs" and reference == "uploads":
+        return Route("uploads", name)
+    if kind == "uploads" and front.endswith("/blobs"):
+        name = front[1 : -len("/blobs")]
+        return Route("upload", name, reference) if reference else Route("uploads", name)
+    resource = _WITH_REFERENCE.get(kind)
+    if resource is None or not reference:
+        return None
+    return Route(resource, name, reference)
+
+
+def _no_such_path() -> RegistryError:
+    return RegistryError("UNSUPPORTED", 404, "the registry has nothing at this path")
+
+
+def parse_digest(text: str) -> Digest:
+    """Read a digest that a client sent.
+
+    :raises RegistryError: ``DIGEST_INVALID`` (400).
+    """
+    try:
+        return Digest.parse(text)
+    except ValueError as error:
+        raise RegistryError("DIGEST_INVALID", 400, str(error)) from None
+
+
+def parse_reference(text: str) -> Digest | str:
+    """Read a manifest's reference: a digest, or else a tag.
+
+    :raises RegistryError: ``DIGEST_INVALID`` (400) for what has a colon and is no digest, ``TAG_INVALID``
+        (400) for what has none and is no tag.
+    """
+    if ":" in text:
+        return parse_digest(text)
+    return parse_tag(text)
+
+
+def parse_tag(text: str) -> str:
+    """Read a tag that a client sent.
+
+    :raises RegistryError: ``TAG_INVALID`` (400).
+    """
+    if not is_tag(text):
+        raise RegistryError(
+            "TAG_INVALID", 400, "a tag is 1 to 128 of A-Z a-z 0-9 _ . -, not beginning with . or -"
+        )
+    return text

@@ -1,0 +1,223 @@
+"""Pushing blobs (OCI Distribution, "Pushing blobs"): the HTTP side of upload chains."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from cfmiddleware.digest import HEX_LENGTHS, Digest
+from cfmiddleware.errors import ObjectExists, ObjectNotFound, RegistryError
+from cfmiddleware.reference import is_name
+from cfmiddleware.storage.driver import Driver
+
+from . import paths
+from .answers import Answer, empty
+from .blobs import Blobs
+from .bodies import BodyBroken, has_body, read_body
+from .chain import DEFAULT_INLINE_LIMIT, DigestMismatch, State, Upload, UploadUnknown
+from .ranges import parse_sent
+from .requests import Request
+from .routes import parse_digest
+
+
+class Uploads:
+    """The uploads of all repositories.
+
+    :param driver: where they are kept.
+    :param blobs: what a completed upload becomes.
+    :param inline_limit: below how many bytes an upload is kept in its chain's states and nowhere else;
+        never less than the driver's smallest piece.
+    """
+
+    def __init__(self, driver: Driver, blobs: Blobs, inline_limit: int = DEFAULT_INLINE_LIMIT) -> None:
+        self._driver = driver
+        self._blobs = blobs
+        self._inline_limit = max(inline_limit, driver.smallest_piece)
+
+    def start(self, request: Request) -> Answer:
+        """Answer POST: an upload, or at once a blob where ``digest`` or ``mount`` make that possible."""
+        digest = request.parameter("digest")
+        if digest is not None:
+            return self._store(request, parse_digest(digest))
+        mounted = self._mount(request)
+        if mounted is not None:
+            return self._created(request, mounted)
+        algorithm = request.parameter("digest-algorithm") or "sha256"
+        if algorithm not in HEX_LENGTHS:
+            known = " or ".join(HEX_LENGTHS)
+            raise RegistryError("DIGEST_INVALID", 400, f"digest-algorithm must be {known}")
+        upload = Upload.begin(self._driver, request.repository, self._inline_limit, algorithm)
+        return empty(202, _standing(request, upload, State()))
+
+    def _store(self, request: Request, digest: Digest) -> Answer:
+        with _refusals():
+            self._blobs.store(request.repository, digest, read_body(request.environ))
+        return self._created(request, digest)
+
+    def _mount(self, request: Request) -> Digest | None:
+        mount, source = request.parameter("mount"), request.parameter("from")
+        if mount is None:
+            return None
+        digest = parse_digest(mount)
+        # Without a repository to mount from there is nothing that says that this client may read the blob.
+        if source is None or not is_name(source):
+            return None
+        located = self._blobs.locate(source, digest)
+        if located is None:
+            return None
+        self._blobs.link(request.repository, digest, located.data)
+        return digest
+
+    def status(self, request: Request) -> Answer:
+        """Answer GET: where the upload stands."""
+        upload = self._upload(request)
+        return empty(204, _standing(request, upload, self._state(upload)))
+
+    def patch(self, request: Request) -> Answer:
+        """Answer PATCH: the body is added to the upload, whole or not at all."""
+        upload = self._upload(request)
+        before = self._state(upload)
+        body = self._checked_body(request, upload, before)
+        with _refusals():
+            after = upload.extend(before, body)
+        if after.size == before.size:  # nothing to remember
+            return empty(202, _standing(request, upload, before))
+        try:
+            upload.install(after)
+        except ObjectExists:
+            upload.discard(after, before)
+            raise _out_of_order(request, upload, self._state(upload)) from None
+        return empty(202, _standing(request, upload, after))
+
+    def finish(self, request: Request) -> Answer:
+        """Answer PUT: the upload, with what the body adds to it, becomes a blob.
+
+        An upload whose bytes are not those of the digest is cancelled, as Distribution does it: no further
+        request could mend it. A PUT that is repeated because its answer was lost is answered like the first.
+        """
+        text = request.parameter("digest")
+        if text is None:
+            raise RegistryError("DIGEST_INVALID", 400, "the digest parameter is missing")
+        digest = parse_digest(text)
+        upload = self._upload(request)
+        try:
+            self._complete(request, upload, digest)
+        except (UploadUnknown, ObjectNotFound):
+            if self._blobs.locate(request.repository, digest) is None:
+                raise _unknown(upload) from None
+        except DigestMismatch as mismatch:
+            self._end(upload)
+            raise _digest_invalid(mismatch) from None
+        except BodyBroken as broken:
+            raise _body_broken(broken) from None
+        else:
+            self._end(upload)
+        return self._created(request, digest)
+
+    def _complete(self, request: Request, upload: Upload, digest: Digest) -> None:
+        before = upload.state()
+        body = self._checked_body(request, upload, before)
+        if before.number == 0:
+            self._blobs.store(request.repository, digest, body)
+            return
+        after = upload.extend(before, body) if has_body(request.environ) else before
+        try:
+            upload.check(after, digest)
+            upload.assemble(after, paths.blob_data(digest))
+        except BaseException:
+            upload.discard(after, before)
+            raise
+        self._blobs.link(request.repository, digest, digest)
+
+    def cancel(self, request: Request) -> Answer:
+        """Answer DELETE: the upload and its bytes are gone."""
+        upload = self._upload(request)
+        try:
+            upload.end()
+        except UploadUnknown:
+            raise _unknown(upload) from None
+        return empty(204, {"Docker-Upload-UUID": upload.uuid})
+
+    def _upload(self, request: Request) -> Upload:
+        return Upload(self._driver, request.repository, request.route.reference, self._inline_limit)
+
+    def _state(self, upload: Upload) -> State:
+        try:
+            return upload.state()
+        except UploadUnknown:
+            raise _unknown(upload) from None
+
+    def _end(self, upload: Upload) -> None:
+        with contextlib.suppress(UploadUnknown):  # another request ended it already
+            upload.end()
+
+    def _checked_body(self, request: Request, upload: Upload, state: State) -> Iterator[bytes]:
+        """Return the body, having checked, before it is read, that it goes on where *state* ends."""
+        body = read_body(request.environ)
+        header = request.header("Content-Range")
+        if not header:
+            return body
+        span = parse_sent(header)
+        if span is None or span.offset != state.size:
+            raise _out_of_order(request, upload, state)
+        return _exactly(span.length, body)
+
+    def _created(self, request: Request, digest: Digest) -> Answer:
+        location = request.url_to(f"{request.repository}/blobs/{digest}")
+        return empty(201, {"Location": location, "Docker-Content-Digest": str(digest)})
+
+
+def _standing(request: Request, upload: Upload, state: State) -> dict[str, str]:
+    """Return the headers that say where an upload stands.
+
+    An empty upload is at ``0-0``, as one of a single byte is: so Distribution has it, and clients expect it.
+    """
+    return {
+        "Location": request.url_to(f"{request.repository}/blobs/uploads/{upload.uuid}"),
+        "Range": f"0-{max(state.size - 1, 0)}",
+        "Docker-Upload-UUID": upload.uuid,
+    }
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """Turn what is wrong with a body into the answer that says so."""
+    try:
+        yield
+    except DigestMismatch as mismatch:
+        raise _digest_invalid(mismatch) from None
+    except BodyBroken as broken:
+        raise _body_broken(broken) from None
+
+
+def _exactly(length: int, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield *chunks*, which must have *length* bytes altogether."""
+    left = length
+    for chunk in chunks:
+        left -= len(chunk)
+        if left < 0:
+            break
+        yield chunk
+    if left:
+        raise BodyBroken(f"the body does not have the {length} bytes that its Content-Range names")
+
+
+def _digest_invalid(mismatch: DigestMismatch) -> RegistryError:
+    return RegistryError("DIGEST_INVALID", 400, f"the digest does not match: {mismatch}")
+
+
+def _body_broken(broken: BodyBroken) -> RegistryError:
+    return RegistryError("BLOB_UPLOAD_INVALID", 400, str(broken))
+
+
+def _unknown(upload: Upload) -> RegistryError:
+    return RegistryError("BLOB_UPLOAD_UNKNOWN", 404, "the repository has no such upload")
+
+
+def _out_of_order(request: Request, upload: Upload, state: State) -> RegistryError:
+    return RegistryError(
+        "BLOB_UPLOAD_INVALID",
+        416,
+        f"the upload has {state.size} bytes; the next chunk must begin there",
+        headers=_standing(request, upload, state),
+    )
