@@ -168,10 +168,10 @@ class _StoreClient(_Client):
         """Push the image of that name to the registry that the name says."""
         self.run("push", "--quiet", "--tls-verify=false", "--signature-policy", self.policy, reference)
 
-    def pull(self, reference: str) -> str:
+    def pull(self, reference: str, *options: str) -> str:
         """Pull an image and return its id: the hex digest of its configuration."""
         tls = ["--tls-verify=false", "--signature-policy", str(self.policy)]
-        return self.run("pull", "--quiet", *tls, reference).strip()
+        return self.run("pull", "--quiet", *tls, *options, reference).strip()
 
     def forget_images(self) -> None:
         """Empty the image store."""

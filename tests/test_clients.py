@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import http.client
 import json
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
@@ -95,14 +99,9 @@ def test_the_registry_itself_sends_no_byte_of_a_layer(service: Service, skopeo: 
     skopeo.push(image.layout, f"{service.registry}/redirected:1")
 
     for digest in image.blobs:
-        connection = http.client.HTTPConnection(service.registry, timeout=10)
-        connection.request("GET", f"/v2/redirected/blobs/{digest}")
-        answer = connection.getresponse()
-        body = answer.read()
-        connection.close()
+        answer = get(f"http://{service.registry}/v2/redirected/blobs/{digest}")
 
-        assert (answer.status, body) == (307, b"")
-        assert answer.getheader("Location", "").startswith("http")
+        assert (answer.status, answer.body) == (307, b"")
 
 
 def test_no_signature_is_logged(service: Service, skopeo: Skopeo, other_image: Image, tmp_path: Path):
@@ -127,25 +126,22 @@ def test_every_platform_of_an_index_is_pushed_and_pulled(
 def test_an_index_keeps_its_bytes(service: Service, skopeo: Skopeo, index: Index):
     skopeo.push(index.layout, f"{service.registry}/multi-raw:1", "--all")
 
-    assert skopeo.raw_manifest(f"{service.registry}/multi-raw:1") == index_text(index)
-
-
-def index_text(index: Index) -> str:
-    return blob_file(index.layout, index.index).read_text()
+    pushed = blob_file(index.layout, index.index).read_text()
+    assert skopeo.raw_manifest(f"{service.registry}/multi-raw:1") == pushed
 
 
 def test_docker_manifests_are_pushed_and_pulled(
     service: Service, skopeo: Skopeo, image: Image, tmp_path: Path
 ):
     skopeo.push(image.layout, f"{service.registry}/docker:2", "--format", "v2s2")
-
-    manifest = json.loads(skopeo.raw_manifest(f"{service.registry}/docker:2"))
     skopeo.copy(f"docker://{service.registry}/docker:2", f"dir:{tmp_path / 'back'}")
 
+    manifest = json.loads(skopeo.raw_manifest(f"{service.registry}/docker:2"))
     assert manifest["mediaType"] == "application/vnd.docker.distribution.manifest.v2+json"
-    assert {f"sha256:{file.name}" for file in (tmp_path / "back").iterdir()} >= {
-        f"sha256:{digest.removeprefix('sha256:')}" for digest in image.layers
-    }
+    # A `dir:` names each file after its digest.
+    for digest in image.layers:
+        pulled = tmp_path / "back" / digest.removeprefix("sha256:")
+        assert pulled.read_bytes() == blob_file(image.layout, digest).read_bytes()
 
 
 def test_inspect_names_the_digest_and_the_layers(service: Service, skopeo: Skopeo, other_image: Image):
@@ -202,6 +198,16 @@ def test_podman_pulls_what_skopeo_pushed(service: Service, skopeo: Skopeo, podma
     assert service.has_sent(sizes(image), seen)
 
 
+def test_podman_pulls_its_own_platform_from_an_index(
+    service: Service, skopeo: Skopeo, podman: Podman, index: Index
+):
+    skopeo.push(index.layout, f"{service.registry}/multi-podman:1", "--all")
+
+    pulled = podman.pull(f"{service.registry}/multi-podman:1", "--platform", "linux/arm64")
+
+    assert pulled == index.images[1].config.removeprefix("sha256:")
+
+
 def test_buildah_pushes_what_it_built_and_pulls_it(service: Service, buildah: Buildah, tmp_path: Path):
     reference = f"{service.registry}/buildah/app:1"
     (tmp_path / "files").mkdir()
@@ -217,36 +223,77 @@ def test_buildah_pushes_what_it_built_and_pulls_it(service: Service, buildah: Bu
 
 def manifest_sizes(service: Service, repository: str, tag: str) -> dict[str, int]:
     """Return the blobs that a manifest in the registry names, and their sizes."""
-    connection = http.client.HTTPConnection(service.registry, timeout=10)
-    accept = (
-        "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
-    )
-    connection.request("GET", f"/v2/{repository}/manifests/{tag}", headers={"Accept": accept})
-    manifest = json.loads(connection.getresponse().read())
-    connection.close()
+    types = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
+    answer = get(f"http://{service.registry}/v2/{repository}/manifests/{tag}", {"Accept": types})
+    manifest = json.loads(answer.body)
     return {blob["digest"]: blob["size"] for blob in [manifest["config"], *manifest["layers"]]}
+
+
+class Answer(NamedTuple):
+    """What a server answered."""
+
+    status: int
+    location: str
+    body: bytes
+
+
+def get(url: str, headers: Mapping[str, str] | None = None) -> Answer:
+    """GET a URL, following no redirect."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=10)
+    try:
+        connection.request("GET", parts._replace(scheme="", netloc="").geturl(), headers=headers or {})
+        answer = connection.getresponse()
+        return Answer(answer.status, answer.getheader("Location", ""), answer.read())
+    finally:
+        connection.close()
+
+
+def test_a_second_start_finds_the_same_images_and_keys(skopeo: Skopeo, other_image: Image, tmp_path: Path):
+    port, edge_port = free_port(), free_port()
+    command = [CFMIDDLEWARE, "serve", "--data", str(tmp_path / "data")]
+    command += ["--addr", f"127.0.0.1:{port}", "--edge-addr", f"127.0.0.1:{edge_port}"]
+    with running(command, tmp_path / "first", ports=[port, edge_port]) as server:
+        skopeo.push(other_image.layout, f"127.0.0.1:{port}/app:1")
+        signed = get(f"http://127.0.0.1:{port}/v2/app/blobs/{other_image.config}").location
+        # As Ctrl-C in a terminal: to every process of the group.
+        assert server.stop(signal.SIGINT) != -signal.SIGKILL
+
+    with running(command, tmp_path / "second", ports=[port, edge_port]):
+        skopeo.pull(f"127.0.0.1:{port}/app:1", tmp_path / "back")
+        assert blobs_in(tmp_path / "back") == blobs_in(other_image.layout)
+        assert get(signed).status == 200
 
 
 # From configuration files.
 
 
 class Configured(NamedTuple):
-    """A configuration file and how to run it."""
+    """A configuration file, the ports that it names and the variables to run it with."""
 
     file: Path
-    ports: tuple[int, int]
+    port: int
+    edge_port: int
     env: dict[str, str]
 
+    @contextlib.contextmanager
+    def running(self) -> Iterator[Service]:
+        """Run `cfmiddleware serve` with it."""
+        command = [CFMIDDLEWARE, "serve", str(self.file)]
+        directory = self.file.parent / "serve"
+        with running(command, directory, ports=[self.port, self.edge_port], env=self.env) as server:
+            yield Service(server, f"127.0.0.1:{self.port}")
 
-def write_rsa_pair(directory: Path) -> dict[str, Any]:
+
+def write_rsa_pair(directory: Path) -> dict[str, str]:
     return write_pair(directory, rsa.generate_private_key(public_exponent=65537, key_size=2048))
 
 
-def write_ecdsa_pair(directory: Path) -> dict[str, Any]:
+def write_ecdsa_pair(directory: Path) -> dict[str, str]:
     return write_pair(directory, ec.generate_private_key(ec.SECP256R1()))
 
 
-def write_pair(directory: Path, key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> dict[str, Any]:
+def write_pair(directory: Path, key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> dict[str, str]:
     """Write `pk-KTEST.pem` and `KTEST.pub.pem`, and return their paths."""
     private, public = directory / "pk-KTEST.pem", directory / "KTEST.pub.pem"
     private.touch(mode=0o600)
@@ -269,8 +316,8 @@ def configure(
     directory: Path,
     *,
     storage: dict[str, Any],
-    pair: Callable[[Path], dict[str, Any]] = write_rsa_pair,
-    options: Iterable[tuple[str, Any]] = (),
+    pair: Callable[[Path], dict[str, str]] = write_rsa_pair,
+    options: dict[str, Any] | None = None,
     edge: dict[str, Any] | None = None,
     env: dict[str, str] | None = None,
 ) -> Configured:
@@ -282,7 +329,7 @@ def configure(
         "privatekey": keys["private"],
         "keypairid": "KTEST",
         "duration": "20m",
-        **dict(options),
+        **(options or {}),
     }
     configuration = {
         "version": 0.1,
@@ -297,7 +344,7 @@ def configure(
     }
     file = directory / "config.yml"
     file.write_text(yaml.safe_dump(configuration))
-    return Configured(file, (port, edge_port), env or {})
+    return Configured(file, port, edge_port, env or {})
 
 
 def on_filesystem(directory: Path) -> dict[str, Any]:
@@ -314,7 +361,7 @@ def with_an_ecdsa_key(directory: Path, s3: S3Server) -> Configured:
 
 
 def with_sha256(directory: Path, s3: S3Server) -> Configured:
-    return configure(directory, storage=on_filesystem(directory), options=[("hash", "sha256")])
+    return configure(directory, storage=on_filesystem(directory), options={"hash": "sha256"})
 
 
 def with_only_rsa_installed(directory: Path, s3: S3Server) -> Configured:
@@ -329,44 +376,51 @@ def with_only_rsa_installed(directory: Path, s3: S3Server) -> Configured:
 
 
 @pytest.mark.parametrize(
-    "setting", [on_s3_below_a_root_directory, with_an_ecdsa_key, with_sha256, with_only_rsa_installed]
+    ("setting", "signature_length", "names_the_hash"),
+    [
+        (on_s3_below_a_root_directory, 256, False),
+        (with_an_ecdsa_key, 72, False),
+        (with_sha256, 256, True),
+        (with_only_rsa_installed, 256, False),
+    ],
 )
 def test_an_image_is_pushed_and_pulled_through_the_edge(
     setting: Callable[[Path, S3Server], Configured],
+    signature_length: int,
+    names_the_hash: bool,
     s3_server: S3Server,
     skopeo: Skopeo,
     image: Image,
     tmp_path: Path,
 ):
-    configured = setting(tmp_path, s3_server)
-    command = [CFMIDDLEWARE, "serve", str(configured.file)]
-    with running(command, tmp_path / "process", ports=configured.ports, env=configured.env) as server:
-        service = Service(server, f"127.0.0.1:{configured.ports[0]}")
+    with setting(tmp_path, s3_server).running() as service:
         skopeo.push(image.layout, f"{service.registry}/team/app:1")
         skopeo.pull(f"{service.registry}/team/app:1", tmp_path / "back")
 
         assert blobs_in(tmp_path / "back") == blobs_in(image.layout)
         assert service.has_sent(sizes(image))
+        url = get(f"http://{service.registry}/v2/team/app/blobs/{image.config}").location
+
+    query = parse_qs(urlsplit(url).query)
+    signature = base64.b64decode(query["Signature"][0].translate(str.maketrans("-_~", "+=/")))
+    # An ECDSA signature in DER is 70 to 72 bytes long, seldom a little less.
+    assert signature_length - 6 <= len(signature) <= signature_length
+    assert query.get("Hash-Algorithm") == (["SHA256"] if names_the_hash else None)
 
 
 def test_on_s3_a_root_directory_stands_in_the_key_but_not_in_the_signed_path(
-    s3_server: S3Server, skopeo: Skopeo, image: Image, tmp_path: Path
+    s3_server: S3Server, skopeo: Skopeo, other_image: Image, tmp_path: Path
 ):
     configured = on_s3_below_a_root_directory(tmp_path, s3_server)
     bucket = yaml.safe_load(configured.file.read_text())["storage"]["s3"]["bucket"]
-    hexadecimal = image.config.removeprefix("sha256:")
+    hexadecimal = other_image.config.removeprefix("sha256:")
     path = f"docker/registry/v2/blobs/sha256/{hexadecimal[:2]}/{hexadecimal}/data"
-    command = [CFMIDDLEWARE, "serve", str(configured.file)]
-    with running(command, tmp_path / "process", ports=configured.ports):
-        registry = f"127.0.0.1:{configured.ports[0]}"
-        skopeo.push(image.layout, f"{registry}/app:1")
-        connection = http.client.HTTPConnection(registry, timeout=10)
-        connection.request("GET", f"/v2/app/blobs/{image.config}")
-        location = connection.getresponse().getheader("Location", "")
-        connection.close()
+    with configured.running() as service:
+        skopeo.push(other_image.layout, f"{service.registry}/app:1")
+        location = get(f"http://{service.registry}/v2/app/blobs/{other_image.config}").location
 
     assert f"team/prod/{path}" in s3_server.keys(bucket)
-    assert location.startswith(f"http://127.0.0.1:{configured.ports[1]}/{path}?")
+    assert location.startswith(f"http://127.0.0.1:{configured.edge_port}/{path}?")
 
 
 def test_an_edge_with_another_origin_path_finds_nothing(
@@ -374,22 +428,38 @@ def test_an_edge_with_another_origin_path_finds_nothing(
 ):
     storage = {"s3": s3_server.driver_options(s3_server.new_bucket(), rootdirectory="/team/prod")}
     configured = configure(tmp_path, storage=storage, edge={"originpath": "/team/other"})
-    command = [CFMIDDLEWARE, "serve", str(configured.file)]
-    with running(command, tmp_path / "process", ports=configured.ports):
-        registry = f"127.0.0.1:{configured.ports[0]}"
-        skopeo.push(other_image.layout, f"{registry}/app:1")
+    with configured.running() as service:
+        skopeo.push(other_image.layout, f"{service.registry}/app:1")
 
         with pytest.raises(ClientError, match=r"403|404|[Ff]orbidden|denied"):
-            skopeo.pull(f"{registry}/app:1", tmp_path / "back")
+            skopeo.pull(f"{service.registry}/app:1", tmp_path / "back")
+
+
+def test_the_edge_runs_as_a_service_of_its_own(skopeo: Skopeo, image: Image, tmp_path: Path):
+    whole = configure(tmp_path, storage=on_filesystem(tmp_path))
+    without_edge = tmp_path / "registry.yml"
+    sections = yaml.safe_load(whole.file.read_text())
+    del sections["edge"]
+    without_edge.write_text(yaml.safe_dump(sections))
+    edge_command = [CFMIDDLEWARE, "edge", str(whole.file)]
+    registry_command = [CFMIDDLEWARE, "serve", str(without_edge)]
+    with (
+        running(edge_command, tmp_path / "edge", ports=[whole.edge_port]) as edge,
+        running(registry_command, tmp_path / "registry", ports=[whole.port]),
+    ):
+        registry = f"127.0.0.1:{whole.port}"
+        skopeo.push(image.layout, f"{registry}/app:1")
+        skopeo.pull(f"{registry}/app:1", tmp_path / "back")
+
+        assert blobs_in(tmp_path / "back") == blobs_in(image.layout)
+        assert Service(edge, registry).has_sent(sizes(image))
 
 
 def test_a_deleted_image_is_gone_and_the_others_stay(
     skopeo: Skopeo, image: Image, other_image: Image, tmp_path: Path
 ):
-    configured = configure(tmp_path, storage=on_filesystem(tmp_path))
-    command = [CFMIDDLEWARE, "serve", str(configured.file)]
-    with running(command, tmp_path / "process", ports=configured.ports):
-        repository = f"127.0.0.1:{configured.ports[0]}/app"
+    with configure(tmp_path, storage=on_filesystem(tmp_path)).running() as service:
+        repository = f"{service.registry}/app"
         skopeo.push(image.layout, f"{repository}:old")
         skopeo.push(other_image.layout, f"{repository}:new")
 
