@@ -131,7 +131,10 @@ class Skopeo(_Client):
 
     def inspect(self, reference: str) -> dict[str, Any]:
         """Return what skopeo says of an image."""
-        return json.loads(self.run("inspect", "--tls-verify=false", f"docker://{reference}"))
+        answer: dict[str, Any] = json.loads(
+            self.run("inspect", "--tls-verify=false", f"docker://{reference}")
+        )
+        return answer
 
     def raw_manifest(self, reference: str) -> str:
         """Return the bytes of a manifest or an index as text."""
@@ -139,8 +142,9 @@ class Skopeo(_Client):
 
     def tags(self, repository: str) -> list[str]:
         """Return the tags of a `host:port/name`."""
-        answer = self.run("list-tags", "--tls-verify=false", f"docker://{repository}")
-        return json.loads(answer)["Tags"]
+        answer = json.loads(self.run("list-tags", "--tls-verify=false", f"docker://{repository}"))
+        tags: list[str] = answer["Tags"]
+        return tags
 
     def delete(self, reference: str) -> None:
         """Delete the manifest that a tag points to."""

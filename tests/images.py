@@ -48,7 +48,7 @@ class Index(NamedTuple):
     """An image for several platforms, all in one layout."""
 
     layout: Path
-    index: str
+    digest: str
     images: tuple[Image, ...]
 
 

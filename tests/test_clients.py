@@ -126,7 +126,7 @@ def test_every_platform_of_an_index_is_pushed_and_pulled(
 def test_an_index_keeps_its_bytes(service: Service, skopeo: Skopeo, index: Index):
     skopeo.push(index.layout, f"{service.registry}/multi-raw:1", "--all")
 
-    pushed = blob_file(index.layout, index.index).read_text()
+    pushed = blob_file(index.layout, index.digest).read_text()
     assert skopeo.raw_manifest(f"{service.registry}/multi-raw:1") == pushed
 
 
