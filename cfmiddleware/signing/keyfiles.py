@@ -1,0 +1,140 @@
+"""Key files: where they are, which id their names say, and how they are read."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from typing import NamedTuple, Protocol
+
+from cfmiddleware.errors import ConfigError
+
+_NAME = re.compile(r"pk-([A-Za-z0-9]+)\.pem|([A-Z][A-Z0-9]*)\.pem")
+
+#: No key is larger, in bytes; what is larger is not read to its end.
+_MAX_SIZE = 1 << 20
+
+
+class KeyFile(NamedTuple):
+    """A file that may hold a key.
+
+    :param name: what messages call it.
+    :param path: what is opened; the id comes from this very name or was given, never from a link that may
+        point elsewhere a moment later.
+    :param id: the key pair's id.
+    :param stamp: changes when the file does.
+    :param changed: the time of its last change, in Unix seconds.
+    """
+
+    name: str
+    path: str
+    id: str
+    stamp: tuple[int, ...]
+    changed: float
+
+
+class KeySource(Protocol):
+    """Where key files are looked for."""
+
+    def files(self) -> list[KeyFile]:
+        """Return the files that may hold the key to sign with, the one to prefer first.
+
+        :raises ConfigError: when there is none.
+        """
+
+
+class SingleFile:
+    """One file, which may be a symbolic link.
+
+    :param path: the file.
+    :param id: the key pair's id; None to take it from the file's name, or, where that says none, from the
+        name of the file that the link leads to.
+    """
+
+    def __init__(self, path: str, id: str | None) -> None:
+        self._path = path
+        self._id = id
+
+    def files(self) -> list[KeyFile]:
+        """Return the file.
+
+        :raises ConfigError: when it is not there, or its name says no id where one is needed.
+        """
+        # Resolved once: should the link be switched from here on, then id and key still belong together.
+        target = os.path.realpath(self._path)
+        try:
+            found = os.stat(target)
+        except OSError as error:
+            raise ConfigError(unreadable(self._path, error)) from None
+        if not stat.S_ISREG(found.st_mode):
+            raise ConfigError(f"{self._path}: is no regular file")
+        id = self._id or id_of(os.path.basename(self._path)) or id_of(os.path.basename(target))
+        if id is None:
+            raise ConfigError(
+                f"{self._path}: its name says no key pair id; set keypairid, or name it pk-<id>.pem, "
+                "or make it a link to a file of such a name"
+            )
+        return [_key_file(self._path, target, id, found)]
+
+
+class Directory:
+    """All files of a directory that are named ``pk-<id>.pem`` or ``<id>.pem``; the newest comes first.
+
+    :param path: the directory.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def files(self) -> list[KeyFile]:
+        """Return the files, by the time of their last change, then by name.
+
+        :raises ConfigError: when the directory cannot be read, or none is in it.
+        """
+        files: list[tuple[int, str, KeyFile]] = []
+        try:
+            names = os.listdir(self._path)
+        except OSError as error:
+            raise ConfigError(unreadable(self._path, error)) from None
+        for name in names:
+            id = id_of(name)
+            if id is None:
+                continue
+            path = os.path.join(self._path, name)
+            try:
+                found = os.stat(path)
+            except OSError:
+                continue  # gone since it was listed, or a link to nothing
+            if stat.S_ISREG(found.st_mode):
+                files.append((found.st_mtime_ns, name, _key_file(path, path, id, found)))
+        if not files:
+            raise ConfigError(f"{self._path}: no file in it is named pk-<id>.pem or <id>.pem")
+        return [file for _, _, file in sorted(files, reverse=True)]
+
+
+def id_of(name: str) -> str | None:
+    """Return the key pair's id that a file's name says (``pk-<id>.pem`` or ``<ID>.pem``), or None."""
+    match = _NAME.fullmatch(name)
+    return (match[1] or match[2]) if match else None
+
+
+def read(path: str) -> bytes:
+    """Return what a key file holds, or as much of it as a key could be.
+
+    :raises OSError: when it cannot be read.
+    """
+    # Should a pipe have taken the file's place by now, opening it must not wait for a writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with open(descriptor, "rb") as file:
+        return file.read(_MAX_SIZE) or b""
+
+
+def unreadable(name: str, error: OSError) -> str:
+    """Return the line that says why a file could not be read."""
+    return f"{name}: cannot be read: {error.strerror or type(error).__name__}"
+
+
+def _key_file(name: str, path: str, id: str, found: os.stat_result) -> KeyFile:
+    # The change time sees what the modification time does not: chmod, and copies that keep their times.
+    stamp = (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_dev)
+    return KeyFile(name, path, id, stamp, found.st_ctime)

@@ -1,0 +1,126 @@
+"""The key in force, looked after where it lies, so that a new one takes over without a restart.
+
+A public key in CloudFront never changes under its id, so a new key always comes with a new id. Two ways
+change both in one step: a link that is switched to another ``pk-<id>.pem``, and a directory of such files, of
+which the newest signs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import threading
+import time
+from collections.abc import Callable
+
+from cfmiddleware.errors import ConfigError
+
+from .keyfiles import Directory, SingleFile, unreadable
+from .keys import KeyPair, load_private_key
+from .keywatch import KeyWatch
+
+_ID = re.compile(r"[A-Za-z0-9_-]+")
+
+# A key without its BEGIN line, put where a path belongs, must not come back in an error.
+_LIKE_A_KEY = re.compile(r"[A-Za-z0-9+/=\s]{100,}+")
+
+
+class KeyRing:
+    """Answers which key signs now.
+
+    Safe to share between threads and to carry over a fork: no thread ever waits for another one here, and
+    the disk is looked at once in an interval.
+
+    :param pair: the key that signs first.
+    :param watch: what knows of newer ones; None for a key that never changes.
+    :param interval: seconds between two looks at the files.
+    :param clock: seconds that never go backwards.
+    """
+
+    def __init__(
+        self,
+        pair: KeyPair,
+        watch: KeyWatch | None = None,
+        *,
+        interval: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._pair = pair
+        self._watch = watch
+        self._interval = interval
+        self._clock = clock
+        self._due = clock() + interval
+        self._lock = threading.Lock()
+        self._process = os.getpid()
+
+    @classmethod
+    def from_options(
+        cls,
+        privatekey: str,
+        keypairid: str | None = None,
+        *,
+        interval: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> KeyRing:
+        """Return the ring that the options describe.
+
+        :param privatekey: PEM text, the path of a file, or the path of a directory of files named
+            ``pk-<id>.pem`` or ``<id>.pem``.
+        :param keypairid: CloudFront's id of the public key; needed for PEM text, and for a file whose name
+            does not say it.
+        :param interval: seconds between two looks at the files.
+        :param clock: seconds that never go backwards.
+        :raises ConfigError: when no key can sign with these options.
+        """
+        if keypairid is not None and not _ID.fullmatch(keypairid):
+            # The value is not shown: it may be a key that was put under the wrong name.
+            raise ConfigError(
+                "keypairid: must be made of letters, digits, '-' and '_', as CloudFront's ids are"
+            )
+        if "-----BEGIN" in privatekey:
+            if keypairid is None:
+                raise ConfigError("keypairid: this option is required where privatekey is the key itself")
+            return cls(KeyPair(keypairid, load_private_key(privatekey, "privatekey")))
+        if _is_directory(privatekey):
+            if keypairid is not None:
+                raise ConfigError(
+                    "keypairid: leave it out where privatekey is a directory; the files' names say the ids"
+                )
+            watch = KeyWatch(Directory(privatekey))
+        else:
+            watch = KeyWatch(SingleFile(privatekey, keypairid))
+        return cls(watch.first(), watch, interval=interval, clock=clock)
+
+    def current(self) -> KeyPair:
+        """Return the key that signs now, and its id."""
+        if self._watch is not None and self._clock() >= self._due:
+            self._look(self._watch)
+        return self._pair
+
+    def _look(self, watch: KeyWatch) -> None:
+        """Look for a newer key, unless another thread does so already."""
+        if self._process != os.getpid():
+            # The lock may have been held, at the fork, by a thread that is not in this process.
+            self._lock, self._process = threading.Lock(), os.getpid()
+        lock = self._lock
+        if not lock.acquire(blocking=False):
+            return
+        try:
+            self._due = self._clock() + self._interval
+            self._pair = watch.next(self._pair)
+        finally:
+            lock.release()
+
+
+def _is_directory(path: str) -> bool:
+    """Whether the path is a directory's; that it is somebody's at all is made sure of."""
+    neither = ConfigError("privatekey: is neither a path nor PEM text, which has a -----BEGIN line")
+    if not path or "\0" in path or "\n" in path:
+        raise neither
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except OSError as error:
+        if _LIKE_A_KEY.fullmatch(path):
+            raise neither from None
+        raise ConfigError(unreadable(path, error)) from None

@@ -1,0 +1,126 @@
+"""What becomes of key files that change: taken, or refused with a line in the log."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from typing import NamedTuple
+
+from cfmiddleware.errors import ConfigError
+
+from .keyfiles import KeyFile, KeySource, read, unreadable
+from .keys import KeyPair, load_private_key
+
+_log = logging.getLogger("cfmiddleware.signing")
+
+# A file may change twice within what its times can tell apart (a tick of the kernel, two seconds on some file
+# systems), so one that changed this recently, in seconds, is read once more.
+_SETTLING = 2.5
+
+
+class _Verdict(NamedTuple):
+    """What was found in a file: a pair, or the reason why there is none."""
+
+    stamp: tuple[int, ...]
+    settled: bool
+    content: bytes | None
+    pair: KeyPair | None
+    reason: str | None
+
+
+class KeyWatch:
+    """Looks at key files when asked to, and remembers what it saw, so that nothing is read or logged twice.
+
+    Never used by two threads at the same time.
+
+    :param source: where the files are.
+    """
+
+    def __init__(self, source: KeySource) -> None:
+        self._source = source
+        self._verdicts: dict[tuple[str, str], _Verdict] = {}
+        self._fingerprints: dict[str, str] = {}
+        self._complaint: str | None = None
+
+    def first(self) -> KeyPair:
+        """Return the pair to begin with; newer files that are no good are logged.
+
+        :raises ConfigError: when no file is good, with the reason of the newest one.
+        """
+        pair, refusals = self._choose(self._source.files(), None)
+        if pair is None:
+            raise ConfigError(refusals[0][1])
+        for file, reason in refusals:
+            _log.error("key pair %s is refused, %s signs: %s", file.id, pair.id, reason)
+        return pair
+
+    def next(self, current: KeyPair) -> KeyPair:
+        """Return the pair to go on with: *current*, unless there is another one and it is good.
+
+        What is wrong with a file is logged, once for each change.
+        """
+        try:
+            files = self._source.files()
+        except ConfigError as error:
+            if str(error) != self._complaint:
+                self._complaint = str(error)
+                _log.error("key pair %s goes on signing: %s", current.id, error)
+            return current
+        self._complaint = None
+        pair, refusals = self._choose(files, current)
+        pair = pair or current
+        for file, reason in refusals:
+            _log.error("key pair %s is refused, %s signs: %s", file.id, pair.id, reason)
+        if pair.id == current.id:
+            return current
+        _log.info("key pair %s signs from now on, in place of %s", pair.id, current.id)
+        return pair
+
+    def _choose(
+        self, files: list[KeyFile], current: KeyPair | None
+    ) -> tuple[KeyPair | None, list[tuple[KeyFile, str]]]:
+        """Return the pair of the first good file, and the refusals that are news."""
+        verdicts: dict[tuple[str, str], _Verdict] = {}
+        refusals: list[tuple[KeyFile, str]] = []
+        chosen: KeyPair | None = None
+        for file in files:
+            place = (file.path, file.id)
+            before = self._verdicts.get(place)
+            if chosen is not None:
+                # Not read while a newer one signs; what was said of it before need not be said again.
+                if before is not None:
+                    verdicts[place] = before
+                continue
+            verdict = verdicts[place] = self._judge(file, before)
+            chosen = verdict.pair
+            if verdict.reason is None:
+                continue
+            if before is None or (before.content, before.reason) != (verdict.content, verdict.reason):
+                refusals.append((file, verdict.reason))
+            if current is not None and current.id == file.id:
+                # What took the place of the key in force is no good: that key stays, not an older one.
+                chosen = current
+        self._verdicts = verdicts
+        return chosen, refusals
+
+    def _judge(self, file: KeyFile, before: _Verdict | None) -> _Verdict:
+        if before is not None and before.settled and before.stamp == file.stamp:
+            return before
+        settled = abs(time.time() - file.changed) > _SETTLING
+        try:
+            text = read(file.path)
+        except OSError as error:
+            # Tried again at every look: what hinders reading need not show in the file's stamp.
+            return _Verdict(file.stamp, False, None, None, unreadable(file.name, error))
+        content = hashlib.sha256(text).digest()
+        if before is not None and before.content == content:
+            return before._replace(stamp=file.stamp, settled=settled)
+        try:
+            key = load_private_key(text.decode("utf-8", "replace"), file.name)
+        except ConfigError as error:
+            return _Verdict(file.stamp, settled, content, None, str(error))
+        if self._fingerprints.setdefault(file.id, key.fingerprint) != key.fingerprint:
+            reason = f"{file.name}: holds another key than before; in CloudFront a new key has a new id"
+            return _Verdict(file.stamp, settled, content, None, reason)
+        return _Verdict(file.stamp, settled, content, KeyPair(file.id, key), None)
