@@ -16,7 +16,7 @@ def _is_foreign(variable: str) -> bool:
     if variable == "CFMIDDLEWARE_REQUIRE_CLIENTS":
         return False
     others = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "GUNICORN_CMD_ARGS"}
-    return variable.startswith(("AWS_", "REGISTRY_", "CFMIDDLEWARE_")) or variable.upper() in others
+    return variable.startswith(("AWS_", "REGISTRY_", "CFMIDDLEWARE_", "XDG_")) or variable.upper() in others
 
 
 @pytest.fixture(scope="session", autouse=True)
