@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from cfmiddleware.errors import ObjectNotFound
+
+# A file's name may not hold a NUL, S3's XML hardly one of the others, and a line of a log no newline.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 _NOT_SEGMENTS = frozenset(("", ".", ".."))
 
@@ -20,9 +24,9 @@ def check_path(path: str) -> str:
     """Return *path* if an object can have it.
 
     :raises InvalidPath: unless it begins with a slash, does not end in one, has no empty, ``.`` or ``..``
-        segment and no NUL, and can be encoded in UTF-8.
+        segment and no control character, and can be encoded in UTF-8.
     """
-    if path[:1] != "/" or "\0" in path or not _NOT_SEGMENTS.isdisjoint(path[1:].split("/")):
+    if path[:1] != "/" or _CONTROL.search(path) or not _NOT_SEGMENTS.isdisjoint(path[1:].split("/")):
         raise InvalidPath(f"{path[:200]!r} is no path of an object")
     if not path.isascii():
         try:
