@@ -12,12 +12,12 @@ import re
 import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from cfmiddleware.errors import ConfigError
 
 from .keyfiles import Directory, SingleFile, unreadable
-from .keys import KeyPair, load_private_key
+from .keys import KeyPair, PublicKey, load_private_key, load_public_key
 from .keywatch import KeyWatch
 
 _ID = re.compile(r"[A-Za-z0-9_-]+")
@@ -53,6 +53,7 @@ class KeyRing:
         self._due = clock() + interval
         self._lock = threading.Lock()
         self._process = os.getpid()
+        self._public: Mapping[str, PublicKey] = {}
 
     @classmethod
     def from_options(
@@ -97,6 +98,14 @@ class KeyRing:
         if self._watch is not None and self._clock() >= self._due:
             self._look(self._watch)
         return self._pair
+
+    def public_keys(self) -> Mapping[str, PublicKey]:
+        """Return the public half of the key that signs now, and of those that signed before, by their ids."""
+        pair = self.current()
+        if pair.id not in self._public:
+            # A new mapping each time: another thread may be reading the old one.
+            self._public = {**self._public, pair.id: load_public_key(pair.key.public_pem, pair.id)}
+        return self._public
 
     def _look(self, watch: KeyWatch) -> None:
         """Look for a newer key, unless another thread does so already."""

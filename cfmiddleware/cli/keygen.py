@@ -1,0 +1,67 @@
+"""``cfmiddleware keygen``: a key pair for CloudFront."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cfmiddleware.embedded import write_private
+from cfmiddleware.errors import ConfigError
+from cfmiddleware.signing.keys import generate
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+_NEXT = """\
+Wrote {private}, the private key: keep it secret; only you can read it.
+Wrote {public}, the public half.
+
+In CloudFront:
+  1. Key management > Public keys > Create public key: paste {public}.
+     CloudFront gives it an id such as K2JCJMDEHXQW5F. That is the keypairid.
+  2. Key management > Key groups > Create key group: add the public key.
+  3. Your distribution > Behaviors > Edit: Restrict viewer access: Yes,
+     Trusted authorization type: Trusted key groups, and choose the group.
+Here:
+  4. Set privatekey to {private} and keypairid to that id;
+     or rename the file to pk-<id>.pem and leave keypairid out.
+"""
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "keygen",
+        help="write a key pair and say what to do with it in CloudFront",
+        description="Write an RSA (2048 bits) or ECDSA (P-256) key pair as PEM files and say what to do with "
+        "the public half in CloudFront. Files that are there already are never overwritten.",
+    )
+    parser.add_argument(
+        "--type",
+        choices=("rsa", "ecdsa"),
+        default="rsa",
+        help="the kind of key; signing with ECDSA costs a tenth (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="NAME",
+        default="cloudfront",
+        help="write NAME.pem and NAME.pub.pem; NAME may begin with a directory (default: %(default)s)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: Any) -> int:
+    """Write the files, both or none."""
+    base = Path(arguments.out)
+    private, public = base.with_name(base.name + ".pem"), base.with_name(base.name + ".pub.pem")
+    pair = generate(arguments.type)
+    write_private(private, pair.private_pem)
+    try:
+        write_private(public, pair.public_pem, 0o644)
+    except ConfigError:
+        private.unlink()
+        raise
+    print(_NEXT.format(private=private, public=public), end="")
+    return 0

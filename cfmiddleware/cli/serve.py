@@ -1,0 +1,85 @@
+"""``cfmiddleware serve``: the registry behind the wrapper, and the edge, under gunicorn."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cfmiddleware.config import Config
+from cfmiddleware.embedded import default_directory, embedded
+from cfmiddleware.errors import ConfigError
+from cfmiddleware.version import __version__
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+_ADDRESS = "127.0.0.1:5000"
+_EDGE_ADDRESS = "127.0.0.1:5001"
+
+_TRY = """\
+Try:
+  push  skopeo copy --dest-tls-verify=false docker://docker.io/library/busybox docker://{host}/busybox
+  pull  podman pull --tls-verify=false {host}/busybox
+  look  curl -i "http://{host}/v2/busybox/blobs/$(curl -s http://{host}/v2/busybox/manifests/latest \
+| grep -o 'sha256:[0-9a-f]*' | tail -n 1)"
+"""
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "serve",
+        help="serve a registry whose pulls leave through CloudFront",
+        description="Serve a container registry under gunicorn. With a configuration file it is the registry "
+        "that the file describes, and an edge if the file has an 'edge' section. Without one it keeps its "
+        "data and a key pair in a directory of yours, and a local edge does CloudFront's part.",
+        epilog="Ctrl-C stops everything; requests under way may end first, a second Ctrl-C cuts them off.",
+    )
+    parser.add_argument("config", metavar="CONFIG", nargs="?", help="the configuration file (config.yml)")
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        type=Path,
+        help=f"without CONFIG: where data and keys are kept (default: {default_directory()})",
+    )
+    parser.add_argument(
+        "--addr", metavar="HOST:PORT", help=f"where the registry listens (default: http.addr, or {_ADDRESS})"
+    )
+    parser.add_argument(
+        "--edge-addr",
+        metavar="HOST:PORT",
+        help=f"where the edge listens (default: edge.addr, or {_EDGE_ADDRESS})",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: Any) -> int:
+    """Serve until a signal comes."""
+    try:
+        from cfmiddleware import processes
+    except ImportError:
+        raise ConfigError("gunicorn is not installed; install cfmiddleware[server]") from None
+
+    if arguments.config is None:
+        data = arguments.data or default_directory()
+        config = embedded(data, arguments.addr or _ADDRESS, arguments.edge_addr or _EDGE_ADDRESS)
+    elif arguments.data is not None:
+        raise ConfigError("--data goes without CONFIG: the file's storage section says where the data is")
+    else:
+        config = Config.load(arguments.config)
+    processes.set_up_logging(config.log_level())
+
+    registry = processes.registry_service(config, arguments.addr)
+    services = [registry]
+    lines = [f"cfmiddleware {__version__}", f"  registry  {registry.url}"]
+    if config.edge_address() is not None:
+        services.append(processes.edge_service(config, arguments.edge_addr))
+        lines.append(f"  edge      {services[1].url}")
+    elif arguments.edge_addr:
+        raise ConfigError(f"--edge-addr: {arguments.config} asks for no edge; give it an 'edge' section")
+    lines.append(f"  data      {config.data()}")
+    lines.append("There is no authentication: anyone who reaches the port may push.")
+    host = registry.url.partition("://")[2]
+    print("\n".join(lines), _TRY.format(host=host), sep="\n", end="", flush=True)
+    return processes.run(services, config.log_level())

@@ -1,0 +1,115 @@
+"""``cfmiddleware sign``: a signed URL by hand."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cfmiddleware.addresses import parse_address
+from cfmiddleware.config import Config
+from cfmiddleware.digest import Digest
+from cfmiddleware.embedded import default_directory, embedded
+from cfmiddleware.errors import ConfigError
+from cfmiddleware.middleware import CloudFrontMiddleware
+from cfmiddleware.reference import is_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "sign",
+        help="print a signed URL",
+        description="Print the CloudFront-signed URL of a blob, as a pull of it would be redirected to, or "
+        "sign any URL of the distribution. Nobody is asked whether the blob is there. The key and all else "
+        "come from a configuration file, from the data directory of 'cfmiddleware serve', or from options.",
+    )
+    parser.add_argument("what", metavar="URL-or-digest", help="https://... or sha256:...")
+    parser.add_argument("--config", metavar="FILE", help="the configuration file (config.yml)")
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        type=Path,
+        help=f"without --config: the directory of 'cfmiddleware serve' (default: {default_directory()})",
+    )
+    parser.add_argument("--repository", metavar="NAME", default="", help="for layouts that need its name")
+    parser.add_argument("--address", metavar="IP", help="bind the URL to a client's IPv4 address")
+    for name, text in (
+        ("baseurl", "the distribution's URL"),
+        ("privatekey", "the private key's file or a directory of keys"),
+        ("keypairid", "the key's id in CloudFront"),
+        ("duration", "how long the URL lives (20m)"),
+        ("hash", "sha1 or sha256"),
+        ("layout", "distribution, quay, oci or a template"),
+        ("rootdirectory", "the directory of the bucket that the registry stands in"),
+        ("originpath", "the distribution's Origin Path, if it is not the root directory"),
+    ):
+        parser.add_argument(f"--{name}", help=text + ", instead of the configuration's")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: Any) -> int:
+    """Print the URL."""
+    given = {
+        name: value
+        for name in (
+            "baseurl",
+            "privatekey",
+            "keypairid",
+            "duration",
+            "hash",
+            "layout",
+            "rootdirectory",
+            "originpath",
+        )
+        if (value := getattr(arguments, name)) is not None
+    }
+    address = None
+    if arguments.address is not None:
+        client = parse_address(arguments.address)
+        if client is None or client.version != 4:
+            raise ConfigError(f"--address: {arguments.address!r} is no IPv4 address")
+        address = str(client)
+    is_url = "://" in arguments.what
+    if is_url:
+        given.setdefault("baseurl", "https://unused.invalid")
+    if arguments.repository and not is_name(arguments.repository):
+        raise ConfigError(f"--repository: {arguments.repository!r} is no repository's name")
+    wrapper = _wrapper(arguments, given)
+    if is_url:
+        print(wrapper.signed(_url(arguments.what), address))
+        return 0
+    try:
+        digest = Digest.parse(arguments.what)
+    except ValueError as error:
+        raise ConfigError(f"{arguments.what!r} is neither a URL nor a digest: {error}") from None
+    print(wrapper.signed_blob(arguments.repository, digest, address))
+    return 0
+
+
+def _wrapper(arguments: Any, given: dict[str, Any]) -> CloudFrontMiddleware:
+    """Return a wrapper around nothing, with the options that apply."""
+    if arguments.config is not None:
+        return Config.load(arguments.config).wrap(_nothing, given)
+    if "privatekey" in given:
+        return CloudFrontMiddleware(_nothing, **given)
+    return embedded(arguments.data or default_directory(), create=False).wrap(_nothing, given)
+
+
+def _url(text: str) -> str:
+    """Return a URL that can be signed: it goes into a policy's text, and from there to a client, as it is."""
+    if not text.isascii() or any(character in text for character in ' "\\#<>*') or not text.isprintable():
+        raise ConfigError(
+            f"{text!r} is no URL that can be signed: encode it first, and leave out any fragment"
+        )
+    return text
+
+
+def _nothing(environ: Any, start_response: Any) -> Iterable[bytes]:
+    """Be the app that this command does not need."""
+    raise NotImplementedError

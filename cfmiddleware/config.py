@@ -1,0 +1,478 @@
+"""From a ``config.yml`` to running parts.
+
+The file is the one that Distribution reads, with an ``edge`` and a ``server`` section of our own. Variables
+named ``REGISTRY_...`` override it as they do there. A mistake is a
+:class:`~cfmiddleware.errors.ConfigError` of one line: the file, the key's path, what is wrong.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from . import options
+from .edge import Edge
+from .errors import ConfigError, nearest
+from .middleware import CloudFrontMiddleware
+from .registry.app import Registry
+from .signing.keyring import KeyRing
+from .signing.keys import PublicKey, load_public_key
+from .storage.factory import DRIVERS, storage_driver
+
+if TYPE_CHECKING:
+    from .probe import App
+    from .storage.driver import Driver
+
+_log = logging.getLogger("cfmiddleware")
+
+#: Sections that are read, and those of Distribution's that are not, by their names at the top of the file.
+_SECTIONS = ("version", "log", "storage", "middleware", "http", "edge", "server")
+_ABSENT = ("notifications", "redis", "health", "proxy", "validation", "policy", "compatibility", "loglevel")
+_ABSENT_OF = {
+    "log": ("formatter", "fields", "hooks", "reportcaller", "accesslog"),
+    "http": ("net", "secret", "headers", "draintimeout", "debug", "http2", "h2c"),
+    "storage": ("cache", "redirect", "tag"),
+    "middleware": ("registry", "repository"),
+}
+
+_LEVELS = {"error": "ERROR", "warn": "WARNING", "warning": "WARNING", "info": "INFO", "debug": "DEBUG"}
+_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]*)):([0-9]{1,5})")
+
+_VARIABLE = "REGISTRY_"
+
+
+class Address(tuple[str, int]):
+    """A host and a port to listen on, written ``host:port``."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        host, port = self
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    @classmethod
+    def parse(cls, text: object, name: str) -> Address:
+        """Read ``127.0.0.1:5000``, ``[::1]:5000`` or ``:5000``, which is every address of the machine.
+
+        :raises ConfigError: for anything else, naming the option *name*.
+        """
+        match = _ADDRESS.fullmatch(str(text))
+        if match is None or int(match[3]) > 65535:
+            raise ConfigError(f"{name}: {text!r} is no address; write it like 127.0.0.1:5000")
+        return cls((match[1] or match[2] or "0.0.0.0", int(match[3])))  # noqa: S104 (what `:5000` means)
+
+
+DEFAULT_ADDRESS = Address(("127.0.0.1", 5000))
+DEFAULT_EDGE = Address(("127.0.0.1", 5001))
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """How gunicorn serves one of the apps.
+
+    :param workers: processes.
+    :param threads: threads of each; one serves one request at a time.
+    :param uploads: bodies that one worker takes in at the same time, fewer than its threads, so that a
+        redirect or ``/v2/`` always finds one.
+    :param gracefultimeout: seconds that requests under way get when the server stops.
+    """
+
+    workers: int = 2
+    threads: int = 64
+    uploads: int = 32
+    gracefultimeout: int = 30
+
+
+class Config:
+    """A configuration that has been read, and what can be built from it.
+
+    :param tree: the sections, as YAML gives them.
+    :param source: where they come from, for messages: a file's name.
+    :param here: the directory that relative paths are relative to.
+    :param delete: whether blobs and manifests may be deleted where the file does not say.
+    """
+
+    def __init__(self, tree: Mapping[str, Any], source: str, here: Path, *, delete: bool = False) -> None:
+        self._tree = tree
+        self.source = source
+        self._here = here
+        self._delete = delete
+        self._driver: Driver | None = None
+        with self._at(""):
+            self._check_sections()
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], environ: Mapping[str, str] = os.environ) -> Config:
+        """Read a file.
+
+        :param environ: where the ``REGISTRY_...`` variables are looked up.
+        :raises ConfigError: for a file that cannot be read, is no YAML, or has sections that cannot be.
+        """
+        file = Path(path)
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+            raise ConfigError(f"{path}: the configuration cannot be read: {reason}") from None
+        tree = _parse_yaml(text, str(path))
+        override(tree, environ, str(path))
+        return cls(tree, str(path), file.resolve().parent)
+
+    # What is built
+
+    def registry(self) -> Registry:
+        """Return the registry, not wrapped."""
+        http, storage = self._section("http"), self._section("storage")
+        with self._at("http."):
+            prefix = options.text(http["prefix"], "prefix").rstrip("/") if http.get("prefix") else ""
+            host = options.text(http["host"], "host") if http.get("host") else ""
+            relative = options.boolean(http.get("relativeurls", False), "relativeurls")
+        with self._at("storage."):
+            delete = _switch(storage, "delete", self._delete)
+            maintenance = storage.get("maintenance") or {}
+            readonly = _switch(maintenance, "readonly", False)
+        return Registry(
+            self.driver(),
+            prefix=prefix,
+            host=host,
+            relativeurls=relative,
+            delete=delete,
+            readonly=readonly,
+            max_uploads=self.server_options().uploads,
+        )
+
+    def wrap(self, app: App, further: Mapping[str, Any] | None = None) -> CloudFrontMiddleware:
+        """Return *app* wrapped as the section ``middleware`` says.
+
+        :param further: options that take the place of the file's.
+        :raises ConfigError: where the file has no storage middleware ``cloudfront``.
+        """
+        found = self._cloudfront()
+        if found is None:
+            raise ConfigError(
+                f"{self.source}: middleware.storage: there is no entry with the name 'cloudfront'"
+            )
+        place, given = found
+        with self._at(place):
+            return CloudFrontMiddleware(app, **{**self.wrapper_options(given), **(further or {})})
+
+    def app(self) -> App:
+        """Return the registry, wrapped if the file says so."""
+        registry = self.registry()
+        return self.wrap(registry) if self.has_wrapper() else registry
+
+    def edge(self) -> Edge:
+        """Return the edge: the wrapper's own counterpart, but for what the section ``edge`` says."""
+        section = self._section("edge")
+        found = self._cloudfront()
+        wrapper = self.wrapper_options(found[1]) if found else {}
+        with self._at("edge."):
+            known = (
+                "addr",
+                "originpath",
+                "rootdirectory",
+                "publickeys",
+                "trustedproxies",
+                "storage",
+                "workers",
+                "threads",
+            )
+            options.refuse_unknown(section, known)
+            root = section.get("rootdirectory", wrapper.get("rootdirectory") or self._root_of_storage())
+            origin = section.get("originpath", wrapper.get("originpath"))
+            driver = self._edge_driver(section)
+            return Edge(
+                driver,
+                publickeys=self._public_keys(section, wrapper),
+                originpath=str(root if origin is None and "originpath" not in section else origin or ""),
+                rootdirectory=str(root or ""),
+                trustedproxies=options.integer(section.get("trustedproxies") or 0, "trustedproxies"),
+            )
+
+    def driver(self) -> Driver:
+        """Return the storage's driver, the same one each time."""
+        if self._driver is None:
+            self._driver = self._build_driver(self._section("storage"), "storage")
+        return self._driver
+
+    # What the server needs to know
+
+    def address(self) -> Address:
+        """Return where the registry listens: ``http.addr``, 127.0.0.1:5000 by default."""
+        with self._at("http."):
+            return Address.parse(self._section("http").get("addr") or DEFAULT_ADDRESS, "addr")
+
+    def edge_address(self) -> Address | None:
+        """Return where the edge listens, or None if the file asks for no edge."""
+        if "edge" not in self._tree:
+            return None
+        with self._at("edge."):
+            return Address.parse(self._section("edge").get("addr") or DEFAULT_EDGE, "addr")
+
+    def server_options(self) -> ServerOptions:
+        """Return the section ``server``."""
+        section = self._section("server")
+        with self._at("server."):
+            known = ("workers", "threads", "uploads", "gracefultimeout")
+            options.refuse_unknown(section, known)
+            threads = options.integer(section.get("threads", 64), "threads", minimum=32, maximum=1000)
+            return ServerOptions(
+                workers=options.integer(section.get("workers", 2), "workers", minimum=1, maximum=256),
+                threads=threads,
+                uploads=options.integer(
+                    section.get("uploads", threads // 2), "uploads", minimum=1, maximum=threads - 8
+                ),
+                gracefultimeout=options.seconds(section.get("gracefultimeout", 30), "gracefultimeout"),
+            )
+
+    def log_level(self) -> str:
+        """Return the name of the level that ``log.level`` asks for, INFO by default."""
+        with self._at("log."):
+            return _LEVELS[
+                options.choice(self._section("log").get("level") or "info", "level", tuple(_LEVELS))
+            ]
+
+    def data(self) -> str:
+        """Return where the data is, for people."""
+        driver = self.driver()
+        (given,) = [section for name, section in self._section("storage").items() if name == driver.name]
+        where = str((given or {}).get("rootdirectory") or "")
+        if driver.name == "s3":
+            return f"s3://{given.get('bucket')}/{where.strip('/')}"
+        if driver.name == "filesystem":
+            return str(self._here / (where or "/var/lib/registry"))
+        return "in memory: it is gone when the server stops, and every worker has its own"
+
+    def has_wrapper(self) -> bool:
+        """Whether the file asks for the CloudFront wrapper."""
+        return self._cloudfront() is not None
+
+    # The pieces
+
+    def wrapper_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the wrapper's options with this file's defaults and with paths that do not depend on where
+        the process was started.
+
+        :raises ConfigError: for an unknown option.
+        """
+        result = {
+            # What is empty in YAML is null: a blank Origin Path, and nothing at all for every other option.
+            name: "" if name == "originpath" and value is None else value
+            for name, value in given.items()
+            if value is not None or name == "originpath"
+        }
+        if "rootdirectory" not in result and "storage" in self._tree:
+            result["rootdirectory"] = self._root_of_storage()
+        key = result.get("privatekey")
+        if isinstance(key, str) and key and "-----BEGIN" not in key:
+            result["privatekey"] = str(self._here / key)
+        prefix = self._section("http").get("prefix")
+        if prefix and "prefix" not in result:
+            result["prefix"] = prefix
+        return result
+
+    def _cloudfront(self) -> tuple[str, Mapping[str, Any]] | None:
+        """Return the place and the options of the storage middleware ``cloudfront``."""
+        entries = self._section("middleware").get("storage") or []
+        found: tuple[str, Mapping[str, Any]] | None = None
+        with self._at("middleware."):
+            if not isinstance(entries, list):
+                raise ConfigError("storage: must be a list of name and options")
+            for index, entry in enumerate(entries):
+                place = f"storage[{index}]"
+                if not isinstance(entry, dict) or not isinstance(entry.get("options") or {}, dict):
+                    raise ConfigError(f"{place}: must have a name and options")
+                if options.boolean(entry.get("disabled", False), f"{place}.disabled"):
+                    continue
+                if entry.get("name") != "cloudfront":
+                    raise ConfigError(
+                        f"{place}.name: {entry.get('name')!r} is unknown; there is 'cloudfront'"
+                    )
+                if found is not None:
+                    raise ConfigError(f"{place}: there can be one cloudfront only")
+                found = f"middleware.{place}.options.", entry.get("options") or {}
+        return found
+
+    def _build_driver(self, section: Mapping[str, Any], where: str) -> Driver:
+        """Return the driver that a ``storage`` section names."""
+        others = ("cache", "delete", "redirect", "maintenance", "tag")
+        with self._at(""):
+            named = [name for name in section if name not in others]
+            if not named:
+                raise ConfigError(f"{where}: names no driver; there are {', '.join(DRIVERS)}")
+            if len(named) > 1:
+                raise ConfigError(
+                    f"{where}: {' and '.join(map(str, named))} are two drivers; there can be one only"
+                )
+            given = section[named[0]]
+            if not isinstance(given or {}, dict):
+                raise ConfigError(f"{where}.{named[0]}: must be a section of options")
+            given = dict(given or {})
+            if named[0] == "filesystem" and given.get("rootdirectory"):
+                given["rootdirectory"] = str(self._here / str(given["rootdirectory"]))
+            return storage_driver(str(named[0]), given, where)
+
+    def _edge_driver(self, section: Mapping[str, Any]) -> Driver:
+        storage = section.get("storage")
+        if storage is None:
+            return self.driver()
+        if not isinstance(storage, dict):
+            raise ConfigError("storage: must be a section")
+        return self._build_driver(storage, "edge.storage")
+
+    def _root_of_storage(self) -> str:
+        """Return the directory of the bucket that the registry stands in.
+
+        It is S3's ``rootdirectory``; a filesystem's is the place of the bucket itself.
+        """
+        s3 = self._section("storage").get("s3")
+        return str(s3.get("rootdirectory") or "") if isinstance(s3, dict) else ""
+
+    def _public_keys(
+        self, section: Mapping[str, Any], wrapper: Mapping[str, Any]
+    ) -> Mapping[str, PublicKey] | Callable[[], Mapping[str, PublicKey]]:
+        """Return the keys whose signatures the edge accepts: those named, or the wrapper's own."""
+        named = section.get("publickeys")
+        if named is None:
+            if not wrapper.get("privatekey"):
+                raise ConfigError("publickeys: is required where there is no middleware 'cloudfront'")
+            try:
+                # Looked after at every request: the wrapper may sign with a new key at any moment.
+                ring = KeyRing.from_options(wrapper["privatekey"], wrapper.get("keypairid"), interval=0)
+            except ConfigError as error:
+                raise ConfigError(f"publickeys: the wrapper's own cannot be used: {error}") from None
+            return ring.public_keys
+        if not isinstance(named, dict) or not named:
+            raise ConfigError("publickeys: must map a Key-Pair-Id to the file of its public key")
+        return {str(name): self._public_key(str(name), str(file)) for name, file in named.items()}
+
+    def _public_key(self, name: str, file: str) -> PublicKey:
+        if "-----BEGIN" in file:
+            return load_public_key(file, f"publickeys.{name}")
+        try:
+            text = (self._here / file).read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise ConfigError(f"publickeys.{name}: {file} cannot be read: {error.strerror}") from None
+        return load_public_key(text, f"publickeys.{name}: {file}")
+
+    def _section(self, name: str) -> Mapping[str, Any]:
+        return self._tree.get(name) or {}
+
+    def _check_sections(self) -> None:
+        """Refuse what would be unsafe to do without, name what is merely absent."""
+        for name in self._tree:
+            if name not in (*_SECTIONS, *_ABSENT, "auth"):
+                raise ConfigError(
+                    f"{name}: there is no such section{nearest(str(name), (*_SECTIONS, *_ABSENT))}"
+                )
+        for name in _SECTIONS[1:]:
+            if not isinstance(self._tree.get(name) or {}, dict):
+                raise ConfigError(f"{name}: must be a section of options")
+        if str(self._tree.get("version", "0.1")) != "0.1":
+            raise ConfigError(f"version: {self._tree['version']!r} is not known; it is 0.1")
+        http = self._section("http")
+        if self._tree.get("auth"):
+            raise ConfigError(
+                "auth: this version has no authentication of its own; protect the registry in front"
+            )
+        if http.get("tls"):
+            raise ConfigError("http.tls: this version does not speak TLS; put a proxy that does in front")
+        http_options = ("addr", "prefix", "host", "relativeurls", "tls", *_ABSENT_OF["http"])
+        options.refuse_unknown(http, http_options, "http.")
+        options.refuse_unknown(self._section("log"), ("level", *_ABSENT_OF["log"]), "log.")
+        options.refuse_unknown(
+            self._section("middleware"), ("storage", *_ABSENT_OF["middleware"]), "middleware."
+        )
+        absent = [name for name in _ABSENT if self._tree.get(name)]
+        for section, names in _ABSENT_OF.items():
+            absent += [f"{section}.{name}" for name in names if self._section(section).get(name)]
+        if absent:
+            _log.warning("%s: not acted on by this version: %s", self.source, ", ".join(absent))
+
+    @contextlib.contextmanager
+    def _at(self, place: str) -> Iterator[None]:
+        """Put the file and *place* in front of the errors raised inside."""
+        try:
+            yield
+        except ConfigError as error:
+            message = str(error)
+            if message.startswith(f"{self.source}: "):
+                raise
+            raise ConfigError(f"{self.source}: {place}{message}") from None
+
+
+def override(tree: dict[str, Any], environ: Mapping[str, str], source: str) -> None:
+    """Replace values of *tree* by ``REGISTRY_...`` variables, as Distribution does.
+
+    ``REGISTRY_STORAGE_S3_BUCKET`` is ``storage.s3.bucket``, ``REGISTRY_MIDDLEWARE_STORAGE_0_NAME`` the name
+    of the first storage middleware. Values are YAML. A variable that names no section is left alone: other
+    programs' names begin with ``REGISTRY_`` too.
+
+    :raises ConfigError: for a value that is no YAML, or a path that leads through something else.
+    """
+    for variable in sorted(name for name in environ if name.startswith(_VARIABLE)):
+        path = variable[len(_VARIABLE) :].lower().split("_")
+        if path[0] not in (*_SECTIONS, *_ABSENT, "auth"):
+            _log.warning("the variable %s names no section of a configuration and is ignored", variable)
+            continue
+        try:
+            value = yaml.safe_load(environ[variable])
+        except yaml.YAMLError:
+            raise ConfigError(f"{variable}: the value is no YAML; put it in quotes") from None
+        if path == ["storage"] and isinstance(value, str):  # the driver's name, and no option of it
+            value = {value: {}}
+        _replace(tree, path, value, f"{source}: {variable}")
+
+
+def _replace(node: Any, path: list[str], value: Any, where: str) -> None:
+    """Set what lies at *path* below *node*, making the sections on the way."""
+    step, rest = path[0], path[1:]
+    if isinstance(node, list):
+        if not step.isdecimal() or int(step) > len(node):
+            raise ConfigError(f"{where}: {step!r} is no place in a list of {len(node)}")
+        key: Any = int(step)
+        if key == len(node):
+            node.append(None)
+    elif isinstance(node, dict):
+        key = next((name for name in node if str(name).lower() == step), step)
+        node.setdefault(key, None)
+    else:
+        raise ConfigError(f"{where}: there is a value, not a section, above {step!r}")
+    if not rest:
+        node[key] = value
+        return
+    if node[key] is None:
+        node[key] = [] if rest[0].isdecimal() else {}
+    _replace(node[key], rest, value, where)
+
+
+def _parse_yaml(text: str, source: str) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark is not None else ""
+        problem = getattr(error, "problem", None) or "it cannot be parsed"
+        raise ConfigError(f"{source}{line}: this is no YAML: {problem}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{source}: a configuration is a mapping of sections such as storage and http")
+    return tree
+
+
+def _switch(section: Mapping[str, Any], name: str, default: bool) -> bool:
+    """Read ``name: {enabled: true}``."""
+    value = section.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, dict):
+        raise ConfigError(f"{name}: must be a section with 'enabled'")
+    options.refuse_unknown(value, ("enabled",), f"{name}.")
+    return options.boolean(value.get("enabled", default), f"{name}.enabled")

@@ -1,0 +1,263 @@
+"""A local edge: what CloudFront does for signed URLs, as a small WSGI app.
+
+It checks a signed URL *as it was sent*, puts its Origin Path in front of the path, and answers GET and HEAD
+from the storage, with ranges. So a registry and its redirects run, and are tested, without an AWS account. It
+caches nothing: the bytes are on this machine already.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes, urlsplit
+from xml.sax.saxutils import escape
+
+from werkzeug.http import http_date, is_resource_modified, parse_range_header, unquote_etag
+
+from .addresses import client_address
+from .errors import ObjectNotFound, StorageError
+from .layout import directory, path_below
+from .signing.url import encode_key
+from .signing.verify import Refused, Verifier
+
+if TYPE_CHECKING:
+    from .signing.keys import PublicKey
+    from .storage.driver import Driver, Reader, Stat
+
+    StartResponse = Callable[..., Any]
+
+_log = logging.getLogger("cfmiddleware.edge")
+
+_CONTENT_TYPE = "application/octet-stream"
+
+
+class Edge:
+    """Serve a storage's objects under CloudFront-signed URLs.
+
+    A request's ``RAW_URI``, ``REQUEST_URI`` and ``QUERY_STRING`` are rewritten without their query once it
+    has been read, so that a server's access log, which is written from the environ, shows no signature.
+
+    :param driver: the storage.
+    :param publickeys: the keys that may sign, by their Key-Pair-Id: the distribution's key group.
+    :param originpath: the Origin Path, put in front of every path.
+    :param rootdirectory: the directory of the bucket that the storage's own root stands for. Objects outside
+        of it are not there.
+    :param trustedproxies: how many proxies in front append to ``X-Forwarded-For``; matters for URLs that are
+        bound to an address.
+    :param clock: gives the time in Unix seconds.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        *,
+        publickeys: Mapping[str, PublicKey] | Callable[[], Mapping[str, PublicKey]],
+        originpath: str = "",
+        rootdirectory: str = "",
+        trustedproxies: int = 0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._driver = driver
+        self._keys = publickeys if callable(publickeys) else (lambda: publickeys)
+        self.originpath = directory(originpath, "originpath")
+        self._root = directory(rootdirectory, "rootdirectory")
+        self._proxies = trustedproxies
+        self._clock = clock
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request (PEP 3333)."""
+        began = time.monotonic()
+        path, query = _as_sent(environ)
+        for name in ("RAW_URI", "REQUEST_URI"):
+            if name in environ:
+                environ[name] = path
+        environ["QUERY_STRING"] = ""
+
+        answer = self._answer(environ, path, query)
+        method = environ["REQUEST_METHOD"]
+        start_response(answer.status, answer.headers)
+        return _Logged(answer, method, path, environ.get("REMOTE_ADDR") or "-", began)
+
+    def _answer(self, environ: dict[str, Any], path: str, query: str) -> _Answer:
+        method = environ["REQUEST_METHOD"]
+        try:
+            if method not in ("GET", "HEAD"):
+                raise Refused(403, "MethodNotAllowed", f"This distribution does not allow {method} requests")
+            client = client_address(environ, self._proxies)
+            url = f"{environ['wsgi.url_scheme']}://{_host(environ)}{path}" + (f"?{query}" if query else "")
+            Verifier(self._keys()).check(url, self._clock(), None if client is None else str(client))
+            return self._object(environ, self._path_in_storage(environ, path))
+        except Refused as refused:
+            return _error(refused.status, refused.code, refused.message, method)
+        except ObjectNotFound:
+            # What S3 answers to a reader that may not list: the Origin Path may be wrong as well.
+            return _error(403, "AccessDenied", "Access Denied", method, "no object lies at this key")
+        except StorageError as error:
+            return _error(503, "ServiceUnavailable", "The origin cannot be reached", method, str(error))
+
+    def _path_in_storage(self, environ: Mapping[str, Any], path: str) -> str:
+        """Return the logical path of the object that a request asks for.
+
+        :raises ObjectNotFound: where no object of the storage can lie.
+        """
+        mount = encode_key(environ.get("SCRIPT_NAME", "").encode("latin-1").decode("utf-8", "replace"))
+        if mount and path.startswith(mount + "/"):
+            path = path[len(mount) :]
+        try:
+            key = self.originpath + unquote_to_bytes(path).decode("utf-8")
+        except UnicodeDecodeError:
+            raise ObjectNotFound(path) from None
+        logical = path_below(key.removeprefix("/"), self._root)
+        if logical is None or any(segment in ("", ".", "..") for segment in logical[1:].split("/")):
+            raise ObjectNotFound(key)
+        return logical
+
+    def _object(self, environ: dict[str, Any], path: str) -> _Answer:
+        """Answer with an object, or with the part of it that is asked for (RFC 9110, section 14)."""
+        stat = self._driver.stat(path)
+        etag = f'"{stat.size:x}-{int(stat.modified * 1000):x}"'
+        headers = [
+            ("Content-Type", _CONTENT_TYPE),
+            ("Accept-Ranges", "bytes"),
+            ("ETag", etag),
+            ("Last-Modified", http_date(stat.modified)),
+        ]
+        if not is_resource_modified(environ, unquote_etag(etag)[0], last_modified=http_date(stat.modified)):
+            return _Answer("304 Not Modified", headers)
+        start, stop = 0, stat.size
+        status = "200 OK"
+        asked = _range(environ, stat, etag)
+        if asked is not None:
+            if asked == (0, 0):
+                headers = [("Content-Range", f"bytes */{stat.size}")]
+                return _error(
+                    416, "InvalidRange", "The requested range is not satisfiable", "GET", None, headers
+                )
+            start, stop = asked
+            status = "206 Partial Content"
+            headers.append(("Content-Range", f"bytes {start}-{stop - 1}/{stat.size}"))
+        headers.append(("Content-Length", str(stop - start)))
+        if environ["REQUEST_METHOD"] == "HEAD":
+            return _Answer(status, headers)
+        return _Answer(status, headers, self._driver.open(path, start, stop - start))
+
+
+def _as_sent(environ: Mapping[str, Any]) -> tuple[str, str]:
+    """Return path and query as the client sent them, still encoded."""
+    raw: str | None = environ.get("RAW_URI") or environ.get("REQUEST_URI")
+    if raw is None:  # a server that keeps only the decoded path: encode it as our own URLs are
+        whole = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+        return encode_key(whole.encode("latin-1").decode("utf-8", "replace")), environ.get("QUERY_STRING", "")
+    if not raw.startswith("/"):  # the absolute form that proxies are sent
+        try:
+            parts = urlsplit(raw)
+        except ValueError:
+            return "/", ""
+        return parts.path, parts.query
+    path, _, query = raw.partition("?")
+    return path, query
+
+
+def _host(environ: Mapping[str, Any]) -> str:
+    """Return the host and port that the client called, as its URL has them."""
+    host: str = environ.get("HTTP_HOST") or f"{environ['SERVER_NAME']}:{environ['SERVER_PORT']}"
+    return host
+
+
+def _range(environ: Mapping[str, Any], stat: Stat, etag: str) -> tuple[int, int] | None:
+    """Return the half-open range that is asked for, None for the whole object.
+
+    A range that the object does not have is (0, 0). Several ranges in one request are answered with the whole
+    object, as S3 does.
+    """
+    header = environ.get("HTTP_RANGE")
+    validator = environ.get("HTTP_IF_RANGE")
+    if header is None or (
+        validator is not None and validator.strip() not in (etag, http_date(stat.modified))
+    ):
+        return None
+    ranges = parse_range_header(header)
+    if ranges is None or ranges.units != "bytes" or len(ranges.ranges) != 1:
+        return None
+    return ranges.range_for_length(stat.size) or (0, 0)
+
+
+class _Answer:
+    """A response: its status line, its headers, and the body if there is one."""
+
+    __slots__ = ("body", "headers", "reason", "status")
+
+    def __init__(
+        self,
+        status: str,
+        headers: list[tuple[str, str]],
+        body: Reader | Iterable[bytes] = (),
+        reason: str | None = None,
+    ) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+        #: What the log, but not the client, is told.
+        self.reason = reason
+
+
+_REASONS = {403: "403 Forbidden", 416: "416 Range Not Satisfiable", 503: "503 Service Unavailable"}
+
+
+def _error(
+    status: int,
+    code: str,
+    message: str,
+    method: str,
+    reason: str | None = None,
+    headers: list[tuple[str, str]] | None = None,
+) -> _Answer:
+    """Refuse, as CloudFront does: with a small XML body."""
+    body = (
+        '<?xml version="1.0" encoding="UTF-8"?>'
+        f"<Error><Code>{escape(code)}</Code><Message>{escape(message)}</Message></Error>"
+    ).encode()
+    fields = [("Content-Type", "text/xml"), ("Content-Length", str(len(body))), *(headers or [])]
+    return _Answer(
+        _REASONS.get(status, f"{status} Error"), fields, [] if method == "HEAD" else [body], reason or code
+    )
+
+
+class _Logged:
+    """A response's body, counted, and logged in one line when the server closes it."""
+
+    __slots__ = ("_answer", "_began", "_chunks", "_client", "_method", "_path", "_sent")
+
+    def __init__(self, answer: _Answer, method: str, path: str, client: str, began: float) -> None:
+        self._answer = answer
+        self._chunks = iter(answer.body)
+        self._method = method
+        self._path = path
+        self._client = client
+        self._began = began
+        self._sent = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        chunk = next(self._chunks)
+        self._sent += len(chunk)
+        return chunk
+
+    def close(self) -> None:
+        end = getattr(self._answer.body, "close", None)
+        if end is not None:
+            end()
+        _log.info(
+            "edge %s %s %s %d %s %.3f%s",
+            self._method,
+            self._path if self._path.isprintable() else ascii(self._path),
+            self._answer.status[:3],
+            self._sent,
+            self._client,
+            time.monotonic() - self._began,
+            f" ({self._answer.reason})" if self._answer.reason else "",
+        )

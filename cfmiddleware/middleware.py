@@ -1,0 +1,403 @@
+"""A WSGI wrapper that sends a registry's blob downloads to CloudFront.
+
+    app = CloudFrontMiddleware(app, baseurl="https://d111111abcdef8.cloudfront.net",
+                               privatekey="/etc/registry/pk-K2JCJMDEHXQW5F.pem")
+
+A GET of ``/v2/<name>/blobs/<digest>`` is put to the wrapped app. If the app would serve it, the answer is a
+redirect to a CloudFront-signed URL of the blob's object; if not, it is the app's own. Everything else passes
+through untouched, with the same environ.
+
+It must not be put in front of an app whose authorisation happens behind a GET's first byte, nor, with
+``probe="none"``, in front of anything that is not public.
+"""
+
+from __future__ import annotations
+
+import inspect
+import ipaddress
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from . import options
+from .addresses import client_address
+from .bucket import Bucket
+from .digest import Digest
+from .errors import ConfigError
+from .layout import Layout, directory, path_below
+from .probe import Probe, close, respond_or_redirect
+from .reference import BlobPath, parse_blob_path
+from .signing.keyring import KeyRing
+from .signing.signer import URLSigner
+from .signing.url import encode_key
+from .signing.windows import ExpiryWindow
+
+if TYPE_CHECKING:
+    from .probe import App, Headers, StartResponse, Write
+
+_log = logging.getLogger("cfmiddleware")
+
+_PROBES = ("get", "head", "none")
+_HASHES = ("sha1", "sha256")
+_REDIRECTS = frozenset(("301", "302", "303", "307", "308"))
+_HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
+_BASE_PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~-]|%[0-9A-F]{2})*)*")
+_TOTAL = re.compile(r"bytes [0-9]+-[0-9]+/([0-9]+)")
+
+#: Options that Distribution's middleware has and this version does not act on.
+_LATER = {
+    "ipfilteredby": "none",
+    "awsregion": None,
+    "updatefrequency": None,
+    "updatefrenquency": None,
+    "iprangesurl": None,
+    "iprangesfile": None,
+    "networks": None,
+    "probecache": None,
+}
+
+
+class CloudFrontMiddleware:
+    """Wrap a WSGI registry so that its blobs are downloaded from CloudFront.
+
+    Options may be given as Python values or as the strings of an ini file.
+
+    :param app: the registry: any WSGI app.
+    :param baseurl: the distribution's URL; ``https://`` unless it has a scheme. A path of its own is kept in
+        front of the key's.
+    :param privatekey: the key that signs: a path to a PEM file, a directory of files named ``pk-<id>.pem``,
+        or PEM text. RSA of 2048 bits or ECDSA P-256. Changes are noticed without a restart.
+    :param keypairid: the public key's id in CloudFront; may be left out where file names give it.
+    :param duration: how long a signed URL lives at the most: seconds, or Go's form (``20m``).
+    :param window: expiry times lie this many seconds apart, so that signatures can be reused; a quarter of
+        the duration by default. A URL lives longer than ``duration - window``.
+    :param hash: ``sha1`` or ``sha256``, the hash that is signed.
+    :param bindip: bind each URL to the client's IPv4 address by a custom policy. CloudFront has no such
+        policy for IPv6, so IPv6 clients are served by the app.
+    :param trustedproxies: how many proxies in front append to ``X-Forwarded-For``.
+    :param probe: how the app is asked. ``get``: by the client's own GET. ``head``: by a HEAD first, for apps
+        that authorise HEAD as they do GET. ``none``: not at all; *everybody* gets a URL for every digest.
+    :param requiredigest: whether an app's 200 counts only with the digest in ``Docker-Content-Digest``.
+    :param minimumsize: blobs smaller than this, in bytes, are served by the app.
+    :param layout: how keys are made of digests: ``distribution``, ``quay``, ``oci`` or a template.
+    :param rootdirectory: the directory of the bucket that holds the root ``docker`` key.
+    :param originpath: the distribution's Origin Path where it is not ``/`` and the root directory; empty for
+        a blank one.
+    :param prefix: the path the registry is mounted under *inside* the wrapped app (``/registry``). A mount
+        outside, by ``SCRIPT_NAME``, needs nothing.
+    :param bucket: the bucket's name. The app's redirects into it become redirects to CloudFront.
+    :param regionendpoint: the bucket's S3-compatible server, if it is not AWS.
+    :param clock: gives the time in Unix seconds.
+    :raises ConfigError: for an option that cannot work, naming it.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        baseurl: str = "",
+        privatekey: str = "",
+        keypairid: str | None = None,
+        duration: int | str = "20m",
+        window: int | str | None = None,
+        hash: str = "sha1",
+        bindip: bool | str = False,
+        trustedproxies: int | str = 0,
+        probe: str = "get",
+        requiredigest: bool | str = True,
+        minimumsize: int | str = 0,
+        layout: str = "distribution",
+        rootdirectory: str = "",
+        originpath: str | None = None,
+        prefix: str = "",
+        bucket: str | None = None,
+        regionendpoint: str | None = None,
+        clock: Callable[[], float] = time.time,
+        **further: object,
+    ) -> None:
+        _refuse_or_warn(further)
+        self.app = app
+        #: Signatures that could not be made; each of those pulls was served by the app.
+        self.signing_failures = 0
+        for option, value in (("baseurl", baseurl), ("privatekey", privatekey)):
+            if not value:
+                raise ConfigError(f"{option}: this option is required")
+
+        #: ``/`` and the directory of the bucket that the registry stands in, or an empty string.
+        self.rootdirectory = directory(rootdirectory, "rootdirectory")
+        #: The Origin Path that CloudFront must have.
+        self.originpath = self.rootdirectory if originpath is None else directory(originpath, "originpath")
+        self._layout = Layout(layout, self.rootdirectory)
+        if not self._layout.reaches(self.originpath):
+            raise ConfigError(
+                f"originpath: no key can start with {self.originpath!r}; the keys are below "
+                f"{self.rootdirectory or '/'!r} (rootdirectory)"
+            )
+
+        self._base = _base_url(baseurl)
+        self._prefix = directory(prefix, "prefix")
+        self._probe = options.choice(probe, "probe", _PROBES)
+        self._require_digest = options.boolean(requiredigest, "requiredigest")
+        self._minimum_size = options.size(minimumsize, "minimumsize")
+        self._bind = options.boolean(bindip, "bindip")
+        self._proxies = options.integer(trustedproxies, "trustedproxies", maximum=100)
+        self._bucket = Bucket(bucket, regionendpoint) if bucket else None
+
+        lifetime = options.seconds(duration, "duration", minimum=2)
+        width = None if window in (None, "") else options.seconds(window, "window")
+        #: The key that signs, looked after where it lies.
+        self.keys = _key_ring(privatekey, keypairid)
+        self._signer = URLSigner(
+            self.keys,
+            ExpiryWindow(lifetime, width),
+            hash=options.choice(hash, "hash", _HASHES),
+            clock=clock,
+        )
+        self._lock = threading.Lock()
+        self._announce(self._probe)
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request (PEP 3333)."""
+        if environ["REQUEST_METHOD"] == "GET":
+            blob = parse_blob_path(environ.get("PATH_INFO", ""), self._prefix)
+            if blob is not None and "%" not in environ.get("RAW_URI", "").partition("?")[0]:
+                return self._pull(blob, environ, start_response)
+        return self.app(environ, start_response)
+
+    def signed_blob(self, repository: str, digest: Digest, address: str | None = None) -> str:
+        """Return the signed URL that a pull of a blob is redirected to, asking nobody.
+
+        :param address: the IPv4 address to bind it to.
+        :raises ConfigError: for a blob whose key is not below the Origin Path.
+        """
+        resource = self.resource(self._layout.key(repository, digest))
+        if resource is None:
+            raise ConfigError(f"{digest}: the key is not below the Origin Path {self.originpath!r}")
+        return self._signer.url(resource, digest.hex, address)
+
+    def signed(self, url: str, address: str | None = None) -> str:
+        """Return *url*, which must be encoded already, signed."""
+        return self._signer.url(url, Digest.of(url.encode()).hex, address)
+
+    def _pull(
+        self, blob: BlobPath, environ: dict[str, Any], start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Answer the GET of a blob: redirect, or hand on what the app says."""
+        client = client_address(environ, self._proxies) if self._bind else None
+        if isinstance(client, ipaddress.IPv6Address):
+            return self.app(environ, start_response)
+        pull = _Pull(self, blob, None if client is None else str(client))
+        response: Iterable[bytes] | None = None
+        if self._probe == "none":
+            if not (pull.find(self._layout.key(*blob)) and pull.sign()):
+                return self.app(environ, start_response)
+        elif self._probe == "get" or not self._ask_by_head(pull, environ):
+            response = respond_or_redirect(
+                self.app, environ, start_response, pull.probe, pull.judge, pull.sign
+            )
+        return pull.send(start_response) if response is None else response
+
+    def _ask_by_head(self, pull: _Pull, environ: dict[str, Any]) -> bool:
+        """Whether the app said yes to a HEAD of the same request, and the redirect is at hand."""
+        if environ.get("CONTENT_LENGTH", "") not in ("", "0") or "HTTP_TRANSFER_ENCODING" in environ:
+            return False  # the GET has a body, and a body can be read but once
+        head = {**environ, "REQUEST_METHOD": "HEAD", "wsgi.input": BytesIO()}
+        response = respond_or_redirect(self.app, head, _discard, pull.probe, pull.judge, pull.sign)
+        if response is None:
+            return True
+        close(response)
+        pull.probe = Probe()  # what was said of the HEAD's answer does not count for the GET's
+        return False
+
+    def key_in_bucket(self, blob: BlobPath, status: str, headers: Headers, probe: Probe) -> str | None:
+        """Return the key of the object that an answer of the app's stands for, or None if it is no yes."""
+        if probe.declined:
+            return None
+        code = status[:3]
+        if code in ("200", "206"):
+            if not self._is_the_blob(blob, headers, self._require_digest) or self._is_small(headers, probe):
+                return None
+            return self._layout.key(*blob) if probe.key is None else probe.key.lstrip("/")
+        if code in _REDIRECTS and self._bucket is not None:
+            # The app itself sends the client to this object, so the digest need not be said again.
+            locations = [value for name, value in headers if name.lower() == "location"]
+            if len(locations) == 1 and self._is_the_blob(blob, headers, False):
+                return self._bucket.key(locations[0])
+        return None
+
+    def resource(self, key: str) -> str | None:
+        """Return the URL of an object at the edge, unsigned, or None if CloudFront cannot reach it."""
+        path = path_below(key, self.originpath)
+        if path is None:
+            _log.warning("not redirected: key %r is not below the Origin Path %r", key, self.originpath)
+            return None
+        return self._base + encode_key(path)
+
+    def sign(self, resource: str, digest: Digest, address: str | None) -> str | None:
+        """Return the signed URL, or None where it cannot be made, which is logged and counted."""
+        try:
+            return self._signer.url(resource, digest.hex, address)
+        except Exception as error:  # noqa: BLE001 (whatever it is, it must not fail the pull)
+            with self._lock:
+                self.signing_failures += 1
+            _log.error("not redirected: the URL of %s could not be signed: %s", digest, error)
+            return None
+
+    @staticmethod
+    def _is_the_blob(blob: BlobPath, headers: Headers, required: bool) -> bool:
+        """Whether headers can be those of the blob asked for, and not of a page for people."""
+        found = False
+        for name, value in headers:
+            name = name.lower()
+            if name == "docker-content-digest":
+                if value.strip() != str(blob.digest):
+                    return False
+                found = True
+            elif name == "content-type" and value.strip().lower().startswith("text/html"):
+                return False
+        return found or not required
+
+    def _is_small(self, headers: Headers, probe: Probe) -> bool:
+        """Whether the whole blob is known to be too small to be worth a second connection."""
+        if not self._minimum_size:
+            return False
+        size = probe.size
+        if size is None:
+            fields = {name.lower(): value for name, value in headers}
+            if "content-range" in fields:
+                match = _TOTAL.fullmatch(fields["content-range"])
+                size = int(match[1]) if match else None
+            elif fields.get("content-length", "").isdecimal():
+                size = int(fields["content-length"])
+        return size is not None and size < self._minimum_size
+
+    def _announce(self, probe: str) -> None:
+        """Say what must be right on the other side, where operators get it wrong."""
+        if self.rootdirectory:
+            _log.info(
+                "the Origin Path of the CloudFront distribution must be %r%s",
+                self.originpath,
+                "" if self.originpath != self.rootdirectory else '; if it is blank, set originpath: ""',
+            )
+        if probe == "none":
+            _log.warning(
+                "probe: none: everybody gets a signed URL for every blob, whatever the app would say"
+            )
+
+
+class _Pull:
+    """One GET of a blob: what is known of it, and the redirect once there is one."""
+
+    __slots__ = ("_address", "_blob", "_location", "_middleware", "_resource", "probe")
+
+    def __init__(self, middleware: CloudFrontMiddleware, blob: BlobPath, address: str | None) -> None:
+        self._middleware = middleware
+        self._blob = blob
+        self._address = address
+        self._resource: str | None = None
+        self._location: str | None = None
+        self.probe = Probe()
+
+    def judge(self, status: str, headers: Headers) -> bool:
+        """Whether the app said yes, and to an object that CloudFront reaches."""
+        key = self._middleware.key_in_bucket(self._blob, status, headers, self.probe)
+        return key is not None and self.find(key)
+
+    def find(self, key: str) -> bool:
+        """Whether CloudFront reaches *key*, which is then the object to send the client to."""
+        self._resource = self._middleware.resource(key)
+        return self._resource is not None
+
+    def sign(self) -> bool:
+        """Whether the redirect is at hand."""
+        if self._resource is not None:
+            self._location = self._middleware.sign(self._resource, self._blob.digest, self._address)
+        return self._location is not None
+
+    def send(self, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer with the redirect. It is the client's own, and dies with its signature: not for caches."""
+        start_response(
+            "307 Temporary Redirect",
+            [
+                ("Location", self._location or ""),
+                ("Docker-Content-Digest", str(self._blob.digest)),
+                ("Docker-Distribution-API-Version", "registry/2.0"),
+                ("Cache-Control", "private, no-store"),
+                ("Content-Length", "0"),
+            ],
+        )
+        return []
+
+
+def _discard(status: str, headers: Headers, exc_info: object = None) -> Write:
+    """Be a server that nobody is connected to."""
+    return _drop
+
+
+def _drop(data: bytes) -> None:
+    """Take bytes for nobody."""
+
+
+def _key_ring(privatekey: str, keypairid: str | None) -> KeyRing:
+    try:
+        return KeyRing.from_options(privatekey, keypairid or None)
+    except ConfigError as error:
+        message = str(error)
+        if message.startswith(("privatekey: ", "keypairid: ")):
+            raise
+        raise ConfigError(f"privatekey: {message}") from None
+
+
+def _base_url(text: str) -> str:
+    """Return a distribution's URL as browsers and clients will repeat it, without a slash at its end."""
+    url = text.strip()
+    if "://" not in url:
+        url = "https://" + url
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port, parts = None, None, urlsplit("")
+    wrong = (
+        parts.scheme not in ("http", "https")
+        or not host
+        or not _HOST.fullmatch(host)
+        or "@" in parts.netloc
+        or "?" in url
+        or "#" in url
+        # A `*` would be a wildcard in a policy, and what is not literal in a key is not literal here.
+        or not _BASE_PATH.fullmatch(parts.path)
+        or any(segment in ("", ".", "..") for segment in parts.path.strip("/").split("/")[1:])
+    )
+    if wrong or host is None:
+        raise ConfigError(
+            f"baseurl: {text!r} is no URL of a distribution; write it like https://d111111abcdef8.cloudfront.net"
+        )
+    if ":" in host:
+        host = f"[{host}]"
+    if port is not None and port != {"http": 80, "https": 443}[parts.scheme]:
+        host = f"{host}:{port}"
+    return f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
+
+
+def _refuse_or_warn(further: Mapping[str, object]) -> None:
+    """Refuse options that do not exist; name those that this version does not act on yet."""
+    options.refuse_unknown(further, {*OPTIONS, *_LATER})
+    ignored = [name for name, value in further.items() if str(value).strip() != str(_LATER[name])]
+    if ignored:
+        _log.warning(
+            "not acted on by this version: %s; every client is sent to CloudFront", ", ".join(ignored)
+        )
+
+
+#: The names of all options, as they are everywhere.
+OPTIONS = tuple(
+    name
+    for name, parameter in inspect.signature(CloudFrontMiddleware.__init__).parameters.items()
+    if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name != "clock"
+)

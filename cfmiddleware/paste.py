@@ -1,0 +1,117 @@
+"""Factories for PasteDeploy: ``use = egg:cfmiddleware`` in an ini file.
+
+As a filter, the options are the wrapper's own, or ``config = config.yml`` takes them from there. As the apps
+``egg:cfmiddleware#registry`` and ``egg:cfmiddleware#edge``, ``config`` names the file; without it,
+``storage`` names the driver and the further options are the driver's and, for the edge, its own.
+Relative paths are relative to the ini file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import options
+from .config import Config
+from .errors import ConfigError
+from .middleware import OPTIONS, CloudFrontMiddleware
+from .server import log_to_stderr, refuse
+
+if TYPE_CHECKING:
+    from .edge import Edge
+    from .probe import App
+    from .registry.app import Registry
+
+_EDGE_OPTIONS = ("originpath", "publickeys", "trustedproxies")
+
+
+def filter_factory(global_conf: Mapping[str, str], **local_conf: str) -> Callable[[App], App]:
+    """Return the filter that wraps an app, ``[filter:cloudfront] use = egg:cfmiddleware``."""
+
+    def wrap(app: App) -> App:
+        log_to_stderr()
+        try:
+            given = dict(local_conf)
+            file = given.pop("config", None)
+            options.refuse_unknown(given, (*OPTIONS, "config"))
+            if file is None:
+                return CloudFrontMiddleware(app, **_plain(given, global_conf))
+            wrapped = Config.load(_here(global_conf) / file).wrap(app, _plain(given, global_conf))
+        except ConfigError as error:
+            refuse(_located(error, global_conf))
+        return wrapped
+
+    return wrap
+
+
+def registry_factory(global_conf: Mapping[str, str], **local_conf: str) -> Registry:
+    """Return the registry, not wrapped: ``[app:registry] use = egg:cfmiddleware#registry``."""
+    log_to_stderr()
+    try:
+        return _config(global_conf, local_conf).registry()
+    except ConfigError as error:
+        refuse(_located(error, global_conf))
+
+
+def edge_factory(global_conf: Mapping[str, str], **local_conf: str) -> Edge:
+    """Return the edge: ``[app:edge] use = egg:cfmiddleware#edge``."""
+    log_to_stderr()
+    try:
+        return _config(global_conf, local_conf, _EDGE_OPTIONS).edge()
+    except ConfigError as error:
+        refuse(_located(error, global_conf))
+
+
+def _config(
+    global_conf: Mapping[str, str], local_conf: Mapping[str, str], own: tuple[str, ...] = ()
+) -> Config:
+    """Return the file that ``config`` names, or what the section itself says."""
+    here = _here(global_conf)
+    if "config" in local_conf:
+        options.refuse_unknown(local_conf, ("config",))
+        return Config.load(here / local_conf["config"])
+    if "storage" not in local_conf:
+        raise ConfigError("config: this option is required, or 'storage' with the options of a driver")
+    tree: dict[str, Any] = {"storage": {local_conf["storage"]: {}}}
+    for name, value in local_conf.items():
+        if name in own:
+            tree.setdefault("edge", {})[name] = _key_files(value) if name == "publickeys" else value
+        elif name == "delete":
+            tree["storage"]["delete"] = {"enabled": value}
+        elif name != "storage":
+            tree["storage"][local_conf["storage"]][name] = value
+    return Config(tree, _file(global_conf), here)
+
+
+def _key_files(text: str) -> dict[str, str]:
+    """Read ``K2JCJMDEHXQW5F:/etc/registry/public.pem``, several of them separated by white space."""
+    pairs = [word.partition(":") for word in text.split()]
+    if not pairs or not all(name and file for name, _, file in pairs):
+        raise ConfigError("publickeys: write each as <Key-Pair-Id>:<file>, separated by spaces")
+    return {name: file for name, _, file in pairs}
+
+
+def _plain(given: Mapping[str, str], global_conf: Mapping[str, str]) -> dict[str, Any]:
+    """Return the wrapper's options with a key's path that does not depend on where the server was started."""
+    result: dict[str, Any] = dict(given)
+    key = given.get("privatekey")
+    if key and "-----BEGIN" not in key:
+        result["privatekey"] = str(_here(global_conf) / key)
+    return result
+
+
+def _located(error: ConfigError, global_conf: Mapping[str, str]) -> ConfigError:
+    """Put the ini file's name in front of an error that names no file yet."""
+    message = str(error)
+    names_file = message.partition(": ")[0].endswith((".yml", ".yaml", ".ini"))
+    return error if names_file else ConfigError(f"{_file(global_conf)}: {message}")
+
+
+def _file(global_conf: Mapping[str, str]) -> str:
+    return global_conf.get("__file__") or "paste"
+
+
+def _here(global_conf: Mapping[str, str]) -> Path:
+    return Path(global_conf.get("here") or os.curdir)

@@ -1,0 +1,266 @@
+"""Several apps served by one command: a gunicorn for each, started together, ended together.
+
+The command's own process binds the ports, so that a taken one is told in one line before anything starts,
+forks a gunicorn for each app, and waits. It has no threads and no connections when it forks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import logging.config
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .config import DEFAULT_EDGE, Address, Config, ServerOptions
+from .errors import ConfigError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from .probe import App
+
+_PR_SET_PDEATHSIG = 1
+_BACKLOG = 2048
+
+
+class Service(NamedTuple):
+    """An app, where it listens, and how it is served.
+
+    :param name: for the log and the process list.
+    :param accesslog: whether gunicorn writes a line for each request.
+    """
+
+    name: str
+    app: App
+    socket: socket.socket
+    options: ServerOptions
+    accesslog: bool = True
+
+    @property
+    def url(self) -> str:
+        """The address as a client of this machine would write it."""
+        host, port = self.socket.getsockname()[:2]
+        return f"http://{Address((host, port))}"
+
+
+def registry_service(config: Config, address: str | None = None) -> Service:
+    """Return the registry of *config*, wrapped, listening on *address* or on ``http.addr``.
+
+    :raises ConfigError: for a configuration that cannot work, a storage that does not, a taken port.
+    """
+    where = config.address() if address is None else Address.parse(address, "--addr")
+    app = config.app()
+    _check_storage(config)
+    option = f"{config.source}: http.addr" if address is None else "--addr"
+    return Service("registry", app, listen(where, option), config.server_options())
+
+
+def edge_service(config: Config, address: str | None = None) -> Service:
+    """Return the edge of *config*, listening on *address* or on ``edge.addr``.
+
+    :raises ConfigError: for a configuration that cannot work, a taken port.
+    """
+    where = Address.parse(address, "--edge-addr") if address else config.edge_address()
+    app = config.edge()
+    option = "--edge-addr" if address else f"{config.source}: edge.addr"
+    # Its log has what gunicorn's would have, and says why a request was refused.
+    return Service("edge", app, listen(where or DEFAULT_EDGE, option), config.server_options(), False)
+
+
+def _check_storage(config: Config) -> None:
+    """See that the storage can be used, in a process of its own: no connection is to be there at the fork.
+
+    :raises ConfigError: with what that process found.
+    """
+    driver = config.driver()
+    source, sink = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        message = ""
+        try:
+            driver.check()
+        except ConfigError as error:
+            message = str(error)
+        except Exception as error:  # noqa: BLE001 (there is nobody above to raise it to)
+            message = f"the storage cannot be used: {error}"
+        finally:
+            os.write(sink, message.encode()[:4096])  # less than a pipe holds
+            os._exit(0)
+    os.close(sink)
+    with open(source, encoding="utf-8", errors="replace") as stream:
+        message = stream.read()
+    os.waitpid(pid, 0)
+    if message:
+        raise ConfigError(f"{config.source}: {message}")
+
+
+def listen(address: Address, option: str) -> socket.socket:
+    """Return a listening socket.
+
+    :param option: what sets the address, for the error.
+    :raises ConfigError: for a taken port, one that needs privileges, an address of another machine.
+    """
+    host, port = address
+    try:
+        family, kind, protocol, _, name = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(name)
+            listener.listen(_BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigError(
+                f"{address} is taken: stop what listens there, or choose another address with {option}"
+            ) from None
+        raise ConfigError(f"cannot listen on {address}: {error.strerror}; see {option}") from None
+    return listener
+
+
+def run(services: Sequence[Service], level: str = "INFO") -> int:
+    """Serve until a signal comes or one of the services ends, and return the exit status.
+
+    :param level: the name of the least level that is logged.
+    """
+    children: dict[int, str] = {}
+    for service in services:
+        pid = os.fork()
+        if pid == 0:
+            _serve_in_child(service, [other for other in services if other is not service], level)
+        children[pid] = service.name
+    for service in services:
+        service.socket.close()
+
+    told: list[int] = []
+
+    def tell(number: int, frame: FrameType | None) -> None:
+        told.append(number)
+        # The first signal lets requests under way end; who is in a hurry sends another.
+        _signal_all(children, signal.SIGTERM if len(told) == 1 else signal.SIGINT)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, tell)
+
+    status = 0
+    while children:
+        pid, outcome = os.wait()
+        name = children.pop(pid, None)
+        if name is not None and not told:
+            print(f"cfmiddleware: the {name} has stopped by itself; stopping the rest", file=sys.stderr)
+            status = os.waitstatus_to_exitcode(outcome) or 1
+            told.append(0)
+            _signal_all(children, signal.SIGTERM)
+    return 0 if status == 0 else 1
+
+
+def _signal_all(children: Mapping[int, str], number: int) -> None:
+    for pid in children:
+        os.kill(pid, number)
+
+
+def _serve_in_child(service: Service, others: Sequence[Service], level: str) -> None:
+    """Be the gunicorn of one service; never returns."""
+    status = 1
+    try:
+        # A process group of its own, so that Ctrl-C reaches the command alone, which then ends its children
+        # in order; and no life without the command, even if that is killed.
+        os.setpgid(0, 0)
+        _die_with_parent()
+        for other in others:
+            other.socket.close()
+        _gunicorn(service, level)
+        status = 0
+    except SystemExit as stop:
+        status = stop.code if isinstance(stop.code, int) else 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel for a SIGTERM when the parent dies. Where there is no such thing, do without."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _gunicorn(service: Service, level: str) -> None:
+    """Run gunicorn's master for *service* in this process."""
+    from gunicorn.app.base import BaseApplication
+
+    settings = {
+        "bind": f"fd://{service.socket.fileno()}",
+        "worker_class": "gthread",
+        "workers": service.options.workers,
+        "threads": service.options.threads,
+        "worker_connections": 1000 + service.options.threads,
+        "graceful_timeout": service.options.gracefultimeout,
+        "keepalive": 30,
+        "proc_name": f"cfmiddleware {service.name}",
+        "accesslog": "-" if service.accesslog else None,
+        # Without the query: it may hold what a log must not.
+        "access_log_format": f"{service.name} %(m)s %(U)s %(s)s %(B)s %(h)s %(L)s",
+        "logconfig_dict": logging_config(level, service.accesslog),
+        "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,  # noqa: S108 (gunicorn's advice)
+        # The control socket has one place for all; two gunicorns would share it.
+        "control_socket_disable": True,
+    }
+
+    class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
+        """gunicorn, configured from here and from nowhere else."""
+
+        def load_config(self) -> None:
+            for name, value in settings.items():
+                if name in self.cfg.settings and value is not None:
+                    self.cfg.set(name, value)
+
+        def load(self) -> App:
+            return service.app
+
+    Server().run()
+
+
+def set_up_logging(level: str) -> None:
+    """Set up logging in this process as gunicorn will in its own."""
+    logging.config.dictConfig(logging_config(level))
+
+
+def logging_config(level: str, accesslog: bool = True) -> dict[str, Any]:
+    """Return a configuration of :mod:`logging` that sends everything to stderr, a line each.
+
+    :param level: the least level of the package's own messages; gunicorn's are shown from WARNING on.
+    """
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "message": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
+            "access": {"format": "%(asctime)s %(message)s"},
+        },
+        "handlers": {
+            "message": {"class": "logging.StreamHandler", "formatter": "message"},
+            "access": {"class": "logging.StreamHandler", "formatter": "access"},
+        },
+        "loggers": {
+            "cfmiddleware": {"level": level, "handlers": ["message"], "propagate": False},
+            "cfmiddleware.edge": {"level": level, "handlers": ["access"], "propagate": False},
+            "gunicorn.error": {"level": "WARNING", "handlers": ["message"], "propagate": False},
+            "gunicorn.access": {
+                "level": "INFO" if accesslog else "CRITICAL",
+                "handlers": ["access"],
+                "propagate": False,
+            },
+        },
+        "root": {"level": "WARNING", "handlers": ["message"]},
+    }

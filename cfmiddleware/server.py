@@ -1,0 +1,76 @@
+"""Factories of the apps for gunicorn, or any other WSGI server:
+
+    gunicorn --worker-class gthread --threads 64 'cfmiddleware.server:app("config.yml")'
+
+A configuration error ends gunicorn with one line.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+from .config import Config
+from .errors import ConfigError
+
+if TYPE_CHECKING:
+    from .edge import Edge
+    from .probe import App
+    from .registry.app import Registry
+
+_Part = TypeVar("_Part")
+
+
+def app(config: str | os.PathLike[str] = "config.yml") -> App:
+    """Return the registry of a configuration file, behind the CloudFront wrapper if the file has one.
+
+    :param config: the file's path.
+    """
+    return _built(config, Config.app)
+
+
+def registry(config: str | os.PathLike[str] = "config.yml") -> Registry:
+    """Return the registry of a configuration file without the wrapper."""
+    return _built(config, Config.registry)
+
+
+def edge(config: str | os.PathLike[str] = "config.yml") -> Edge:
+    """Return the edge of a configuration file."""
+    return _built(config, Config.edge)
+
+
+def log_to_stderr(level: str = "INFO") -> None:
+    """Let the package's messages be seen where nobody has set up logging."""
+    logger = logging.getLogger("cfmiddleware")
+    if not logger.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(level)
+
+
+def refuse(error: ConfigError) -> NoReturn:
+    """End the server that called a factory, with the error's one line.
+
+    gunicorn prints a traceback and, in a worker, tries again for ever after any error but two: its own
+    ``AppImportError`` in a worker, and a ``RuntimeError`` in the master (``--preload``).
+    """
+    try:
+        from gunicorn.errors import AppImportError
+    except ImportError:  # another server: the error is for it to show
+        raise error from None
+
+    class StartError(AppImportError, RuntimeError):  # type: ignore[misc]  # gunicorn has no types
+        """A configuration error, as gunicorn wants it."""
+
+    raise StartError(str(error)) from None
+
+
+def _built(config: str | os.PathLike[str], build: Callable[[Config], _Part]) -> _Part:
+    log_to_stderr()
+    try:
+        return build(Config.load(config))
+    except ConfigError as error:
+        refuse(error)
