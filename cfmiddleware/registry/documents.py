@@ -89,8 +89,8 @@ def media_type_of(content: bytes) -> str:
     if fields is None:
         return "application/octet-stream"
     stated = fields.get("mediaType")
-    if stated in _TYPES:
-        return str(stated)
+    if isinstance(stated, str) and stated in _TYPES:
+        return stated
     if fields.get("schemaVersion") == 1:
         return _DOCKER_SCHEMA_1_SIGNED if "signatures" in fields else _DOCKER_SCHEMA_1
     return OCI_INDEX if "manifests" in fields else OCI_MANIFEST
@@ -113,11 +113,11 @@ def _checked_type(fields: dict[str, Any], content_type: str) -> str:
         raise _invalid("a manifest has either config and layers, or manifests")
     stated = fields.get("mediaType")
     media_type = stated if stated is not None else (OCI_INDEX if has_index else OCI_MANIFEST)
-    if media_type not in (_INDEXES if has_index else _IMAGES):
+    if not isinstance(media_type, str) or media_type not in (_INDEXES if has_index else _IMAGES):
         raise _invalid(f"mediaType {str(media_type)[:100]!r} is not one of a manifest with these fields")
     if content_type in _TYPES and content_type != media_type:
         raise _invalid(f"Content-Type says {content_type}, the manifest itself {media_type}")
-    return str(media_type)
+    return media_type
 
 
 def _list(fields: dict[str, Any], name: str) -> list[Any]:
