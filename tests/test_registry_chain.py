@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from registry_client import DRIVERS
 
 from cfmiddleware.digest import Digest
-from cfmiddleware.errors import ObjectExists
+from cfmiddleware.errors import ObjectExists, ObjectNotFound
 from cfmiddleware.registry.chain import DigestMismatch, Piece, State, Upload, UploadUnknown
 
 LIMIT = 10
@@ -123,6 +123,23 @@ def test_an_upload_that_ended_leaves_nothing(driver, upload):
     assert names(driver, upload) == []
     with pytest.raises(UploadUnknown):
         upload.state()
+
+
+def test_a_put_that_another_was_faster_than_leaves_nothing(driver, upload):
+    add(upload, b"a" * 20)
+    add(upload, b"tail")
+    slower = Upload(driver, "app", upload.uuid, LIMIT)
+    state = slower.state()
+    upload.end()
+    with pytest.raises(ObjectNotFound):
+        slower.assemble(state, "/docker/result")
+    assert names(driver, upload) == []
+
+
+def test_a_piece_that_a_crash_left_behind_goes_with_the_upload(driver, upload):
+    upload.extend(upload.state(), [b"x" * 20])
+    Upload(driver, "app", upload.uuid, LIMIT).end()
+    assert names(driver, upload) == []
 
 
 def test_a_state_written_after_the_end_brings_no_upload_back(upload):

@@ -125,6 +125,8 @@ class Upload:
         self._driver = driver
         self._folder = paths.upload(repository, uuid)
         self._inline_limit = inline_limit
+        # What is known to lie in the folder, so that a request that ends the upload lists it only once.
+        self._known: set[str] = set()
 
     @classmethod
     def begin(cls, driver: Driver, repository: str, inline_limit: int, algorithm: str = "sha256") -> Upload:
@@ -161,6 +163,7 @@ class Upload:
         names = self._driver.list(self._folder)
         if _STARTED not in names or not _FOREIGN.isdisjoint(names):
             raise UploadUnknown(self.uuid)
+        self._known.update(names)
         return names
 
     def extend(self, state: State, chunks: Iterable[bytes]) -> State:
@@ -180,7 +183,7 @@ class Upload:
         return State(state.number + 1, state.pieces, inline, digest, state.algorithm)
 
     def _extend_by_piece(self, state: State, first: bytes, rest: Iterator[bytes]) -> State:
-        name = _PIECE + str(uuid4())
+        name = self._new_piece()
         # Hash objects cannot leave their process, so only bytes that come in one go have a known hash.
         hasher = None if state.pieces else hashlib.new(state.algorithm)
         with self._driver.writer(self._folder + name) as writer:
@@ -198,7 +201,9 @@ class Upload:
 
         :raises ObjectExists: when another request went on from the same state and was faster.
         """
-        self._driver.create(f"{self._folder}{_STATE}{state.number:08d}", state.encode())
+        name = f"{_STATE}{state.number:08d}"
+        self._driver.create(self._folder + name, state.encode())
+        self._known.add(name)
 
     def discard(self, state: State, before: State) -> None:
         """Remove what *state*, which did not come into force, wrote beyond the state *before* it."""
@@ -235,15 +240,27 @@ class Upload:
             self._driver.write(path, state.inline)
             return
         sources = [self._folder + piece.name for piece in state.pieces]
-        if state.inline:
-            sources.append(self._folder + _PIECE + str(uuid4()))
-            self._driver.write(sources[-1], state.inline)
-        self._driver.compose(path, sources)
+        if not state.inline:
+            self._driver.compose(path, sources)
+            return
+        last = self._folder + self._new_piece()
+        self._driver.write(last, state.inline)
+        try:
+            self._driver.compose(path, [*sources, last])
+        except ObjectNotFound:  # whoever ended the upload did not know of our last piece
+            self._driver.delete([last])
+            raise
+
+    def _new_piece(self) -> str:
+        name = _PIECE + str(uuid4())
+        self._known.add(name)
+        return name
 
     def end(self) -> None:
         """Remove the upload, whether it was completed or cancelled.
 
-        :raises UploadUnknown: when it does not exist.
+        :raises UploadUnknown: when it does not exist, unless this object has seen it before.
         """
-        names = self._names()
-        self._driver.delete(self._folder + name for name in names)
+        names = self._known or self._names()
+        # What makes it an upload goes first, for those storages that delete one by one.
+        self._driver.delete(self._folder + name for name in sorted(names, key=lambda name: name != _STARTED))

@@ -106,12 +106,12 @@ class Uploads:
             if self._blobs.locate(request.repository, digest) is None:
                 raise _unknown(upload) from None
         except DigestMismatch as mismatch:
-            self._end(upload)
+            upload.end()
             raise _digest_invalid(mismatch) from None
         except BodyBroken as broken:
             raise _body_broken(broken) from None
         else:
-            self._end(upload)
+            upload.end()
         return self._created(request, digest)
 
     def _complete(self, request: Request, upload: Upload, digest: Digest) -> None:
@@ -146,10 +146,6 @@ class Uploads:
             return upload.state()
         except UploadUnknown:
             raise _unknown(upload) from None
-
-    def _end(self, upload: Upload) -> None:
-        with contextlib.suppress(UploadUnknown):  # another request ended it already
-            upload.end()
 
     def _checked_body(self, request: Request, upload: Upload, state: State) -> Iterator[bytes]:
         """Return the body, having checked, before it is read, that it goes on where *state* ends."""
