@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 from cfmiddleware.errors import ConfigError
@@ -35,10 +36,12 @@ class KeyWatch:
     Never used by two threads at the same time.
 
     :param source: where the files are.
+    :param clock: Unix seconds, as the file system has them.
     """
 
-    def __init__(self, source: KeySource) -> None:
+    def __init__(self, source: KeySource, *, clock: Callable[[], float] = time.time) -> None:
         self._source = source
+        self._clock = clock
         self._verdicts: dict[tuple[str, str], _Verdict] = {}
         self._fingerprints: dict[str, str] = {}
         self._complaint: str | None = None
@@ -51,8 +54,7 @@ class KeyWatch:
         pair, refusals = self._choose(self._source.files(), None)
         if pair is None:
             raise ConfigError(refusals[0][1])
-        for file, reason in refusals:
-            _log.error("key pair %s is refused, %s signs: %s", file.id, pair.id, reason)
+        _log_refusals(refusals, pair)
         return pair
 
     def next(self, current: KeyPair) -> KeyPair:
@@ -70,8 +72,7 @@ class KeyWatch:
         self._complaint = None
         pair, refusals = self._choose(files, current)
         pair = pair or current
-        for file, reason in refusals:
-            _log.error("key pair %s is refused, %s signs: %s", file.id, pair.id, reason)
+        _log_refusals(refusals, pair)
         if pair.id == current.id:
             return current
         _log.info("key pair %s signs from now on, in place of %s", pair.id, current.id)
@@ -107,7 +108,7 @@ class KeyWatch:
     def _judge(self, file: KeyFile, before: _Verdict | None) -> _Verdict:
         if before is not None and before.settled and before.stamp == file.stamp:
             return before
-        settled = abs(time.time() - file.changed) > _SETTLING
+        settled = abs(self._clock() - file.changed) > _SETTLING
         try:
             text = read(file.path)
         except OSError as error:
@@ -124,3 +125,11 @@ class KeyWatch:
             reason = f"{file.name}: holds another key than before; in CloudFront a new key has a new id"
             return _Verdict(file.stamp, settled, content, None, reason)
         return _Verdict(file.stamp, settled, content, KeyPair(file.id, key), None)
+
+
+def _log_refusals(refusals: list[tuple[KeyFile, str]], pair: KeyPair) -> None:
+    for file, reason in refusals:
+        if file.id == pair.id:
+            _log.error("what replaced key pair %s is refused, and it goes on signing: %s", pair.id, reason)
+        else:
+            _log.error("key pair %s is refused, %s signs: %s", file.id, pair.id, reason)
