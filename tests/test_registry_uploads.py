@@ -14,6 +14,7 @@ from registry_client import DRIVERS, ROOT, RegistryClient, error_code
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from cfmiddleware.digest import Digest
+from cfmiddleware.errors import StorageUnavailable
 from cfmiddleware.storage.memory import MemoryDriver
 
 CONTENT = bytes(range(256)) * 40
@@ -68,6 +69,33 @@ def test_a_blob_arrives_in_one_put(client):
     assert answer.status_code == 201
     assert blob(client, DIGEST).data == CONTENT
     assert not uploads(client)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_bytes_whose_digest_is_known_before_them_go_straight_to_their_place(monkeypatch, method):
+    client = RegistryClient(MemoryDriver(), inline_limit=100)
+    monkeypatch.setattr(client.driver, "compose", None)  # putting anything together would be an error
+    monkeypatch.setattr(client.driver, "create", None)  # and so would remembering it
+    url = client.start("app") if method == "PUT" else "/v2/app/blobs/uploads/"
+    answer = client.open(f"{url}?digest={DIGEST}", method=method, data=CONTENT)
+    assert answer.status_code == 201
+    assert blob(client, DIGEST).data == CONTENT
+
+
+def test_a_last_chunk_whose_put_fails_is_not_kept(client, monkeypatch):
+    url = client.start("app")
+    client.patch(url, data=CONTENT[:500])
+    objects = client.objects()
+
+    def failing(path, sources):
+        raise StorageUnavailable("no answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(client.driver, "compose", failing)
+        answer = client.put(f"{url}?digest={DIGEST}", data=CONTENT[500:])
+    assert (answer.status_code, error_code(answer)) == (503, "UNAVAILABLE")
+    assert client.objects() == objects
+    assert client.put(f"{url}?digest={DIGEST}", data=CONTENT[500:]).status_code == 201
 
 
 @pytest.mark.parametrize("sizes", [(10_240,), (50,), (50, 40), (50, 60), (101, 50), (99, 1, 200, 3, 300)])
