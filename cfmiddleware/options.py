@@ -39,6 +39,13 @@ def text(value: object, name: str) -> str:
     return str(value).strip()
 
 
+def optional_text(value: object, name: str) -> str:
+    """Return a string as :func:`text` does, or an empty one where there is nothing."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return ""
+    return text(value, name)
+
+
 def boolean(value: object, name: str) -> bool:
     """Return a truth value: ``true`` or ``false``, also as a string, ``yes``, ``on``, ``1`` and so on."""
     if isinstance(value, bool):
@@ -63,10 +70,11 @@ def integer(value: object, name: str, minimum: int = 0, maximum: int | None = No
 
 
 def choice(value: object, name: str, choices: Collection[str]) -> str:
-    """Return one of *choices*, in whatever case it was written."""
-    word = str(value).strip().lower()
+    """Return one of *choices*, in whatever case it was written. None is not the word ``none``."""
+    word = value.strip().lower() if isinstance(value, str) else ""
     if word not in choices:
-        raise ConfigError(f"{name}: {_shown(value)} is none of {', '.join(choices)}{nearest(word, choices)}")
+        hint = "" if value is None else nearest(str(value), choices)
+        raise ConfigError(f"{name}: {_shown(value)} is none of {', '.join(choices)}{hint}")
     return word
 
 
