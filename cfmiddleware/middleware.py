@@ -16,13 +16,14 @@ from __future__ import annotations
 import inspect
 import ipaddress
 import logging
+import os
 import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from . import options
 from .addresses import client_address
@@ -124,15 +125,16 @@ class CloudFrontMiddleware:
         self.app = app
         #: Signatures that could not be made; each of those pulls was served by the app.
         self.signing_failures = 0
+        baseurl = options.optional_text(baseurl, "baseurl")
         for option, value in (("baseurl", baseurl), ("privatekey", privatekey)):
             if not value:
                 raise ConfigError(f"{option}: this option is required")
 
         #: ``/`` and the directory of the bucket that the registry stands in, or an empty string.
-        self.rootdirectory = directory(rootdirectory, "rootdirectory")
+        self.rootdirectory = _directory(rootdirectory, "rootdirectory")
         #: The Origin Path that CloudFront must have.
-        self.originpath = self.rootdirectory if originpath is None else directory(originpath, "originpath")
-        self._layout = Layout(layout, self.rootdirectory)
+        self.originpath = self.rootdirectory if originpath is None else _directory(originpath, "originpath")
+        self._layout = Layout(options.text(layout, "layout"), self.rootdirectory)
         if not self._layout.reaches(self.originpath):
             raise ConfigError(
                 f"originpath: no key can start with {self.originpath!r}; the keys are below "
@@ -140,18 +142,20 @@ class CloudFrontMiddleware:
             )
 
         self._base = _base_url(baseurl)
-        self._prefix = directory(prefix, "prefix")
+        self._prefix = _directory(prefix, "prefix")
         self._probe = options.choice(probe, "probe", _PROBES)
         self._require_digest = options.boolean(requiredigest, "requiredigest")
         self._minimum_size = options.size(minimumsize, "minimumsize")
         self._bind = options.boolean(bindip, "bindip")
         self._proxies = options.integer(trustedproxies, "trustedproxies", maximum=100)
-        self._bucket = Bucket(bucket, regionendpoint) if bucket else None
+        name = options.optional_text(bucket, "bucket")
+        endpoint = options.optional_text(regionendpoint, "regionendpoint")
+        self._bucket = Bucket(name, endpoint or None) if name else None
 
         lifetime = options.seconds(duration, "duration", minimum=2)
         width = None if window in (None, "") else options.seconds(window, "window")
         #: The key that signs, looked after where it lies.
-        self.keys = _key_ring(privatekey, keypairid)
+        self.keys = _key_ring(privatekey, options.optional_text(keypairid, "keypairid"))
         self._signer = URLSigner(
             self.keys,
             ExpiryWindow(lifetime, width),
@@ -165,7 +169,7 @@ class CloudFrontMiddleware:
         """Answer one request (PEP 3333)."""
         if environ["REQUEST_METHOD"] == "GET":
             blob = parse_blob_path(environ.get("PATH_INFO", ""), self._prefix)
-            if blob is not None and "%" not in environ.get("RAW_URI", "").partition("?")[0]:
+            if blob is not None and _as_sent(environ, self._prefix):
                 return self._pull(blob, environ, start_response)
         return self.app(environ, start_response)
 
@@ -220,13 +224,15 @@ class CloudFrontMiddleware:
             return None
         code = status[:3]
         if code in ("200", "206"):
-            if not self._is_the_blob(blob, headers, self._require_digest) or self._is_small(headers, probe):
+            if not self._is_the_blob(blob, headers) or self._is_small(headers, probe):
                 return None
             return self._layout.key(*blob) if probe.key is None else probe.key.lstrip("/")
         if code in _REDIRECTS and self._bucket is not None:
-            # The app itself sends the client to this object, so the digest need not be said again.
+            # The app itself sends the client to this object, so the digest need not be said again. Flask and
+            # Django put a small page for people into every redirect, so its type says nothing.
             locations = [value for name, value in headers if name.lower() == "location"]
-            if len(locations) == 1 and self._is_the_blob(blob, headers, False):
+            said = [value.strip() for name, value in headers if name.lower() == "docker-content-digest"]
+            if len(locations) == 1 and _all_are(said, blob.digest):
                 return self._bucket.key(locations[0])
         return None
 
@@ -235,6 +241,10 @@ class CloudFrontMiddleware:
         path = path_below(key, self.originpath)
         if path is None:
             _log.warning("not redirected: key %r is not below the Origin Path %r", key, self.originpath)
+            return None
+        if any(segment in ("", ".", "..") for segment in path[1:].split("/")):
+            # Clients and CloudFront may fold such segments; the object would not be the one that was meant.
+            _log.warning("not redirected: key %r has an empty, '.' or '..' segment", key)
             return None
         return self._base + encode_key(path)
 
@@ -248,19 +258,13 @@ class CloudFrontMiddleware:
             _log.error("not redirected: the URL of %s could not be signed: %s", digest, error)
             return None
 
-    @staticmethod
-    def _is_the_blob(blob: BlobPath, headers: Headers, required: bool) -> bool:
-        """Whether headers can be those of the blob asked for, and not of a page for people."""
-        found = False
-        for name, value in headers:
-            name = name.lower()
-            if name == "docker-content-digest":
-                if value.strip() != str(blob.digest):
-                    return False
-                found = True
-            elif name == "content-type" and value.strip().lower().startswith("text/html"):
-                return False
-        return found or not required
+    def _is_the_blob(self, blob: BlobPath, headers: Headers) -> bool:
+        """Whether the headers of a 200 are those of the blob asked for, and not of a page for people."""
+        said = [value.strip() for name, value in headers if name.lower() == "docker-content-digest"]
+        if not said and self._require_digest:
+            return False
+        types = [value.strip().lower() for name, value in headers if name.lower() == "content-type"]
+        return _all_are(said, blob.digest) and not any(type.startswith("text/html") for type in types)
 
     def _is_small(self, headers: Headers, probe: Probe) -> bool:
         """Whether the whole blob is known to be too small to be worth a second connection."""
@@ -334,6 +338,28 @@ class _Pull:
         return []
 
 
+def _as_sent(environ: Mapping[str, Any], prefix: str) -> bool:
+    """Whether the path is what the client sent, letter by letter, as far as the server lets us know.
+
+    Servers decode paths, and some fold slashes and dots or drop a fragment. An app that reads the path as
+    sent would then be asked for something else than what is signed.
+    """
+    path = environ["PATH_INFO"][len(prefix) :]
+    sent = (environ.get("RAW_URI"), environ.get("REQUEST_URI"))
+    return all(
+        not uri or (uri.partition("?")[0].endswith(path) and "%" not in uri.partition("?")[0]) for uri in sent
+    )
+
+
+def _all_are(said: Iterable[str], digest: Digest) -> bool:
+    """Whether all of the digests that an app said are the one asked for."""
+    return all(text == str(digest) for text in said)
+
+
+def _directory(value: object, option: str) -> str:
+    return directory(options.optional_text(value, option), option)
+
+
 def _discard(status: str, headers: Headers, exc_info: object = None) -> Write:
     """Be a server that nobody is connected to."""
     return _drop
@@ -343,7 +369,11 @@ def _drop(data: bytes) -> None:
     """Take bytes for nobody."""
 
 
-def _key_ring(privatekey: str, keypairid: str | None) -> KeyRing:
+def _key_ring(privatekey: object, keypairid: str) -> KeyRing:
+    if isinstance(privatekey, os.PathLike):
+        privatekey = os.fspath(privatekey)
+    if not isinstance(privatekey, str):
+        raise ConfigError("privatekey: must be a path, or the key as PEM text")
     try:
         return KeyRing.from_options(privatekey, keypairid or None)
     except ConfigError as error:
@@ -372,7 +402,8 @@ def _base_url(text: str) -> str:
         or "#" in url
         # A `*` would be a wildcard in a policy, and what is not literal in a key is not literal here.
         or not _BASE_PATH.fullmatch(parts.path)
-        or any(segment in ("", ".", "..") for segment in parts.path.strip("/").split("/")[1:])
+        or "//" in parts.path
+        or any(segment in (".", "..") for segment in unquote(parts.path).split("/"))
     )
     if wrong or host is None:
         raise ConfigError(
