@@ -147,16 +147,17 @@ class _Exchange:
 
     def finish(self, response: Iterable[bytes], probe: Probe) -> Iterable[bytes] | None:
         """Decide on what the app returned, unless ``write()`` decided before."""
+        handed_on = response
         try:
             if not self._handed_on and not self.redirected:
                 if self._status is not None and not self._could_redirect(self._status):
                     # A no is handed on at once. Should the app replace it yet, it tells the server itself.
                     self._hand_on()
-                elif self._status is not None and (probe.final or isinstance(response, list | tuple)):
+                elif self._status is not None and (probe.final or type(response) in (list, tuple)):
                     # Nothing runs any more that could replace the status: the body need not be begun.
                     self._judge()
                 else:
-                    return self._wait(response)
+                    handed_on = self._wait(response)
         except BaseException as error:
             close(response)
             if not self.redirected or not isinstance(error, _Stop | Exception):
@@ -167,9 +168,9 @@ class _Exchange:
         if self.redirected:
             close(response)
             return None
-        return response
+        return handed_on
 
-    def _wait(self, response: Iterable[bytes]) -> Iterable[bytes] | None:
+    def _wait(self, response: Iterable[bytes]) -> Iterable[bytes]:
         """Take the body up to its first chunk that is not empty, then judge."""
         first = b""
         chunks = iter(response)
@@ -178,9 +179,6 @@ class _Exchange:
                 break
         if not self._handed_on and not self.redirected:
             self._judge()
-        if self.redirected:
-            close(response)
-            return None
         return _Resumed(first, chunks, response)
 
     def _write(self, data: bytes) -> None:
@@ -247,6 +245,8 @@ def close(response: Iterable[bytes]) -> None:
     if end is not None:
         try:
             end()
+        except _Stop:
+            pass  # it tried to say more, to a request that has been answered
         except Exception:  # noqa: BLE001 (an app's close() may raise anything; the client has its answer)
             _log.warning("the wrapped app's response could not be closed", exc_info=True)
 
