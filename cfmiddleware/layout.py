@@ -84,12 +84,19 @@ class Layout:
         if "hex" not in fields:
             raise ConfigError(f"layout: {layout!r} gives every blob the same key; {{hex}} is missing")
         # `str.format` takes no slices, so the shortened digest gets a name of its own.
-        filled = template.replace("{root}", rootdirectory.replace("{", "{{").replace("}", "}}"))
-        filled = filled.replace("{hex[:2]}", "{hex2}").lstrip("/")
+        filled = template.replace("{hex[:2]}", "{hex2}")
+        filled = filled.replace("{root}", rootdirectory.replace("{", "{{").replace("}", "}}")).lstrip("/")
         if any(segment in ("", ".", "..") for segment in filled.split("/")):
             raise ConfigError(f"layout: {layout!r} has an empty, '.' or '..' segment")
         self._format: Callable[..., str] = filled.format
-        self._segments = template.replace("{root}", rootdirectory).lstrip("/").split("/")
+        patterns = {**_FIELD_PATTERNS, "root": re.escape(rootdirectory)}
+        pattern = "".join(
+            patterns[part] if odd else re.escape(part)
+            for odd, part in ((i % 2, p) for i, p in enumerate(_FIELD.split(template)))
+        )
+        directories = pattern.lstrip("/").split("/")[:-1]
+        # Every run of whole segments from the first one on; a repository may span several.
+        self._above = [re.compile("/".join(directories[: n + 1])) for n in range(len(directories))]
 
     def key(self, repository: str, digest: Digest) -> str:
         """Return the key of a blob, without a slash in front."""
@@ -99,17 +106,8 @@ class Layout:
 
     def reaches(self, originpath: str) -> bool:
         """Whether any key of this layout can lie below *originpath*, an Origin Path as CloudFront has it."""
-        pattern = "/".join(
-            "".join(
-                _FIELD_PATTERNS.get(part, "") if odd else re.escape(part)
-                for odd, part in ((i % 2, p) for i, p in enumerate(_FIELD.split(segment)))
-            )
-            for segment in self._segments[:-1]
-        )
         origin = originpath.strip("/")
-        # Every whole-segment prefix of the directory may be the Origin Path; a repository may span segments.
-        prefixes = ["/".join(pattern.split("/")[: n + 1]) for n in range(pattern.count("/") + 1)]
-        return not origin or any(re.fullmatch(prefix, origin) for prefix in prefixes if prefix)
+        return not origin or any(pattern.fullmatch(origin) for pattern in self._above)
 
 
 def path_below(key: str, originpath: str) -> str | None:
