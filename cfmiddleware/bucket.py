@@ -74,6 +74,8 @@ class Bucket:
             key = unquote_to_bytes(path).decode("utf-8")
         except UnicodeDecodeError:
             return None
+        if "+" in path:
+            return None  # S3 reads it as a space, others as itself; who means it writes %2B
         # Clients and CloudFront may fold such segments, S3 does not: the key would not be what was meant.
         if not key.isprintable() or any(segment in ("", ".", "..") for segment in key.split("/")):
             return None
