@@ -96,6 +96,9 @@ class Edge:
             return _error(403, "AccessDenied", "Access Denied", method, "no object lies at this key")
         except StorageError as error:
             return _error(503, "ServiceUnavailable", "The origin cannot be reached", method, str(error))
+        except Exception:  # noqa: BLE001 (a server logs what it catches with the whole URL, signature included)
+            _log.exception("edge %s %s failed", method, _printable(path))
+            return _error(500, "InternalError", "The request could not be answered", method)
 
     def _path_in_storage(self, environ: Mapping[str, Any], path: str) -> str:
         """Return the logical path of the object that a request asks for.
@@ -132,8 +135,9 @@ class Edge:
         if asked is not None:
             if asked == (0, 0):
                 headers = [("Content-Range", f"bytes */{stat.size}")]
+                method = environ["REQUEST_METHOD"]
                 return _error(
-                    416, "InvalidRange", "The requested range is not satisfiable", "GET", None, headers
+                    416, "InvalidRange", "The requested range is not satisfiable", method, None, headers
                 )
             start, stop = asked
             status = "206 Partial Content"
@@ -141,7 +145,14 @@ class Edge:
         headers.append(("Content-Length", str(stop - start)))
         if environ["REQUEST_METHOD"] == "HEAD":
             return _Answer(status, headers)
-        return _Answer(status, headers, self._driver.open(path, start, stop - start))
+        reader = self._driver.open(path, start, stop - start)
+        try:
+            # While the status can still say that the storage failed.
+            first = next(iter(reader), b"")
+        except BaseException:
+            reader.close()
+            raise
+        return _Answer(status, headers, reader, first=first)
 
 
 def _as_sent(environ: Mapping[str, Any]) -> tuple[str, str]:
@@ -187,7 +198,7 @@ def _range(environ: Mapping[str, Any], stat: Stat, etag: str) -> tuple[int, int]
 class _Answer:
     """A response: its status line, its headers, and the body if there is one."""
 
-    __slots__ = ("body", "headers", "reason", "status")
+    __slots__ = ("body", "first", "headers", "reason", "status")
 
     def __init__(
         self,
@@ -195,15 +206,23 @@ class _Answer:
         headers: list[tuple[str, str]],
         body: Reader | Iterable[bytes] = (),
         reason: str | None = None,
+        first: bytes = b"",
     ) -> None:
         self.status = status
         self.headers = headers
         self.body = body
+        #: A chunk that stands in front of the body.
+        self.first = first
         #: What the log, but not the client, is told.
         self.reason = reason
 
 
-_REASONS = {403: "403 Forbidden", 416: "416 Range Not Satisfiable", 503: "503 Service Unavailable"}
+_REASONS = {
+    403: "403 Forbidden",
+    416: "416 Range Not Satisfiable",
+    500: "500 Internal Server Error",
+    503: "503 Service Unavailable",
+}
 
 
 def _error(
@@ -225,13 +244,18 @@ def _error(
     )
 
 
+def _printable(path: str) -> str:
+    return path if path.isprintable() else ascii(path)
+
+
 class _Logged:
     """A response's body, counted, and logged in one line when the server closes it."""
 
-    __slots__ = ("_answer", "_began", "_chunks", "_client", "_method", "_path", "_sent")
+    __slots__ = ("_answer", "_began", "_chunks", "_client", "_first", "_method", "_path", "_sent")
 
     def __init__(self, answer: _Answer, method: str, path: str, client: str, began: float) -> None:
         self._answer = answer
+        self._first = answer.first
         self._chunks = iter(answer.body)
         self._method = method
         self._path = path
@@ -243,7 +267,7 @@ class _Logged:
         return self
 
     def __next__(self) -> bytes:
-        chunk = next(self._chunks)
+        chunk, self._first = self._first or next(self._chunks), b""
         self._sent += len(chunk)
         return chunk
 
@@ -254,7 +278,7 @@ class _Logged:
         _log.info(
             "edge %s %s %s %d %s %.3f%s",
             self._method,
-            self._path if self._path.isprintable() else ascii(self._path),
+            _printable(self._path),
             self._answer.status[:3],
             self._sent,
             self._client,
