@@ -59,7 +59,7 @@ def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
 
 
 class Server:
-    """A process in a process group of its own, with what it writes kept in files.
+    """A process in a session of its own, with what it writes kept in files.
 
     :param command: the program and its arguments.
     :param directory: where `stdout` and `stderr` are kept; the process's own working directory, too.
@@ -104,18 +104,32 @@ class Server:
         raise AssertionError(f"{' '.join(self.command)} {what}\n{self.stdout}{self.stderr}")
 
     def stop(self, number: int = signal.SIGTERM, seconds: float = 15) -> int:
-        """End the process with a signal, and whatever is left of its group by force; return its status."""
+        """End the process with a signal to its group, and by force whatever is left; return its status.
+
+        :param seconds: how long the process may take before force is used; its status is -9 then.
+        """
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
         try:
             self.process.wait(seconds)
         except subprocess.TimeoutExpired:
-            pass
-        finally:
-            # Also where the leader went in peace: its children hold the ports.
+            self.process.kill()
+        # Also where the leader went in peace: what it left behind holds its ports. A process can leave its
+        # group without leaving the session that was begun for it.
+        for process in _members(self.process.pid):
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
+                os.kill(process, signal.SIGKILL)
         return self.process.wait()
+
+
+def _members(session: int) -> list[int]:
+    """Return the processes of a session."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(ProcessLookupError):
+            if os.getsid(int(entry.name)) == session:
+                found.append(int(entry.name))
+    return found
 
 
 @contextlib.contextmanager
