@@ -129,7 +129,7 @@ def refuse(status: str, code: str) -> Fault:
     """Return a fault that answers with S3's error *code*."""
 
     def answer(environ, start_response, app):
-        environ["wsgi.input"].read()
+        drain(environ)
         body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>no</Message></Error>".encode()
         start_response(status, [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
         return [body]
@@ -137,10 +137,15 @@ def refuse(status: str, code: str) -> Fault:
     return answer
 
 
+def drain(environ):
+    """Read the request's body, without which the connection could not go on."""
+    environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+
+
 def lose_the_answer(environ, start_response, app):
     """Do what is asked, and cut the connection instead of answering."""
     b"".join(app(environ, lambda status, headers, exc_info=None: lambda data: None))
-    return _cut(environ)
+    return cut(environ)
 
 
 def cut_body_at(position: int) -> Fault:
@@ -158,6 +163,7 @@ def cut_body_at(position: int) -> Fault:
     return answer
 
 
-def _cut(environ):
+def cut(environ):
+    """Cut the connection without an answer."""
     environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
     return []

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from cfmiddleware.errors import ConfigError, nearest
 
 from .driver import Driver
-from .options import Parser, count, flag, read_options, text
+from .options import Parser, count, flag, read_options, root, text
 
 _log = logging.getLogger(__name__)
 
@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 DRIVERS = ("filesystem", "inmemory", "s3")
 
 _FILESYSTEM: Mapping[str, Parser] = {"rootdirectory": text, "maxthreads": count}
-_MEMORY: Mapping[str, Parser] = {"rootdirectory": text}
+_MEMORY: Mapping[str, Parser] = {"rootdirectory": root}
 
 # Options of Distribution that this version does without: the registry works the same, if slower or quieter.
 _S3_WITHOUT: Mapping[str, Parser] = {

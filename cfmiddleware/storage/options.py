@@ -8,6 +8,8 @@ from typing import Any
 
 from cfmiddleware.errors import ConfigError, nearest
 
+from .paths import clean_root
+
 #: What turns an option's value into its type, raising ValueError with what would be right.
 Parser = Callable[[object], Any]
 
@@ -30,6 +32,11 @@ def text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("must be text; put it in quotes")
     return value
+
+
+def root(value: object) -> str:
+    """Return *value* as the directory of a bucket, without slashes at its ends."""
+    return clean_root(text(value))
 
 
 def flag(value: object) -> bool:

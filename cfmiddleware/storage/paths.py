@@ -57,11 +57,14 @@ def check_range(offset: int, length: int | None) -> None:
 def clean_root(rootdirectory: str) -> str:
     """Return *rootdirectory* of a bucket without slashes at its ends: ``team/prod``, or an empty string.
 
-    :raises ValueError: where a segment in it is empty, ``.`` or ``..``.
+    :raises ValueError: where no object's path could begin with it.
     """
     root = rootdirectory.strip("/")
     if root:
-        check_path("/" + root)
+        try:
+            check_path("/" + root)
+        except InvalidPath:
+            raise ValueError("has an empty, . or .. segment, or a character that no key can have") from None
     return root
 
 

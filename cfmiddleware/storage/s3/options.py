@@ -146,8 +146,8 @@ class S3Options:
                 raise ConfigError(f"{option}: must be at least 1")
         try:
             clean_root(self.rootdirectory)
-        except ValueError:
-            raise ConfigError("rootdirectory: has an empty, . or .. segment") from None
+        except ValueError as error:
+            raise ConfigError(f"rootdirectory: {error}") from None
         if self.keyid and not self.encrypt:
             _log.warning("the S3 storage's keyid has no effect without encrypt: true")
 
