@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from moto.s3 import models
 from moto.server import DomainDispatcherApplication, create_backend_app
@@ -18,8 +18,9 @@ BUCKET = "registry-bucket"
 #: The smallest part that the server takes: tests need not move megabytes.
 SMALLEST_PART = 1000
 
-#: Takes a request's environ and the application, and answers in its own way, or returns None to let it pass.
-Fault = Callable[[dict, Callable], Iterable[bytes] | None]
+#: Takes a request's environ, start_response and the application, and answers in its own way, or returns None
+#: to let the request pass.
+Fault = Callable[[dict, Callable, Callable], Iterable[bytes] | None]
 
 
 class _Quiet(WSGIRequestHandler):
@@ -103,17 +104,19 @@ class TestedS3Driver(S3Driver):
         return self._client()
 
 
-def once(fault: Fault, when: Callable[[dict], bool] = lambda environ: True) -> Fault:
-    """Return a fault that strikes the first request for which *when* is true, and no other."""
-    struck = threading.Event()
+def in_turn(faults: Sequence[Fault], when: Callable[[dict], bool] = lambda environ: True) -> Fault:
+    """Return a fault that strikes the first requests for which *when* is true, with one of *faults* each."""
+    left = list(faults)
 
     def strike(environ, start_response, app):
-        if struck.is_set() or not when(environ):
-            return None
-        struck.set()
-        return fault(environ, start_response, app)
+        return left.pop(0)(environ, start_response, app) if left and when(environ) else None
 
     return strike
+
+
+def once(fault: Fault, when: Callable[[dict], bool] = lambda environ: True) -> Fault:
+    """Return a fault that strikes the first request for which *when* is true, and no other."""
+    return in_turn([fault], when)
 
 
 def always(fault: Fault, when: Callable[[dict], bool] = lambda environ: True) -> Fault:

@@ -199,6 +199,32 @@ def test_a_reader_reads_to_the_end_of_what_was_deleted(driver):
     reader.close()
 
 
+@pytest.mark.parametrize("method", ["write", "create"])
+def test_content_is_on_the_disk_before_its_name_and_the_name_before_the_answer(
+    driver, tmp_path, monkeypatch, method
+):
+    done = []
+    fsync, names = os.fsync, {"write": "replace", "create": "link"}
+    place = getattr(os, names[method])
+
+    def spy_on_fsync(descriptor):
+        fsync(descriptor)
+        done.append(f"sync {Path(os.readlink(f'/proc/self/fd/{descriptor}')).relative_to(tmp_path)}")
+
+    def spy_on_place(old, new):
+        place(old, new)
+        done.append(f"name {Path(new).relative_to(tmp_path)}")
+
+    monkeypatch.setattr(os, "fsync", spy_on_fsync)
+    monkeypatch.setattr(os, names[method], spy_on_place)
+
+    getattr(driver, method)("/a/b/c", b"content")
+
+    assert done.pop(0).startswith(f"sync {TEMPORARY}/")
+    # Two new directories, each in the one above it, then the name, then the directory that holds it.
+    assert done == ["sync .", "sync a", "name a/b/c", "sync a/b"]
+
+
 def _race(root, start, results):
     driver = FilesystemDriver(root)
     won = []
