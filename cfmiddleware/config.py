@@ -48,6 +48,9 @@ _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]*)):([0-9]{1,5})"
 
 _VARIABLE = "REGISTRY_"
 
+# A date that is in no calendar is a plain ValueError, nesting without end a RecursionError.
+_YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError)
+
 
 class Address(tuple[str, int]):
     """A host and a port to listen on, written ``host:port``."""
@@ -137,8 +140,7 @@ class Config:
             relative = options.boolean(http.get("relativeurls", False), "relativeurls")
         with self._at("storage."):
             delete = _switch(storage, "delete", self._delete)
-            maintenance = storage.get("maintenance") or {}
-            readonly = _switch(maintenance, "readonly", False)
+            readonly = self._is_readonly(storage.get("maintenance") or {})
         return Registry(
             self.driver(),
             prefix=prefix,
@@ -265,7 +267,7 @@ class Config:
         """
         result = {
             # What is empty in YAML is null: a blank Origin Path, and nothing at all for every other option.
-            name: "" if name == "originpath" and value is None else value
+            str(name): "" if name == "originpath" and value is None else value
             for name, value in given.items()
             if value is not None or name == "originpath"
         }
@@ -278,6 +280,14 @@ class Config:
         if prefix and "prefix" not in result:
             result["prefix"] = prefix
         return result
+
+    @staticmethod
+    def _is_readonly(maintenance: object) -> bool:
+        """Read ``storage.maintenance``."""
+        if not isinstance(maintenance, dict):
+            raise ConfigError("maintenance: must be a section of options")
+        options.refuse_unknown(maintenance, ("readonly", "uploadpurging"), "maintenance.")
+        return _switch(maintenance, "readonly", False, "maintenance.")
 
     def _cloudfront(self) -> tuple[str, Mapping[str, Any]] | None:
         """Return the place and the options of the storage middleware ``cloudfront``."""
@@ -349,6 +359,9 @@ class Config:
                 ring = KeyRing.from_options(wrapper["privatekey"], wrapper.get("keypairid"), interval=0)
             except ConfigError as error:
                 raise ConfigError(f"publickeys: the wrapper's own cannot be used: {error}") from None
+            # Known before any fork: a worker that is not asked until after a change of keys must still accept
+            # the URLs that were signed before it.
+            ring.public_keys()
             return ring.public_keys
         if not isinstance(named, dict) or not named:
             raise ConfigError("publickeys: must map a Key-Pair-Id to the file of its public key")
@@ -359,8 +372,9 @@ class Config:
             return load_public_key(file, f"publickeys.{name}")
         try:
             text = (self._here / file).read_text(encoding="utf-8", errors="replace")
-        except OSError as error:
-            raise ConfigError(f"publickeys.{name}: {file} cannot be read: {error.strerror}") from None
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "that is no path"
+            raise ConfigError(f"publickeys.{name}: {file} cannot be read: {reason}") from None
         return load_public_key(text, f"publickeys.{name}: {file}")
 
     def _section(self, name: str) -> Mapping[str, Any]:
@@ -414,19 +428,22 @@ def override(tree: dict[str, Any], environ: Mapping[str, str], source: str) -> N
 
     ``REGISTRY_STORAGE_S3_BUCKET`` is ``storage.s3.bucket``, ``REGISTRY_MIDDLEWARE_STORAGE_0_NAME`` the name
     of the first storage middleware. Values are YAML. A variable that names no section is left alone: other
-    programs' names begin with ``REGISTRY_`` too.
+    programs' names begin with ``REGISTRY_`` too. So is ``REGISTRY_VERSION``, with which images say which
+    registry is in them.
 
     :raises ConfigError: for a value that is no YAML, or a path that leads through something else.
     """
     for variable in sorted(name for name in environ if name.startswith(_VARIABLE)):
         path = variable[len(_VARIABLE) :].lower().split("_")
+        if path == ["version"]:
+            continue
         if path[0] not in (*_SECTIONS, *_ABSENT, "auth"):
             _log.warning("the variable %s names no section of a configuration and is ignored", variable)
             continue
         try:
             value = yaml.safe_load(environ[variable])
-        except yaml.YAMLError:
-            raise ConfigError(f"{variable}: the value is no YAML; put it in quotes") from None
+        except _YAML_ERRORS:
+            raise ConfigError(f"{source}: {variable}: the value is no YAML; put it in quotes") from None
         if path == ["storage"] and isinstance(value, str):  # the driver's name, and no option of it
             value = {value: {}}
         _replace(tree, path, value, f"{source}: {variable}")
@@ -457,19 +474,25 @@ def _replace(node: Any, path: list[str], value: Any, where: str) -> None:
 def _parse_yaml(text: str, source: str) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except _YAML_ERRORS as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", None) or "it cannot be parsed"
+        if isinstance(error, ValueError):
+            problem = str(error)
         raise ConfigError(f"{source}{line}: this is no YAML: {problem}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{source}: a configuration is a mapping of sections such as storage and http")
     return tree
 
 
-def _switch(section: Mapping[str, Any], name: str, default: bool) -> bool:
-    """Read ``name: {enabled: true}``."""
+def _switch(section: Mapping[str, Any], name: str, default: bool, place: str = "") -> bool:
+    """Read ``name: {enabled: true}``.
+
+    :param place: what stands in front of the name in a message.
+    """
     value = section.get(name)
+    name = place + name
     if value is None:
         return default
     if not isinstance(value, dict):

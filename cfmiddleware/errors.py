@@ -16,7 +16,13 @@ class ConfigError(ValueError):
 
     The message is one line: the file or the option, what is wrong and what would be right. It never holds a
     secret.
+
+    :param message: the line. Names and values in it come from the operator, so whatever would end the line
+        or move a terminal's cursor is shown as Python would write it.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in message))
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
