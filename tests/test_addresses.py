@@ -55,7 +55,7 @@ def test_without_any_header_the_client_behind_a_proxy_is_unknown():
         "0x7f.0.0.1",
         "3221225985",
         "192.0.2.1/32",
-        "１９２.0.2.1",
+        "\uff11\uff19\uff12.0.2.1",
         "localhost",
         "unknown",
         "",

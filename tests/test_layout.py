@@ -56,7 +56,7 @@ def test_the_characters_of_a_root_directory_mean_only_themselves(root: str):
         ("{root}/{hex[:3]}/{hex}", "did you mean 'hex[:2]'?"),
         ("{root}/{{hex}}", "brace"),
         ("{root}/../{hex}", "segment"),
-        ("{root}//{hex}", "segment"),
+        ("{root}/a//{hex}", "segment"),
         ("{root}/{hex}/", "segment"),
         ("{root}/a\n/{hex}", "character"),
         ("{hex.__class__}/{hex}", "no field"),

@@ -33,29 +33,17 @@ def test_durations_as_people_write_them(value: object, expected: int):
 
 
 @pytest.mark.parametrize(
-    "value",
-    [
-        "",
-        "m",
-        "20",
-        "20 m",
-        "-5s",
-        "1d",
-        "20m!",
-        "٢m",
-        "1e3",
-        "nan",
-        "inf",
-        float("nan"),
-        float("inf"),
-        True,
-        None,
-    ]
-    + [[], 0, "0s", -1, "1500ms", 0.5, "9" * 200, "1h" * 60],
+    "value", ["", "m", "20 m", "-5s", "1d", "20m!", "\u0662m", "1e3", "nan", "inf", "0s"]
 )
-def test_what_is_no_duration_of_whole_seconds_is_refused(value: object):
-    if value == "20":
-        return
+def test_what_is_no_duration_is_refused(value: object):
+    with pytest.raises(ConfigError, match=r"^duration: "):
+        options.seconds(value, "duration")
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), True, None, [], 0, -1, 0.5, "1500ms", "9" * 200]
+)
+def test_what_is_no_number_of_whole_seconds_is_refused(value: object):
     with pytest.raises(ConfigError, match=r"^duration: "):
         options.seconds(value, "duration")
 
@@ -78,11 +66,12 @@ def test_what_is_no_size_is_refused(value: object):
 def test_whatever_the_text_an_option_is_read_or_refused_in_one_line(word: str):
     readers = (options.seconds, options.size, options.integer, options.boolean, options.text)
     for reader in readers:
+        said = ""
         try:
             reader(word, "option")
         except ConfigError as error:
-            assert str(error).startswith("option: ")
-            assert "\n" not in str(error)
+            said = str(error)
+        assert not said or (said.startswith("option: ") and said.isprintable())
 
 
 @pytest.mark.parametrize("value", [True, "true", "YES", " on ", "1", 1])
@@ -101,7 +90,7 @@ def test_what_is_neither_is_refused(value: object):
         options.boolean(value, "bindip")
 
 
-@pytest.mark.parametrize("value", ["", "x", "1.0", True, None, "-1", 101, "٣"])
+@pytest.mark.parametrize("value", ["", "x", "1.0", True, None, "-1", 101, "\u0663"])
 def test_a_number_out_of_bounds_or_none_at_all_is_refused(value: object):
     with pytest.raises(ConfigError, match=r"^trustedproxies: .* from 0 to 100$"):
         options.integer(value, "trustedproxies", maximum=100)
