@@ -49,6 +49,17 @@ class Service(NamedTuple):
         return f"http://{Address((host, port))}"
 
 
+def check_gunicorn() -> None:
+    """See that there is a gunicorn to serve with.
+
+    :raises ConfigError: where it is not installed.
+    """
+    try:
+        import gunicorn  # noqa: F401
+    except ImportError:
+        raise ConfigError("gunicorn is not installed; install cfmiddleware[server]") from None
+
+
 def registry_service(config: Config, address: str | None = None) -> Service:
     """Return the registry of *config*, wrapped, listening on *address* or on ``http.addr``.
 
@@ -119,6 +130,8 @@ def listen(address: Address, option: str) -> socket.socket:
         except OSError:
             listener.close()
             raise
+    except UnicodeError:  # a host's name that cannot be one, such as a..b
+        raise ConfigError(f"cannot listen on {address}: {host!r} is no host's name; see {option}") from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise ConfigError(
@@ -134,10 +147,11 @@ def run(services: Sequence[Service], level: str = "INFO") -> int:
     :param level: the name of the least level that is logged.
     """
     children: dict[int, str] = {}
+    command = os.getpid()
     for service in services:
         pid = os.fork()
         if pid == 0:
-            _serve_in_child(service, [other for other in services if other is not service], level)
+            _serve_in_child(service, [other for other in services if other is not service], level, command)
         children[pid] = service.name
     for service in services:
         service.socket.close()
@@ -166,33 +180,41 @@ def run(services: Sequence[Service], level: str = "INFO") -> int:
 
 def _signal_all(children: Mapping[int, str], number: int) -> None:
     for pid in children:
-        os.kill(pid, number)
+        with contextlib.suppress(ProcessLookupError):  # waited for, but not yet taken off the list
+            os.kill(pid, number)
 
 
-def _serve_in_child(service: Service, others: Sequence[Service], level: str) -> None:
-    """Be the gunicorn of one service; never returns."""
+def _serve_in_child(service: Service, others: Sequence[Service], level: str, command: int) -> None:
+    """Be the gunicorn of one service; never returns.
+
+    :param command: the process of the command.
+    """
     status = 1
     try:
         # A process group of its own, so that Ctrl-C reaches the command alone, which then ends its children
         # in order; and no life without the command, even if that is killed.
         os.setpgid(0, 0)
-        _die_with_parent()
+        _die_with_parent(command)
         for other in others:
             other.socket.close()
         _gunicorn(service, level)
         status = 0
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else 1
+    except Exception as error:  # noqa: BLE001 (there is nobody above to raise it to)
+        print(f"cfmiddleware: the {service.name} could not be started: {error!r}", file=sys.stderr)
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(parent: int) -> None:
     """Ask the kernel for a SIGTERM when the parent dies. Where there is no such thing, do without."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it died before it was asked for
+        sys.exit(1)
 
 
 def _gunicorn(service: Service, level: str) -> None:

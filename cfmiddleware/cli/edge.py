@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from cfmiddleware import processes
 from cfmiddleware.config import Config
 
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ def add_parser(commands: Commands) -> None:
     parser = commands.add_parser(
         "edge",
         help="serve signed URLs as CloudFront would",
-        description="Do CloudFront's part for a registry's storage: check signed URLs, put the Origin Path in "
-        "front of their paths, and serve objects. It listens on the file's edge.addr, 127.0.0.1:5001 "
+        description="Do CloudFront's part for a registry's storage: check signed URLs, put the Origin Path "
+        "in front of their paths, and serve objects. It listens on the file's edge.addr, 127.0.0.1:5001 "
         "by default, and writes a line for each request, without its signature, to stderr.",
     )
     parser.add_argument("config", metavar="CONFIG", help="the configuration file (config.yml)")
@@ -27,8 +28,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(arguments: Any) -> int:
     """Serve until a signal comes."""
-    from cfmiddleware import processes
-
+    processes.check_gunicorn()
     config = Config.load(arguments.config)
     processes.set_up_logging(config.log_level())
     service = processes.edge_service(config, arguments.addr)

@@ -6,16 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cfmiddleware.config import Config
+from cfmiddleware import processes
+from cfmiddleware.config import DEFAULT_ADDRESS, DEFAULT_EDGE, Address, Config
 from cfmiddleware.embedded import default_directory, embedded
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.version import __version__
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
-
-_ADDRESS = "127.0.0.1:5000"
-_EDGE_ADDRESS = "127.0.0.1:5001"
 
 _TRY = """\
 Try:
@@ -44,26 +42,27 @@ def add_parser(commands: Commands) -> None:
         help=f"without CONFIG: where data and keys are kept (default: {default_directory()})",
     )
     parser.add_argument(
-        "--addr", metavar="HOST:PORT", help=f"where the registry listens (default: http.addr, or {_ADDRESS})"
+        "--addr",
+        metavar="HOST:PORT",
+        help=f"where the registry listens (default: http.addr, or {DEFAULT_ADDRESS})",
     )
     parser.add_argument(
         "--edge-addr",
         metavar="HOST:PORT",
-        help=f"where the edge listens (default: edge.addr, or {_EDGE_ADDRESS})",
+        help=f"where the edge listens (default: edge.addr, or {DEFAULT_EDGE})",
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: Any) -> int:
     """Serve until a signal comes."""
-    try:
-        from cfmiddleware import processes
-    except ImportError:
-        raise ConfigError("gunicorn is not installed; install cfmiddleware[server]") from None
-
+    processes.check_gunicorn()
     if arguments.config is None:
-        data = arguments.data or default_directory()
-        config = embedded(data, arguments.addr or _ADDRESS, arguments.edge_addr or _EDGE_ADDRESS)
+        address = Address.parse(arguments.addr or DEFAULT_ADDRESS, "--addr")
+        edge_address = Address.parse(arguments.edge_addr or DEFAULT_EDGE, "--edge-addr")
+        if not edge_address[1]:
+            raise ConfigError("--edge-addr: choose a port; redirects name it")
+        config = embedded(arguments.data or default_directory(), str(address), str(edge_address))
     elif arguments.data is not None:
         raise ConfigError("--data goes without CONFIG: the file's storage section says where the data is")
     else:
