@@ -304,6 +304,7 @@ def stream():
             writer.write(bytes(1000))
 for attempt in (
     stream,
+    lambda: driver.writer("/a").write(bytes(100_000)),
     lambda: driver.write("/a", bytes(100_000)),
     lambda: driver.create("/a", bytes(100_000)),
     lambda: driver.compose("/a", ["/small", "/small"]),
@@ -321,7 +322,7 @@ def test_a_full_disk_is_one_clear_line_and_leaves_nothing_behind(driver, tmp_pat
         [sys.executable, "-c", _FILLS_THE_DISK, str(tmp_path)], check=True, capture_output=True, text=True
     ).stdout
 
-    assert said.splitlines() == ["cannot write /a: File too large"] * 4
+    assert said.splitlines() == ["cannot write /a: File too large"] * 5
     assert driver.list("/") == ["small"]
     assert unfinished(tmp_path) == []
 

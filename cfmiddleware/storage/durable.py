@@ -81,8 +81,6 @@ def copy_rest(source: FileIO, target: FileIO) -> None:
 def rename(temporary: str, target: str) -> None:
     """Give the file *temporary* the name *target*, replacing a file that has it."""
     _place(target, lambda: os.replace(temporary, target))
-    # Renaming one name of a file to another name of the same file does nothing and leaves both.
-    discard(temporary)
 
 
 def link(existing: str, target: str) -> None:

@@ -228,6 +228,7 @@ class FilesystemDriver:
                 try:
                     durable.rename(second, target)
                 finally:
+                    # Where both are names of one file already, renaming does nothing and leaves both.
                     durable.discard(second)
         except FileNotFoundError:
             raise ObjectNotFound(source) from None
