@@ -398,6 +398,7 @@ def _base_url(text: str) -> str:
         or not host
         or not _HOST.fullmatch(host)
         or "@" in parts.netloc
+        or not url.isprintable()
         or "?" in url
         or "#" in url
         # A `*` would be a wildcard in a policy, and what is not literal in a key is not literal here.
