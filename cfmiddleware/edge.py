@@ -8,13 +8,14 @@ caches nothing: the bytes are on this machine already.
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes, urlsplit
 from xml.sax.saxutils import escape
 
-from werkzeug.http import http_date, is_resource_modified, parse_range_header, unquote_etag
+from werkzeug.http import http_date, is_resource_modified, unquote_etag
 
 from .addresses import client_address
 from .errors import ObjectNotFound, StorageError
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger("cfmiddleware.edge")
 
 _CONTENT_TYPE = "application/octet-stream"
+
+# One range, of numbers that no object outgrows (RFC 9110, section 14.1.2).
+_RANGE = re.compile(r"bytes=[ \t]*([0-9]{0,18})-([0-9]{0,18})[ \t]*", re.IGNORECASE)
 
 
 class Edge:
@@ -189,10 +193,16 @@ def _range(environ: Mapping[str, Any], stat: Stat, etag: str) -> tuple[int, int]
         validator is not None and validator.strip() not in (etag, http_date(stat.modified))
     ):
         return None
-    ranges = parse_range_header(header)
-    if ranges is None or ranges.units != "bytes" or len(ranges.ranges) != 1:
+    match = _RANGE.fullmatch(header)
+    if match is None or not (match[1] or match[2]):
         return None
-    return ranges.range_for_length(stat.size) or (0, 0)
+    if not match[1]:  # so many from the end; all of them, where the object has fewer
+        start, stop = max(0, stat.size - int(match[2])), stat.size
+    else:
+        start, stop = int(match[1]), min(stat.size, int(match[2]) + 1) if match[2] else stat.size
+        if match[2] and int(match[2]) < start:
+            return None
+    return (start, stop) if start < stop else (0, 0)
 
 
 class _Answer:
