@@ -325,7 +325,12 @@ def django_registry() -> Any:
             return JsonResponse({"errors": [{"code": "UNAUTHORIZED"}]}, status=401)
         if name == "page":
             return HttpResponse("<p>Welcome</p>")
-        return StreamingHttpResponse(iter([CONTENT]), headers={"Docker-Content-Digest": digest})
+        return StreamingHttpResponse(
+            iter([CONTENT]),
+            # Django's own default is text/html, which is never a blob.
+            content_type="application/octet-stream",
+            headers={"Docker-Content-Digest": digest},
+        )
 
     urls = type(sys)("django_urls")
     urls.urlpatterns = [path("v2/<path:name>/blobs/<str:digest>", blob)]  # type: ignore[attr-defined]
