@@ -11,6 +11,7 @@ import ctypes
 import errno
 import logging.config
 import os
+import queue
 import signal
 import socket
 import sys
@@ -237,6 +238,7 @@ def _gunicorn(service: Service, level: str) -> None:
         "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,  # noqa: S108 (gunicorn's advice)
         # The control socket has one place for all; two gunicorns would share it.
         "control_socket_disable": True,
+        "post_fork": _be_ready_to_stop,
     }
 
     class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
@@ -251,6 +253,25 @@ def _gunicorn(service: Service, level: str) -> None:
             return service.app
 
     Server().run()
+
+
+def _be_ready_to_stop(master: Any, worker: Any) -> None:
+    """Let a worker that is told to stop before it has begun do so.
+
+    gunicorn's hook ``post_fork``. Until a worker is set up it has the master's handlers, which only put
+    signals on a queue: it would miss the one SIGTERM that the master sends, and be waited for in vain.
+    """
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+    for number in numbers:
+        signal.signal(number, _stop)
+    with contextlib.suppress(queue.Empty, AttributeError):  # what came between the fork and here
+        while master.SIG_QUEUE.get_nowait() not in numbers:
+            pass
+        sys.exit(0)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    sys.exit(0)
 
 
 def set_up_logging(level: str) -> None:
