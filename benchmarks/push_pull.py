@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="push_pull",
         description="Push and pull large and small layers through cfmiddleware and Debian's docker-registry "
-        "on a Ceph gateway that is started for it, and print how the two compare. It takes about ten minutes.",
+        "on a Ceph gateway that is started for it, and print how the two compare. It takes ten minutes.",
     )
     parser.add_argument(
         "--only", action="append", choices=list(DRIVES), metavar="DRIVE",

@@ -97,9 +97,9 @@ def _faults(result: dict[str, Any]) -> Iterable[str]:
     planned = result["faults"]
     yield from ("## Faults", "")
     yield (
-        f"{result['layers']} such images pushed and pulled while S3 answers {planned['slow_down']:.0%} "
-        f"of the requests with 503 SlowDown, closes {planned['cut']:.0%} of the connections unanswered (half "
-        f"of them after it did what was asked) and breaks off {planned['broken']:.0%} of the bodies; the seed is "
+        f"{result['layers']} such images pushed and pulled while S3 answers {planned['slow_down']:.0%} of "
+        f"the requests with 503 SlowDown, closes {planned['cut']:.0%} of the connections unanswered (half "
+        f"of them after it did what was asked) and breaks off {planned['broken']:.0%} of the bodies; seed "
         f"{planned['seed']}. Wanted: no failure of ours."
     )
     yield ""
