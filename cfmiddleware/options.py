@@ -8,10 +8,14 @@ Each function takes any of them under the option's name and returns the value, o
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from decimal import Decimal
+from typing import Any
 
 from .errors import ConfigError, nearest
+
+#: What reads the value of the option whose name it is given, as each function below does.
+Parser = Callable[[object, str], Any]
 
 _TRUE = frozenset(("true", "yes", "on", "1"))
 _FALSE = frozenset(("false", "no", "off", "0"))
@@ -44,6 +48,15 @@ def optional_text(value: object, name: str) -> str:
     if value is None or (isinstance(value, str) and not value.strip()):
         return ""
     return text(value, name)
+
+
+def exact_text(value: object, name: str) -> str:
+    """Return a string that is not empty, and nothing that YAML took for a number or a date: it would have
+    lost its leading zeros. The value is not repeated in the message, for it may be secret.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigError(f"{name}: must be text; put it in quotes")
+    return value.strip()
 
 
 def boolean(value: object, name: str) -> bool:
@@ -113,6 +126,21 @@ def size(value: object, name: str, minimum: int = 0, maximum: int | None = None)
         bounds = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
         raise ConfigError(f"{name}: {_shown(value)} is no size {bounds} bytes; write bytes, 10MB or 10MiB")
     return number
+
+
+def read(given: Mapping[str, object], parsers: Mapping[str, Parser], where: str = "") -> dict[str, Any]:
+    """Return the options *given*, each read by its parser. One that is empty is as good as absent, and left
+    out.
+
+    :param where: what stands in front of the name in a message, such as ``storage.s3.``.
+    :raises ConfigError: for an unknown option, or a value that its parser refuses.
+    """
+    refuse_unknown(given, parsers, where)
+    return {
+        option: parsers[option](value, f"{where}{option}")
+        for option, value in given.items()
+        if value is not None and value != ""
+    }
 
 
 def refuse_unknown(names: Iterable[object], known: Collection[str], where: str = "") -> None:

@@ -6,30 +6,21 @@ import logging
 from collections.abc import Mapping
 
 from cfmiddleware.errors import ConfigError, nearest
+from cfmiddleware.options import Parser, boolean, exact_text, integer, read
 
 from .driver import Driver
-from .options import Parser, count, flag, read_options, root, text
+from .paths import clean_root
 
 _log = logging.getLogger(__name__)
 
 #: The drivers there are, as the configuration names them.
 DRIVERS = ("filesystem", "inmemory", "s3")
 
-_FILESYSTEM: Mapping[str, Parser] = {"rootdirectory": text, "maxthreads": count}
-_MEMORY: Mapping[str, Parser] = {"rootdirectory": root}
-
-# Options of Distribution that this version does without: the registry works the same, if slower or quieter.
+# Options of Distribution that do nothing here: the registry works the same, if quieter.
 _S3_WITHOUT: Mapping[str, Parser] = {
-    "accelerate": flag,
-    "loglevel": text,
-    "logs3apirequests": flag,
-    "logs3apiresponseheaders": lambda value: value,
-    "useragent": text,
-    "usedualstack": flag,
+    "logs3apirequests": boolean,
+    "logs3apiresponseheaders": lambda value, name: value,
 }
-
-# Options of Distribution that cannot be done without where they are set to anything but this.
-_S3_ONLY: Mapping[str, tuple[Parser, object]] = {"v4auth": (flag, True), "usefipsendpoint": (flag, False)}
 
 
 def storage_driver(name: str, options: Mapping[str, object], where: str = "storage") -> Driver:
@@ -56,7 +47,7 @@ def storage_driver(name: str, options: Mapping[str, object], where: str = "stora
 def _filesystem(options: Mapping[str, object], where: str) -> Driver:
     from .filesystem import FilesystemDriver
 
-    parsed = read_options(options, _FILESYSTEM, where=where)
+    parsed = read(options, {"rootdirectory": exact_text, "maxthreads": integer}, f"{where}.")
     # Threads are the server's business here: each request has one.
     parsed.pop("maxthreads", None)
     return FilesystemDriver(parsed.get("rootdirectory", "/var/lib/registry"), where=where)
@@ -65,26 +56,30 @@ def _filesystem(options: Mapping[str, object], where: str) -> Driver:
 def _memory(options: Mapping[str, object], where: str) -> Driver:
     from .memory import MemoryDriver
 
-    return MemoryDriver(**read_options(options, _MEMORY, where=where))
+    return MemoryDriver(**read(options, {"rootdirectory": _root}, f"{where}."))
 
 
 def _s3(options: Mapping[str, object], where: str) -> Driver:
     # Here, because boto3 takes its time to import and only this driver needs it.
     from .s3 import S3Driver, S3Options
 
-    known = {
-        **S3Options.PARSERS,
-        **_S3_WITHOUT,
-        **{option: parser for option, (parser, _) in _S3_ONLY.items()},
-    }
-    parsed = read_options(options, known, where=where)
-    for option, (_, only) in _S3_ONLY.items():
-        if parsed.pop(option, only) != only:
-            raise ConfigError(f"{where}.{option}: only {str(only).lower()} is supported")
+    parsed = read(options, {**S3Options.PARSERS, **_S3_WITHOUT}, f"{where}.")
     without = [option for option in _S3_WITHOUT if parsed.pop(option, None)]
     if without:
-        _log.warning("%s: these options have no effect in this version: %s", where, ", ".join(without))
+        _log.warning("%s: these options have no effect: %s", where, ", ".join(without))
     try:
-        return S3Driver(S3Options(**parsed), where=where)
+        built = S3Options(**parsed)
     except ConfigError as error:
         raise ConfigError(f"{where}.{error}") from None
+    for warning in built.warnings():
+        _log.warning("%s.%s", where, warning)
+    return S3Driver(built, where=where)
+
+
+def _root(value: object, name: str) -> str:
+    """Return *value* as the directory of a bucket, without slashes at its ends."""
+    written = exact_text(value, name)
+    try:
+        return clean_root(written)
+    except ValueError as error:
+        raise ConfigError(f"{name}: {error}") from None

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import os
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import boto3.session
 from botocore.config import Config
 
 from .options import S3Options
+from .requestlog import log_requests
 
 if TYPE_CHECKING:
+    from botocore.config import _S3Dict
+    from botocore.credentials import Credentials
     from mypy_boto3_s3 import S3Client
+
+
+class Connection(NamedTuple):
+    """A client, and what it signs with; None where boto3 found no credentials."""
+
+    client: S3Client
+    credentials: Credentials | None
 
 
 class ClientPerProcess:
@@ -24,47 +34,114 @@ class ClientPerProcess:
     def __init__(self, options: S3Options) -> None:
         self._options = options
         self._lock = Lock()
-        self._made: tuple[int, S3Client] | None = None
+        self._made: tuple[int, Connection] | None = None
 
     def __call__(self) -> S3Client:
         """Return the client of this process, which its threads share."""
+        return self.connection().client
+
+    def connection(self) -> Connection:
+        """Return the client of this process with its credentials."""
         made = self._made
         if made is None or made[0] != os.getpid():
             with self._lock:
                 made = self._made
                 if made is None or made[0] != os.getpid():
-                    made = self._made = (os.getpid(), make_client(self._options))
+                    made = self._made = (os.getpid(), connect(self._options))
         return made[1]
 
 
-def make_client(options: S3Options, *, attempts: int = 5, connect_timeout: float = 10) -> S3Client:
-    """Return a new client, without connecting.
+def connect(options: S3Options) -> Connection:
+    """Return a new client with its credentials, without connecting."""
+    session = _session(options)
+    return Connection(_client(session, options), session.get_credentials())
 
-    :param attempts: how often a request is sent at the most.
-    :param connect_timeout: seconds that an attempt waits for a connection.
+
+def make_client(options: S3Options) -> S3Client:
+    """Return a new client, without connecting."""
+    return _client(_session(options), options)
+
+
+def client_for_urls(options: S3Options) -> S3Client:
+    """Return a client that knows what the URLs look like under which clients of ours reach the bucket.
+
+    It makes no requests.
     """
-    session = boto3.session.Session(
+    session = _session(options)
+    if options.redirect_endpoint is None:
+        return _client(session, options)
+    config = Config(signature_version=options.signature_version, s3=_addressing(options.redirect_path_style))
+    return session.client("s3", endpoint_url=options.redirect_endpoint, config=config)
+
+
+def _session(options: S3Options) -> boto3.session.Session:
+    return boto3.session.Session(
         aws_access_key_id=options.accesskey or None,
         aws_secret_access_key=options.secretkey or None,
         aws_session_token=options.sessiontoken or None,
         # Other servers mostly do not care, but the signature needs one.
         region_name=options.region or "us-east-1",
     )
-    config = Config(
-        # Without it, some regions and all other servers get signatures of version 2.
-        signature_version="s3v4",
-        # By default boto3 sends checksums as trailers, which other servers do not understand.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-        retries={"mode": "standard", "total_max_attempts": attempts},
-        max_pool_connections=options.maxconnections,
-        connect_timeout=connect_timeout,
-        s3={"addressing_style": "path" if options.path_style else "virtual"},
-    )
-    return session.client(
+
+
+def _client(session: boto3.session.Session, options: S3Options) -> S3Client:
+    client = session.client(
         "s3",
         endpoint_url=options.endpoint,
         use_ssl=options.secure,
         verify=False if options.skipverify else None,
-        config=config,
+        config=_config(options),
     )
+    events = client.meta.events
+    events.register("before-call.s3", _stay_in_the_region)
+    if not options.v4auth and options.path_style:
+        events.register("before-sign.s3", _sign_the_path_as_sent)
+    if options.log_requests:
+        log_requests(client)
+    return client
+
+
+def _config(options: S3Options) -> Config:
+    checksums: dict[str, Any] = {}
+    wanted = False if options.checksums is None and options.regionendpoint else options.checksums
+    if wanted is not None:
+        # By default boto3 sends checksums as trailers, which other servers do not understand.
+        when = "when_supported" if wanted else "when_required"
+        checksums = {"request_checksum_calculation": when, "response_checksum_validation": when}
+    return Config(
+        # Without it, some regions and all other servers get signatures of version 2.
+        signature_version=options.signature_version,
+        retries={
+            "mode": "adaptive" if options.retrymode == "adaptive" else "standard",
+            "total_max_attempts": options.maxattempts,
+        },
+        max_pool_connections=options.maxconnections,
+        connect_timeout=options.connecttimeout,
+        read_timeout=options.readtimeout,
+        user_agent_extra=options.useragent or None,
+        use_dualstack_endpoint=options.usedualstack,
+        use_fips_endpoint=options.usefipsendpoint,
+        s3=_addressing(options.path_style, options.accelerate),
+        **checksums,
+    )
+
+
+def _addressing(path_style: bool, accelerate: bool = False) -> _S3Dict:
+    return {
+        "addressing_style": "path" if path_style else "virtual",
+        "use_accelerate_endpoint": accelerate,
+    }
+
+
+def _stay_in_the_region(params: dict[str, Any], **_: object) -> None:
+    # boto3 would go on in the region that S3 names, with an extra round trip for each process and nobody ever
+    # told. It takes a request that it has sent on before for hopeless.
+    redirect = params["context"].get("s3_redirect")
+    if redirect is not None:
+        redirect["redirected"] = True
+
+
+def _sign_the_path_as_sent(request: Any, **_: object) -> None:
+    # boto3 signs a bucket with a slash after it, which it does not send; servers that take the path as it
+    # comes then refuse what concerns the bucket as a whole.
+    request.auth_path = None

@@ -21,10 +21,11 @@ from cfmiddleware.storage.paths import (
     sort_names,
 )
 
+from .budget import PartBudget
 from .client import ClientPerProcess, make_client
 from .failures import config_error, status_of, storage_error, translated, was_retried
 from .multipart import MultipartUpload
-from .options import S3Options
+from .options import MOST_PARTS, S3Options
 from .plan import Part, Source, Span, plan
 from .reading import S3Reader, read_all
 from .sending import S3Writer
@@ -53,11 +54,13 @@ class S3Driver:
 
     def __init__(self, options: S3Options, *, where: str = "storage.s3") -> None:
         self.smallest_piece = options.smallest_part
+        self.largest_piece = MOST_PARTS * options.chunksize
         self._options = options
         self._where = where
         self._bucket = options.bucket
         self._root = clean_root(options.rootdirectory)
         self._client = ClientPerProcess(options)
+        self._budget = PartBudget(options.uploadbuffers)
         self._new_object = {"ContentType": _CONTENT_TYPE, **options.new_object()}
 
     def key(self, path: str) -> str:
@@ -70,7 +73,7 @@ class S3Driver:
         :raises ConfigError: when S3 refuses or does not answer; the line names the option at fault.
         """
         try:
-            client = make_client(self._options, attempts=2, connect_timeout=5)
+            client = make_client(self._options.for_check())
             client.list_objects_v2(Bucket=self._bucket, Prefix=self._key_prefix("/"), MaxKeys=1)
         except (ClientError, BotoCoreError, OSError, ValueError) as error:
             raise config_error(error, self._options, self._where) from error
@@ -153,7 +156,11 @@ class S3Driver:
         """Begin an object at *path*."""
         key = self.key(path)
         return S3Writer(
-            self._options.chunksize, lambda content: self.write(path, content), lambda: self._begin(path, key)
+            self._options.chunksize,
+            self._options.maxpartsinflight,
+            self._budget.share(),
+            lambda content: self.write(path, content),
+            lambda: self._begin(path, key),
         )
 
     def compose(self, path: str, sources: Sequence[str]) -> None:

@@ -1,18 +1,16 @@
-"""The options of the S3 driver, named as Distribution names them."""
+"""The options of the S3 driver, named as Distribution names them where Distribution has them."""
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 from cfmiddleware.errors import ConfigError, nearest
-from cfmiddleware.storage.options import Parser, count, flag, size, text
+from cfmiddleware.options import Parser, boolean, choice, exact_text, integer, seconds, size
 from cfmiddleware.storage.paths import clean_root
-
-_log = logging.getLogger(__name__)
 
 _MIB = 1 << 20
 
@@ -21,6 +19,7 @@ SMALLEST_PART = 5 * _MIB
 LARGEST_PART = 5 << 30
 MOST_PARTS = 10_000
 
+# Classes whose objects can be read at once; a registry can do nothing with the others.
 _STORAGE_CLASSES = (
     "NONE",
     "STANDARD",
@@ -31,6 +30,8 @@ _STORAGE_CLASSES = (
     "OUTPOSTS",
     "GLACIER_IR",
 )
+_ARCHIVE_CLASSES = ("GLACIER", "DEEP_ARCHIVE")
+
 _OBJECT_ACLS = (
     "private",
     "public-read",
@@ -41,6 +42,46 @@ _OBJECT_ACLS = (
     "bucket-owner-full-control",
 )
 
+# The regions that were there before 2014; all others take signatures of version 4 only (AWS General
+# Reference, "Signature Version 2").
+_REGIONS_WITH_V2 = (
+    "us-east-1",
+    "us-west-1",
+    "us-west-2",
+    "us-gov-west-1",
+    "eu-west-1",
+    "ap-northeast-1",
+    "ap-southeast-1",
+    "ap-southeast-2",
+    "sa-east-1",
+)
+
+# Distribution's. Each but the first logs the requests; none logs a body or a signature here.
+_LOG_LEVELS = (
+    "off",
+    "debug",
+    "debugwithsigning",
+    "debugwithhttpbody",
+    "debugwithrequestretries",
+    "debugwithrequesterrors",
+    "debugwitheventstreambody",
+)
+
+_RETRY_MODES = ("standard", "adaptive")
+
+
+def _log_level(value: object, name: str) -> str:
+    # What YAML makes of an unquoted off.
+    return "off" if value is False else choice(value, name, _LOG_LEVELS)
+
+
+def _retry_mode(value: object, name: str) -> str:
+    return choice(value, name, _RETRY_MODES)
+
+
+def _positive(value: object, name: str) -> int:
+    return integer(value, name, minimum=1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class S3Options:
@@ -49,25 +90,38 @@ class S3Options:
     :param bucket: the bucket's name.
     :param region: the bucket's region; may be left out where *regionendpoint* is given.
     :param regionendpoint: the URL, or the host, of a server that is not Amazon's.
+    :param redirectendpoint: the URL, or the host, under which clients reach that server; presigned URLs lead
+        there.
     :param accesskey: the id of the access key; without it, boto3 looks where it always does (environment,
         shared files, container and instance roles).
     :param secretkey: its secret.
     :param sessiontoken: the token that temporary keys come with.
-    :param secure: whether to use TLS, where *regionendpoint* does not say it itself.
+    :param secure: whether to use TLS, where an endpoint does not say it itself.
     :param skipverify: whether to accept any certificate.
     :param forcepathstyle: whether the bucket stands in the path instead of the host name; by default only
-        with a *regionendpoint*.
+        with an endpoint that is not Amazon's.
+    :param v4auth: whether to sign with version 4; with version 2 otherwise.
+    :param usedualstack: whether to use Amazon's endpoints that have IPv6 addresses as well.
+    :param accelerate: whether to use S3 Transfer Acceleration.
+    :param usefipsendpoint: whether to use Amazon's FIPS 140 endpoints.
+    :param useragent: what is appended to the ``User-Agent`` of every request.
     :param rootdirectory: what stands in front of every key.
     :param encrypt: whether the server encrypts objects; with its own key, or with *keyid*.
     :param keyid: the KMS key to encrypt with.
-    :param chunksize: the size of an upload's parts, in bytes, and what one upload holds in memory several
-        times over; 5 MiB to 5 GiB.
+    :param chunksize: the size of an upload's parts, in bytes; 5 MiB to 5 GiB.
     :param storageclass: the storage class of new objects; ``NONE`` sends none.
     :param objectacl: the canned ACL of new objects; none is sent without it.
     :param multipartcopychunksize: the size of the parts that large objects are copied in, in bytes.
     :param multipartcopymaxconcurrency: how many of these parts are copied at a time.
     :param multipartcopythresholdsize: the largest object that is copied in one request, in bytes.
     :param maxconnections: how many idle connections a process keeps.
+    :param retrymode: boto3's way to retry: ``standard``, or ``adaptive``, which also slows down by itself.
+    :param maxattempts: how often a request is sent at the most.
+    :param connecttimeout: seconds that an attempt waits for a connection.
+    :param readtimeout: seconds that an attempt waits for the next bytes of the answer.
+    :param checksums: whether requests carry checksums that S3 does not require; None is boto3's own default
+        for Amazon, and no for an endpoint that is not Amazon's.
+    :param loglevel: whether every request is a line in the log: ``off`` or Distribution's ``debug...``.
     :param smallest_part: the server's smallest part but for the last, in bytes; not for configuration files.
     :raises ConfigError: for what cannot work; the message begins with the option's name.
     """
@@ -75,12 +129,18 @@ class S3Options:
     bucket: str = ""
     region: str = ""
     regionendpoint: str = ""
+    redirectendpoint: str = ""
     accesskey: str = ""
     secretkey: str = field(default="", repr=False)
     sessiontoken: str = field(default="", repr=False)
     secure: bool = True
     skipverify: bool = False
     forcepathstyle: bool | None = None
+    v4auth: bool = True
+    usedualstack: bool = False
+    accelerate: bool = False
+    usefipsendpoint: bool = False
+    useragent: str = ""
     rootdirectory: str = ""
     encrypt: bool = False
     keyid: str = ""
@@ -91,32 +151,84 @@ class S3Options:
     multipartcopymaxconcurrency: int = 16
     multipartcopythresholdsize: int = 32 * _MIB
     maxconnections: int = 64
+    retrymode: str = "standard"
+    maxattempts: int = 6
+    connecttimeout: int = 10
+    readtimeout: int = 60
+    checksums: bool | None = None
+    loglevel: str = "off"
     smallest_part: int = SMALLEST_PART
 
     #: How each option is read from a configuration.
     PARSERS: ClassVar[Mapping[str, Parser]] = {
-        "bucket": text,
-        "region": text,
-        "regionendpoint": text,
-        "accesskey": text,
-        "secretkey": text,
-        "sessiontoken": text,
-        "secure": flag,
-        "skipverify": flag,
-        "forcepathstyle": flag,
-        "rootdirectory": text,
-        "encrypt": flag,
-        "keyid": text,
+        "bucket": exact_text,
+        "region": exact_text,
+        "regionendpoint": exact_text,
+        "redirectendpoint": exact_text,
+        "accesskey": exact_text,
+        "secretkey": exact_text,
+        "sessiontoken": exact_text,
+        "secure": boolean,
+        "skipverify": boolean,
+        "forcepathstyle": boolean,
+        "v4auth": boolean,
+        "usedualstack": boolean,
+        "accelerate": boolean,
+        "usefipsendpoint": boolean,
+        "useragent": exact_text,
+        "rootdirectory": exact_text,
+        "encrypt": boolean,
+        "keyid": exact_text,
         "chunksize": size,
-        "storageclass": text,
-        "objectacl": text,
+        "storageclass": exact_text,
+        "objectacl": exact_text,
         "multipartcopychunksize": size,
-        "multipartcopymaxconcurrency": count,
+        "multipartcopymaxconcurrency": _positive,
         "multipartcopythresholdsize": size,
-        "maxconnections": count,
+        "maxconnections": _positive,
+        "retrymode": _retry_mode,
+        "maxattempts": _positive,
+        "connecttimeout": seconds,
+        "readtimeout": seconds,
+        "checksums": boolean,
+        "loglevel": _log_level,
     }
 
     def __post_init__(self) -> None:
+        self._check_place()
+        self._check_credentials()
+        self._check_contradictions()
+        self._check_version_2()
+        self._check_objects()
+        for option in ("multipartcopymaxconcurrency", "maxconnections", "maxattempts"):
+            if getattr(self, option) < 1:
+                raise ConfigError(f"{option}: must be at least 1")
+        # What else would be in it could end the header.
+        if not re.fullmatch(r"[ -~]*", self.useragent):
+            raise ConfigError("useragent: must be printable ASCII text")
+
+    def warnings(self) -> list[str]:
+        """Return what an operator should know of options that work, each beginning with the option's name."""
+        found = []
+        if self.keyid and not self.encrypt:
+            found.append("keyid: has no effect without encrypt: true")
+        if not self.v4auth and self.on_aws:
+            found.append(
+                f"v4auth: Amazon gives up signatures of version 2 in {self._aws_region} too, and takes none "
+                "for buckets made since June 2020; leave v4auth out"
+            )
+        return found
+
+    def for_check(self) -> S3Options:
+        """Return these options for the first request, whose answer somebody is waiting for."""
+        return replace(
+            self,
+            maxattempts=min(self.maxattempts, 2),
+            connecttimeout=min(self.connecttimeout, 5),
+            readtimeout=min(self.readtimeout, 15),
+        )
+
+    def _check_place(self) -> None:
         if not self.bucket:
             raise ConfigError("bucket: is missing; it is the name of the bucket that holds the registry")
         if "/" in self.bucket:
@@ -125,15 +237,61 @@ class S3Options:
             raise ConfigError("region: is missing; it is the bucket's region, such as eu-central-1")
         if not re.fullmatch(r"[A-Za-z0-9-]*", self.region):
             raise ConfigError("region: is a name such as eu-central-1")
-        if not re.fullmatch(r"((https?://)?[^/\s@?#]+/?)?", self.regionendpoint):
-            raise ConfigError("regionendpoint: is a URL such as https://s3.example.com, without a path")
+        for option in ("regionendpoint", "redirectendpoint"):
+            if not self._is_endpoint(getattr(self, option)):
+                raise ConfigError(f"{option}: is a URL such as https://s3.example.com, without a path")
+        try:
+            clean_root(self.rootdirectory)
+        except ValueError as error:
+            raise ConfigError(f"rootdirectory: {error}") from None
+
+    def _check_credentials(self) -> None:
         if self.secretkey and not self.accesskey:
             raise ConfigError("accesskey: is missing, but there is a secretkey; give both or neither")
         if self.accesskey and not self.secretkey:
             raise ConfigError("secretkey: is missing, but there is an accesskey; give both or neither")
         if self.sessiontoken and not self.accesskey:
             raise ConfigError("sessiontoken: needs the accesskey and secretkey that it came with")
-        self._check_choice("storageclass", self.storageclass, _STORAGE_CLASSES)
+
+    def _check_contradictions(self) -> None:
+        """Refuse what boto3 would silently make something else of."""
+        for option in ("accelerate", "usedualstack", "usefipsendpoint"):
+            if getattr(self, option) and self.regionendpoint:
+                raise ConfigError(
+                    f"{option}: chooses among Amazon's endpoints, but regionendpoint names one; "
+                    "leave one of the two out"
+                )
+        if self.accelerate and self.forcepathstyle:
+            raise ConfigError(
+                "accelerate: needs the bucket in the host name, but forcepathstyle puts it into the path; "
+                "leave one of the two out"
+            )
+        if self.accelerate and self.usefipsendpoint:
+            raise ConfigError(
+                "accelerate: has no FIPS endpoints, which usefipsendpoint asks for; leave one of the two out"
+            )
+        if self.accelerate and "." in self.bucket:
+            raise ConfigError("accelerate: does not work for a bucket with a dot in its name")
+
+    def _check_version_2(self) -> None:
+        if self.v4auth:
+            return
+        if self.keyid:
+            raise ConfigError(
+                "v4auth: must not be false with a keyid; S3 takes keys of KMS with version 4 only"
+            )
+        if self.on_aws and self._aws_region not in _REGIONS_WITH_V2:
+            raise ConfigError(
+                f"v4auth: must not be false in {self._aws_region}, which takes signatures of version 4 only"
+            )
+
+    def _check_objects(self) -> None:
+        if self.storageclass.upper() in _ARCHIVE_CLASSES:
+            raise ConfigError(
+                f"storageclass: {self.storageclass} is an archive, whose objects cannot be read until they "
+                "are restored; GLACIER_IR is one that can be read at once"
+            )
+        self._check_choice("storageclass", self.storageclass.upper(), _STORAGE_CLASSES)
         self._check_choice("objectacl", self.objectacl, _OBJECT_ACLS)
         self._check_part("chunksize", self.chunksize)
         self._check_part("multipartcopychunksize", self.multipartcopychunksize)
@@ -141,15 +299,16 @@ class S3Options:
             raise ConfigError(
                 "multipartcopythresholdsize: is more than 5GiB, the most that S3 copies at once"
             )
-        for option in ("multipartcopymaxconcurrency", "maxconnections"):
-            if getattr(self, option) < 1:
-                raise ConfigError(f"{option}: must be at least 1")
+
+    @staticmethod
+    def _is_endpoint(text: str) -> bool:
+        if not re.fullmatch(r"((https?://)?[^/\s@?#]+/?)?", text):
+            return False
         try:
-            clean_root(self.rootdirectory)
-        except ValueError as error:
-            raise ConfigError(f"rootdirectory: {error}") from None
-        if self.keyid and not self.encrypt:
-            _log.warning("the S3 storage's keyid has no effect without encrypt: true")
+            # Both only look when they are asked.
+            return urlsplit(text if "://" in text else f"//{text}").port != 0
+        except ValueError:
+            return False
 
     @staticmethod
     def _check_choice(option: str, value: str, known: tuple[str, ...]) -> None:
@@ -163,14 +322,40 @@ class S3Options:
     @property
     def endpoint(self) -> str | None:
         """The URL of *regionendpoint*, or None for Amazon's own."""
-        if not self.regionendpoint or "://" in self.regionendpoint:
-            return self.regionendpoint or None
-        return f"{'https' if self.secure else 'http'}://{self.regionendpoint}"
+        return self._url(self.regionendpoint)
+
+    @property
+    def redirect_endpoint(self) -> str | None:
+        """The URL of *redirectendpoint*, or None where clients reach the same place as we do."""
+        return self._url(self.redirectendpoint)
+
+    @property
+    def on_aws(self) -> bool:
+        """Whether requests go to Amazon, named as an endpoint or not."""
+        host = urlsplit(self.endpoint or "").hostname or "amazonaws.com"
+        return f".{host}".endswith((".amazonaws.com", ".amazonaws.com.cn"))
 
     @property
     def path_style(self) -> bool:
         """Whether the bucket stands in the path of a request."""
         return bool(self.regionendpoint) if self.forcepathstyle is None else self.forcepathstyle
+
+    @property
+    def redirect_path_style(self) -> bool:
+        """Whether the bucket stands in the path of a presigned URL."""
+        if self.redirectendpoint and self.forcepathstyle is None:
+            return True
+        return self.path_style
+
+    @property
+    def signature_version(self) -> str:
+        """What boto3 calls the version to sign with."""
+        return "s3v4" if self.v4auth else "s3"
+
+    @property
+    def log_requests(self) -> bool:
+        """Whether every request is to be a line in the log."""
+        return self.loglevel != "off"
 
     @property
     def parallel_copies(self) -> int:
@@ -184,8 +369,19 @@ class S3Options:
             arguments["ServerSideEncryption"] = "aws:kms" if self.keyid else "AES256"
             if self.keyid:
                 arguments["SSEKMSKeyId"] = self.keyid
-        if self.storageclass not in ("", "NONE"):
-            arguments["StorageClass"] = self.storageclass
+        if self.storageclass.upper() not in ("", "NONE"):
+            arguments["StorageClass"] = self.storageclass.upper()
         if self.objectacl:
             arguments["ACL"] = self.objectacl
         return arguments
+
+    @property
+    def _aws_region(self) -> str:
+        named = re.search(r"[.-]([a-z]{2,4}(?:-[a-z]+)+-[0-9]+)\.amazonaws\.", self.regionendpoint)
+        # The endpoint that names no region is the one of the first.
+        return named[1] if named else self.region or "us-east-1"
+
+    def _url(self, endpoint: str) -> str | None:
+        if not endpoint or "://" in endpoint:
+            return endpoint.rstrip("/") or None
+        return f"{'https' if self.secure else 'http'}://{endpoint.rstrip('/')}"
