@@ -233,6 +233,14 @@ class TestFinds:
         served = edge(FilesystemDriver(tmp_path / "bucket"))
         assert refusal(fetch(served, signed(path))) == DENIED
 
+    @pytest.mark.parametrize("path", ["/a/../b", "/%2e%2e/b", "/a/./b", "/a//b", "/b/", "/"])
+    def test_no_driver_is_ever_asked_for_what_is_no_path(self, path):
+        class Nosy(MemoryDriver):
+            def stat(self, path):
+                raise AssertionError(path)
+
+        assert refusal(fetch(edge(Nosy()), signed(path))) == DENIED
+
     def test_its_objects_when_it_is_mounted_under_a_prefix(self):
         sent = signed(f"/mounted/{KEY}")
         assert fetch(edge(), sent, SCRIPT_NAME="/mounted", PATH_INFO=f"/{KEY}").body == CONTENT

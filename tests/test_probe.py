@@ -235,15 +235,18 @@ def test_an_app_that_swallows_the_stop_gets_nothing_through():
 
 
 def test_an_app_that_answers_its_stop_with_an_error_is_overruled(caplog):
+    went_on = []
+
     def app(environ, start_response):
         write = start_response(*YES)
         try:
             write(b"x")
         except BaseException:
             refuse(start_response)
+        went_on.append(1)
         return [b"no"]
 
-    assert run(app)[0].code == 307
+    assert (run(app)[0].code, went_on) == (307, [])
 
     def other(environ, start_response):
         write = start_response(*YES)
