@@ -114,6 +114,10 @@ class S3Options:
     :param multipartcopychunksize: the size of the parts that large objects are copied in, in bytes.
     :param multipartcopymaxconcurrency: how many of these parts are copied at a time.
     :param multipartcopythresholdsize: the largest object that is copied in one request, in bytes.
+    :param maxpartsinflight: how many parts of one upload are on their way at the most, while the next one
+        fills.
+    :param uploadbuffers: how many parts a process holds in memory for all its uploads; one for each upload if
+        these are more.
     :param maxconnections: how many idle connections a process keeps.
     :param retrymode: boto3's way to retry: ``standard``, or ``adaptive``, which also slows down by itself.
     :param maxattempts: how often a request is sent at the most.
@@ -123,6 +127,7 @@ class S3Options:
         for Amazon, and no for an endpoint that is not Amazon's.
     :param loglevel: whether every request is a line in the log: ``off`` or Distribution's ``debug...``.
     :param smallest_part: the server's smallest part but for the last, in bytes; not for configuration files.
+    :param most_parts: how many parts an object may have at the most; not for configuration files.
     :raises ConfigError: for what cannot work; the message begins with the option's name.
     """
 
@@ -150,6 +155,8 @@ class S3Options:
     multipartcopychunksize: int = 32 * _MIB
     multipartcopymaxconcurrency: int = 16
     multipartcopythresholdsize: int = 32 * _MIB
+    maxpartsinflight: int = 4
+    uploadbuffers: int = 8
     maxconnections: int = 64
     retrymode: str = "standard"
     maxattempts: int = 6
@@ -158,6 +165,7 @@ class S3Options:
     checksums: bool | None = None
     loglevel: str = "off"
     smallest_part: int = SMALLEST_PART
+    most_parts: int = MOST_PARTS
 
     #: How each option is read from a configuration.
     PARSERS: ClassVar[Mapping[str, Parser]] = {
@@ -185,6 +193,8 @@ class S3Options:
         "multipartcopychunksize": size,
         "multipartcopymaxconcurrency": _positive,
         "multipartcopythresholdsize": size,
+        "maxpartsinflight": _positive,
+        "uploadbuffers": _positive,
         "maxconnections": _positive,
         "retrymode": _retry_mode,
         "maxattempts": _positive,
@@ -200,7 +210,13 @@ class S3Options:
         self._check_contradictions()
         self._check_version_2()
         self._check_objects()
-        for option in ("multipartcopymaxconcurrency", "maxconnections", "maxattempts"):
+        for option in (
+            "multipartcopymaxconcurrency",
+            "maxpartsinflight",
+            "uploadbuffers",
+            "maxconnections",
+            "maxattempts",
+        ):
             if getattr(self, option) < 1:
                 raise ConfigError(f"{option}: must be at least 1")
         # What else would be in it could end the header.
