@@ -73,6 +73,9 @@ class Driver(Protocol):
     #: (S3's smallest part). Zero where any object can.
     smallest_piece: int
 
+    #: How many bytes one writer takes; zero where there is no limit (S3's parts are 10,000 at the most).
+    largest_piece: int
+
     def key(self, path: str) -> str:
         """Return the whole key, without a slash in front, that the object at *path* has in its bucket."""
 

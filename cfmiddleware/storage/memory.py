@@ -23,6 +23,7 @@ class MemoryDriver:
 
     name = "inmemory"
     smallest_piece = 0
+    largest_piece = 0
 
     def __init__(self, rootdirectory: str = "") -> None:
         self._root = clean_root(rootdirectory)

@@ -25,7 +25,7 @@ from .budget import PartBudget
 from .client import ClientPerProcess, make_client
 from .failures import config_error, status_of, storage_error, translated, was_retried
 from .multipart import MultipartUpload
-from .options import MOST_PARTS, S3Options
+from .options import S3Options
 from .plan import Part, Source, Span, plan
 from .reading import S3Reader, read_all
 from .sending import S3Writer
@@ -54,7 +54,7 @@ class S3Driver:
 
     def __init__(self, options: S3Options, *, where: str = "storage.s3") -> None:
         self.smallest_piece = options.smallest_part
-        self.largest_piece = MOST_PARTS * options.chunksize
+        self.largest_piece = options.most_parts * options.chunksize
         self._options = options
         self._where = where
         self._bucket = options.bucket
@@ -157,6 +157,7 @@ class S3Driver:
         key = self.key(path)
         return S3Writer(
             self._options.chunksize,
+            self._options.most_parts,
             self._options.maxpartsinflight,
             self._budget.share(),
             lambda content: self.write(path, content),

@@ -8,88 +8,118 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from cfmiddleware.storage.writing import SingleUseWriter
 
+from .budget import Share
 from .multipart import MultipartUpload
-from .options import LARGEST_PART
-
-# Parts that are being sent while the next one fills.
-_IN_FLIGHT = 2
-
-# Parts double in size after each thousand, so that 10,000 of them hold the largest object there is.
-_PARTS_OF_A_SIZE = 1000
 
 
 class S3Writer(SingleUseWriter):
     """An object that fits one part is sent with ``commit``; a larger one part by part as they fill.
 
     :param chunksize: the size of a part, in bytes.
+    :param most_parts: how many parts S3 takes.
+    :param in_flight: how many parts are on their way at the most, while the next one fills.
+    :param share: the buffers that the upload may have.
     :param put: sends an object whole.
     :param begin: begins a multipart upload.
     """
 
     def __init__(
-        self, chunksize: int, put: Callable[[bytes | bytearray], None], begin: Callable[[], MultipartUpload]
+        self,
+        chunksize: int,
+        most_parts: int,
+        in_flight: int,
+        share: Share,
+        put: Callable[[bytearray], None],
+        begin: Callable[[], MultipartUpload],
     ) -> None:
         super().__init__()
         self._chunksize = chunksize
+        self._most_parts = most_parts
+        self._in_flight = in_flight
+        self._share = share
         self._put = put
         self._begin = begin
-        self._buffer = bytearray()
+        self._buffer: bytearray | None = None
         self._number = 1
         self._upload: MultipartUpload | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._sending: deque[Future[None]] = deque()
 
     def _write(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
+        try:
+            self._fill(memoryview(data))
+        except BaseException:
+            self.abort()
+            raise
+
+    def _fill(self, data: memoryview) -> None:
+        while data:
             # Only with more to come, so that an object of exactly one part is no multipart upload.
-            if len(self._buffer) >= self._part_size():
-                try:
-                    self._send_buffer()
-                except BaseException:
-                    self.abort()
-                    raise
-            taken = view[: self._part_size() - len(self._buffer)]
+            if self._buffer is not None and len(self._buffer) >= self._chunksize:
+                self._send_buffer()
+            if self._buffer is None:
+                self._buffer = self._free_buffer()
+            taken = data[: self._chunksize - len(self._buffer)]
             self._buffer += taken
-            view = view[len(taken) :]
+            data = data[len(taken) :]
 
     def _commit(self) -> None:
-        if self._upload is None:
-            self._put(self._buffer)
-            self._buffer = bytearray()
-            return
         try:
-            self._send_buffer()
-            while self._sending:
-                self._sending.popleft().result()
-            self._upload.complete(self.size)
+            if self._upload is None:
+                self._put(self._buffer if self._buffer is not None else bytearray())
+            else:
+                self._send_buffer()
+                while self._sending:
+                    self._sending.popleft().result()
+                self._upload.complete(self.size)
         except BaseException:
             self._abort()
             raise
-        self._end_pool()
+        self._end()
 
     def _abort(self) -> None:
-        self._buffer = bytearray()
-        self._end_pool()
+        self._end()
         if self._upload is not None:
             self._upload.abort()
 
-    def _part_size(self) -> int:
-        return min(LARGEST_PART, self._chunksize << (self._number - 1) // _PARTS_OF_A_SIZE)
+    def _free_buffer(self) -> bytearray:
+        """Return an empty buffer, if need be after a part was sent whose buffer it replaces."""
+        while not self._share.take():
+            self._sending.popleft().result()
+        return bytearray()
 
     def _send_buffer(self) -> None:
+        if self._buffer is None:
+            return
+        if self._number > self._most_parts:
+            raise ValueError("S3 takes no object of more parts; the driver says how much one writer takes")
         if self._upload is None:
             self._upload = self._begin()
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(_IN_FLIGHT, thread_name_prefix="s3-upload")
-        while len(self._sending) >= _IN_FLIGHT:
+            self._pool = ThreadPoolExecutor(self._in_flight, thread_name_prefix="s3-upload")
+        # Those that are done are looked at as well, so that a failure is noticed with the next part.
+        while self._sending and (len(self._sending) >= self._in_flight or self._sending[0].done()):
             self._sending.popleft().result()
-        self._sending.append(self._pool.submit(self._upload.send, self._number, self._buffer))
-        self._buffer = bytearray()
+        # Only the thread that sends it refers to the buffer any more: it is gone as soon as it is sent.
+        self._sending.append(self._pool.submit(self._send_part, self._upload, self._number, self._buffer))
+        self._buffer = None
         self._number += 1
 
-    def _end_pool(self) -> None:
+    def _send_part(self, upload: MultipartUpload, number: int, buffer: bytearray) -> None:
+        try:
+            upload.send(number, buffer)
+        finally:
+            # Here, because the client may take its time until the upload goes on.
+            self._share.give_back()
+
+    def _end(self) -> None:
         # Parts that are still on their way when an upload is aborted would stay in S3 unseen.
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
+        for sending in self._sending:
+            if sending.cancelled():
+                self._share.give_back()
         self._sending.clear()
+        if self._buffer is not None:
+            self._buffer = None
+            self._share.give_back()

@@ -1,0 +1,75 @@
+"""How many part buffers a process holds for its uploads.
+
+A part fills in memory before it is sent. With one buffer an upload can go on, though slowly: it fills, sends
+and fills again. Further buffers let it fill the next part while others are on their way. So every upload is
+sure of one, and borrows further ones while the process has any to spare.
+"""
+
+from __future__ import annotations
+
+from threading import Condition
+
+
+class PartBudget:
+    """The buffers of one process: never more than *buffers*, or one for each upload if these are more.
+
+    :param buffers: how many there are to share.
+    """
+
+    def __init__(self, buffers: int) -> None:
+        self._buffers = buffers
+        self._changed = Condition()
+        self._taken = 0
+        self._uploads = 0
+
+    def share(self) -> Share:
+        """Return the share of a new upload, which has nothing yet."""
+        return Share(self)
+
+    @property
+    def taken(self) -> int:
+        """How many buffers are in use."""
+        return self._taken
+
+    def _take(self, share: Share) -> bool:
+        with self._changed:
+            # What others have borrowed is on its way to S3 and comes back whatever their clients do, so that
+            # this ends. What each of them is sure of may stay as long as a client is slow, and is not waited
+            # for: with more uploads than buffers, each has its own.
+            while not share.held and self._taken >= self._buffers and self._taken > self._uploads:
+                self._changed.wait()
+            if share.held and self._taken >= self._buffers:
+                return False
+            self._uploads += not share.held
+            self._taken += 1
+            share.held += 1
+            return True
+
+    def _give_back(self, share: Share) -> None:
+        with self._changed:
+            self._taken -= 1
+            share.held -= 1
+            self._uploads -= not share.held
+            self._changed.notify_all()
+
+
+class Share:
+    """What one upload has of a budget; its threads may use it at the same time.
+
+    Whoever holds more than one buffer gives those back without waiting for anything but S3.
+    """
+
+    def __init__(self, budget: PartBudget) -> None:
+        self._budget = budget
+        self.held = 0
+
+    def take(self) -> bool:
+        """Take a buffer, and return whether there was one.
+
+        The first one is always there, if only after other uploads have given back what they borrowed.
+        """
+        return self._budget._take(self)
+
+    def give_back(self) -> None:
+        """Give back one of the buffers taken."""
+        self._budget._give_back(self)
