@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
 import boto3.session
+from botocore import UNSIGNED
 from botocore.config import Config
 
 from .options import S3Options
@@ -62,16 +64,17 @@ def make_client(options: S3Options) -> S3Client:
     return _client(_session(options), options)
 
 
-def client_for_urls(options: S3Options) -> S3Client:
-    """Return a client that knows what the URLs look like under which clients of ours reach the bucket.
-
-    It makes no requests.
-    """
-    session = _session(options)
-    if options.redirect_endpoint is None:
-        return _client(session, options)
-    config = Config(signature_version=options.signature_version, s3=_addressing(options.redirect_path_style))
-    return session.client("s3", endpoint_url=options.redirect_endpoint, config=config)
+def url_of(options: S3Options, key: str) -> str:
+    """Return the URL under which those who are sent there find the object at *key*, not signed."""
+    # Signed by nobody, so that neither credentials nor a network are needed to know it.
+    unsigned = Config(signature_version=UNSIGNED)
+    config = _config(options).merge(unsigned)
+    endpoint = options.endpoint
+    if options.redirect_endpoint is not None:
+        config = Config(s3=_addressing(options.redirect_path_style)).merge(unsigned)
+        endpoint = options.redirect_endpoint
+    client = _session(options).client("s3", endpoint_url=endpoint, use_ssl=options.secure, config=config)
+    return client.generate_presigned_url("get_object", Params={"Bucket": options.bucket, "Key": key})
 
 
 def _session(options: S3Options) -> boto3.session.Session:
@@ -94,7 +97,7 @@ def _client(session: boto3.session.Session, options: S3Options) -> S3Client:
     )
     events = client.meta.events
     events.register("before-call.s3", _stay_in_the_region)
-    if not options.v4auth and options.path_style:
+    if not options.v4auth:
         events.register("before-sign.s3", _sign_the_path_as_sent)
     if options.log_requests:
         log_requests(client)
@@ -142,6 +145,8 @@ def _stay_in_the_region(params: dict[str, Any], **_: object) -> None:
 
 
 def _sign_the_path_as_sent(request: Any, **_: object) -> None:
-    # boto3 signs a bucket with a slash after it, which it does not send; servers that take the path as it
-    # comes then refuse what concerns the bucket as a whole.
-    request.auth_path = None
+    # With the bucket in the path, boto3 signs it with a slash after it, which it does not send; servers that
+    # take the path as it comes then refuse what concerns the bucket as a whole.
+    signed = request.auth_path
+    if signed is not None and signed.rstrip("/") == urlsplit(request.url).path.rstrip("/"):
+        request.auth_path = None

@@ -27,6 +27,7 @@ from .failures import config_error, status_of, storage_error, translated, was_re
 from .multipart import MultipartUpload
 from .options import S3Options
 from .plan import Part, Source, Span, plan
+from .presign import Presigner
 from .reading import S3Reader, read_all
 from .sending import S3Writer
 
@@ -60,6 +61,8 @@ class S3Driver:
         self._bucket = options.bucket
         self._root = clean_root(options.rootdirectory)
         self._client = ClientPerProcess(options)
+        #: Signs URLs for the whole key of an object: ``(key, expires) -> (url, expires)``.
+        self.presigner = Presigner(options, self._client.connection)
         self._budget = PartBudget(options.uploadbuffers)
         self._new_object = {"ContentType": _CONTENT_TYPE, **options.new_object()}
 
@@ -77,6 +80,14 @@ class S3Driver:
             client.list_objects_v2(Bucket=self._bucket, Prefix=self._key_prefix("/"), MaxKeys=1)
         except (ClientError, BotoCoreError, OSError, ValueError) as error:
             raise config_error(error, self._options, self._where) from error
+
+    def presign(self, path: str, expires: int) -> tuple[str, int]:
+        """Return a URL under which anybody can GET the object at *path*, and when it expires.
+
+        :param expires: Unix time in seconds; the URL never lives longer, nor than what it is signed with.
+        :raises StorageUnavailable: when there are no credentials, or none that last for a minute.
+        """
+        return self.presigner(self.key(path), expires)
 
     def stat(self, path: str) -> Stat:
         """Return the size and the time of the object at *path*."""
