@@ -81,7 +81,7 @@ DEFAULT_EDGE = Address(("127.0.0.1", 5001))
 class ServerOptions:
     """How gunicorn serves one of the apps.
 
-    :param workers: processes.
+    :param workers: processes; one by default where the storage is its memory.
     :param threads: threads of each; one serves one request at a time.
     :param uploads: bodies that one worker takes in at the same time, fewer than its threads, so that a
         redirect or ``/v2/`` always finds one.
@@ -225,9 +225,11 @@ class Config:
         with self._at("server."):
             known = ("workers", "threads", "uploads", "gracefultimeout")
             options.refuse_unknown(section, known)
+            # What one worker keeps in its memory, another one would not find.
+            workers = 1 if "inmemory" in self._section("storage") else 2
             threads = options.integer(section.get("threads", 64), "threads", minimum=32, maximum=1000)
             return ServerOptions(
-                workers=options.integer(section.get("workers", 2), "workers", minimum=1, maximum=256),
+                workers=options.integer(section.get("workers", workers), "workers", minimum=1, maximum=256),
                 threads=threads,
                 uploads=options.integer(
                     section.get("uploads", threads // 2), "uploads", minimum=1, maximum=threads - 8
@@ -251,7 +253,7 @@ class Config:
             return f"s3://{given.get('bucket')}/{where.strip('/')}"
         if driver.name == "filesystem":
             return str(self._here / (where or "/var/lib/registry"))
-        return "in memory: it is gone when the server stops, and every worker has its own"
+        return "in memory: it is gone when the server stops; each worker has its own"
 
     def has_wrapper(self) -> bool:
         """Whether the file asks for the CloudFront wrapper."""

@@ -55,6 +55,8 @@ def add_parser(commands: Commands) -> None:
 def run(arguments: Any) -> int:
     """Write the files, both or none."""
     base = Path(arguments.out)
+    if base.name in ("", "..") or arguments.out.endswith("/"):
+        raise ConfigError(f"--out: {arguments.out!r} is a directory; add a name, such as cloudfront")
     private, public = base.with_name(base.name + ".pem"), base.with_name(base.name + ".pub.pem")
     pair = generate(arguments.type)
     write_private(private, pair.private_pem)
