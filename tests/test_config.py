@@ -187,6 +187,11 @@ def test_a_blank_origin_path_is_that_of_wrapper_and_edge(directory: Path, blank:
     assert config.edge().originpath == ""
 
 
+def test_a_storage_in_memory_has_one_worker_for_another_would_not_find_its_blobs(directory: Path):
+    assert load(directory, "storage: {inmemory: }").server_options().workers == 1
+    assert load(directory, "storage: {filesystem: }").server_options().workers == 2
+
+
 # Mistakes, each told in one line
 
 
@@ -410,7 +415,7 @@ def test_the_configuration_that_is_changed_below_works_as_it_is(directory: Path,
     build(load(directory, yaml.safe_dump(tree)))
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_the_file_holds_is_built_or_refused_in_one_line(
     pem: str, tmp_path: Path, data: st.DataObject
