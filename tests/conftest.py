@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ceph import require_ceph, running_ceph
 from clients import Buildah, Podman, Skopeo
 from images import Image, Index, make_image, make_index
-from servers import S3Server, running_s3
+from servers import S3Server, running_moto
+from storage_servers import WATCHED
+from storage_servers import S3Server as WatchedS3
+from tls import write_certificate
 
 
 def _is_foreign(variable: str) -> bool:
-    if variable == "CFMIDDLEWARE_REQUIRE_CLIENTS":
+    if variable.startswith("CFMIDDLEWARE_REQUIRE_"):
         return False
     others = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "GUNICORN_CMD_ARGS"}
     return variable.startswith(("AWS_", "REGISTRY_", "CFMIDDLEWARE_", "XDG_")) or variable.upper() in others
@@ -40,9 +45,62 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
-    """An S3 without any bucket in it; a test takes a bucket of its own with `new_bucket()`."""
-    with running_s3() as server:
+    """An S3 that pip alone brings, without any bucket in it; a test makes its own with `new_bucket()`."""
+    with running_moto() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real gateway, without any bucket in it; the test is skipped where the machine has none."""
+    require_ceph()
+    with running_ceph(tmp_path_factory.mktemp("ceph")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=["s3_server", "ceph"])
+def any_s3(request: pytest.FixtureRequest) -> S3Server:
+    """Each of the two above."""
+    server: S3Server = request.getfixturevalue(request.param)
+    return server
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with a key, and the certificate that belongs to it and 127.0.0.1."""
+    path = tmp_path_factory.mktemp("certificate") / "own.pem"
+    write_certificate(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def watched_moto(s3_server: S3Server) -> Iterator[WatchedS3]:
+    """moto, its requests noted; it can be told to fail."""
+    with contextlib.closing(WatchedS3(s3_server)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def watched_ceph(ceph: S3Server) -> Iterator[WatchedS3]:
+    """The gateway, its requests noted; it can be told to fail."""
+    with contextlib.closing(WatchedS3(ceph)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def watched_ceph_over_tls(ceph: S3Server, certificate: Path) -> Iterator[WatchedS3]:
+    """The gateway behind TLS; the environment says which certificate to trust."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_CA_BUNDLE", str(certificate))
+        with contextlib.closing(WatchedS3(ceph, certificate)) as server:
+            yield server
+
+
+@pytest.fixture(scope="module", params=WATCHED)
+def watched_s3(request: pytest.FixtureRequest) -> WatchedS3:
+    """An S3 with a bucket in it, whose requests are noted and which can be told to fail."""
+    server: WatchedS3 = request.getfixturevalue(request.param)
+    return server
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,29 +17,36 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from werkzeug.serving import WSGIRequestHandler
 
-#: Both are accepted by the S3 of the tests, which checks neither.
-ACCESS_KEY = SECRET_KEY = "testing"
+#: The smallest part that the S3 servers of the tests take: tests need not move megabytes. Amazon's is 5 MiB.
+SMALLEST_PART = 1000
 
 #: The command that the package installs, beside the interpreter that runs the tests.
 CFMIDDLEWARE = str(Path(sys.executable).parent / "cfmiddleware")
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nothing listens on.
+    """Return a TCP port of 127.0.0.1 that nothing listens on."""
+    return free_ports(1)[0]
 
-    It lies below the range from which the kernel takes ports for outgoing connections, so that none of those
-    can occupy it between this call and the server's own.
+
+def free_ports(count: int) -> list[int]:
+    """Return *count* different TCP ports of 127.0.0.1 that nothing listens on.
+
+    They lie below the range from which the kernel takes ports for outgoing connections, so that none of those
+    can occupy one between this call and the server's own.
     """
+    found: list[int] = []
     for port in random.SystemRandom().sample(range(20_000, 32_000), 200):
+        if len(found) == count:
+            return found
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
+            with contextlib.suppress(OSError):
                 probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise RuntimeError("no free port between 20000 and 32000")
+                found.append(port)
+    raise RuntimeError(f"no {count} free ports between 20000 and 32000")
 
 
 def answers(port: int) -> bool:
@@ -151,21 +159,35 @@ def running(
 
 
 class S3Server(NamedTuple):
-    """An S3 that lives in this process."""
+    """An S3 server that runs on this machine.
+
+    :param endpoint: its URL.
+    :param access_key: a key that it knows, or one of any if it knows none.
+    :param kms_key: a key that it can encrypt objects with, where it cannot do so without one.
+    """
 
     endpoint: str
+    access_key: str
+    secret_key: str
+    kms_key: str = ""
 
     def client(self) -> S3Client:
         """Return a new boto3 client."""
-        # Only the tests that need an S3 need boto3 and moto.
+        # Only the tests that need an S3 need boto3.
         import boto3
+        from botocore.config import Config
 
         return boto3.client(
             "s3",
             endpoint_url=self.endpoint,
             region_name="us-east-1",
-            aws_access_key_id=ACCESS_KEY,
-            aws_secret_access_key=SECRET_KEY,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            config=Config(
+                s3={"addressing_style": "path"},
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
         )
 
     def new_bucket(self) -> str:
@@ -185,22 +207,44 @@ class S3Server(NamedTuple):
             "region": "us-east-1",
             "regionendpoint": self.endpoint,
             "bucket": bucket,
-            "accesskey": ACCESS_KEY,
-            "secretkey": SECRET_KEY,
+            "accesskey": self.access_key,
+            "secretkey": self.secret_key,
             "secure": False,
             **more,
         }
 
 
 @contextlib.contextmanager
-def running_s3() -> Iterator[S3Server]:
-    """Run moto's S3 on a free port until the block is left."""
-    from moto.server import ThreadedMotoServer
+def running_moto() -> Iterator[S3Server]:
+    """Run moto's S3 in this process, on a free port, until the block is left. It checks no signatures."""
+    from moto.s3 import models
+    from moto.server import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import make_server
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=free_port(), verbose=False)
-    server.start()
+    port = free_port()
+    app = DomainDispatcherApplication(create_backend_app)
+    server = make_server("127.0.0.1", port, app, threaded=True, request_handler=quiet_handler())
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    smallest_part = models.S3_UPLOAD_PART_MIN_SIZE
+    models.S3_UPLOAD_PART_MIN_SIZE = SMALLEST_PART
+    thread.start()
     try:
-        host, port = server.get_host_and_port()
-        yield S3Server(f"http://{host}:{port}")
+        yield S3Server(f"http://127.0.0.1:{port}", "testing-key", "testing-secret")
     finally:
-        server.stop()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+        models.S3_UPLOAD_PART_MIN_SIZE = smallest_part
+
+
+def quiet_handler() -> type[WSGIRequestHandler]:
+    """Return how Werkzeug's server answers: on connections that stay open, and without a log."""
+    from werkzeug.serving import WSGIRequestHandler
+
+    class Quiet(WSGIRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log(self, type: str, message: str, *args: Any) -> None:
+            pass
+
+    return Quiet

@@ -3,44 +3,51 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
 
-from moto.s3 import models
-from moto.server import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import WSGIRequestHandler, make_server
+import servers
+from servers import SMALLEST_PART, quiet_handler
+from tls import running_tls
+from werkzeug.serving import make_server
 
 from cfmiddleware.storage.s3 import S3Driver, S3Options
 
 BUCKET = "registry-bucket"
 
-#: The smallest part that the server takes: tests need not move megabytes.
-SMALLEST_PART = 1000
+#: The fixtures that each give an `S3Server`.
+WATCHED = ("watched_moto", "watched_ceph", "watched_ceph_over_tls")
 
 #: Takes a request's environ, start_response and the application, and answers in its own way, or returns None
 #: to let the request pass.
 Fault = Callable[[dict, Callable, Callable], Iterable[bytes] | None]
 
 
-class _Quiet(WSGIRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log(self, kind, message, *args):
-        pass
-
-
 class S3Server:
-    """moto's S3 on a free port, every request noted in ``requests`` and handed to ``fault`` first."""
+    """A port in front of an S3 server, every request noted in ``requests`` and handed to ``fault`` first.
 
-    def __init__(self) -> None:
-        self._real_smallest_part = models.S3_UPLOAD_PART_MIN_SIZE
-        models.S3_UPLOAD_PART_MIN_SIZE = SMALLEST_PART
-        self._app = DomainDispatcherApplication(create_backend_app)
-        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=_Quiet)
+    :param behind: the server that answers where ``fault`` does not.
+    :param certificate: the key and certificate for a port that takes TLS.
+    """
+
+    def __init__(self, behind: servers.S3Server | None = None, certificate: Path | None = None) -> None:
+        self._stack = contextlib.ExitStack()
+        self.behind = behind or self._stack.enter_context(servers.running_moto())
+        self._app = Forwarder(self.behind.endpoint)
+        self._server = make_server(
+            "127.0.0.1", 0, self._answer, threaded=True, request_handler=quiet_handler()
+        )
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
+        self._stack.callback(self._end)
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
+        if certificate is not None:
+            port = self._stack.enter_context(running_tls(self._server.server_port, certificate))
+            self.endpoint = f"https://127.0.0.1:{port}"
         self.requests: list[tuple[str, str]] = []
         self.fault: Fault | None = None
         self.client = self.driver("").client()
@@ -51,8 +58,8 @@ class S3Server:
         given = {
             "bucket": BUCKET,
             "regionendpoint": self.endpoint,
-            "accesskey": "AKIDTEST",
-            "secretkey": "a-very-secret-key",
+            "accesskey": self.behind.access_key,
+            "secretkey": self.behind.secret_key,
             "rootdirectory": root,
             "smallest_part": SMALLEST_PART,
             "chunksize": 2 * SMALLEST_PART,
@@ -80,11 +87,15 @@ class S3Server:
         self.requests.clear()
         yield self.requests
 
-    def stop(self) -> None:
+    def close(self) -> None:
+        self._stack.close()
+
+    stop = close
+
+    def _end(self) -> None:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
-        models.S3_UPLOAD_PART_MIN_SIZE = self._real_smallest_part
 
     def _answer(self, environ, start_response):
         self.requests.append((environ["REQUEST_METHOD"], environ["QUERY_STRING"]))
@@ -93,6 +104,48 @@ class S3Server:
             if answer is not None:
                 return answer
         return self._app(environ, start_response)
+
+
+class Forwarder:
+    """A WSGI app that hands each request on to a server as it came, and the answer back."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._address = urlsplit(endpoint).netloc
+
+    def __call__(self, environ, start_response):
+        connection = http.client.HTTPConnection(self._address, timeout=30)
+        length = environ.get("CONTENT_LENGTH")
+        # The name of the host is part of what is signed.
+        headers = {
+            name[5:].replace("_", "-"): value
+            for name, value in environ.items()
+            if name.startswith("HTTP_") and name not in ("HTTP_CONNECTION", "HTTP_EXPECT")
+        }
+        if environ.get("CONTENT_TYPE"):
+            headers["Content-Type"] = environ["CONTENT_TYPE"]
+        body = None
+        if length:
+            headers["Content-Length"] = length
+            body = environ["wsgi.input"].read(int(length))
+        elif environ.get("wsgi.input_terminated"):
+            body = iter(lambda: environ["wsgi.input"].read(1 << 16), b"")
+        target = environ["REQUEST_URI"]
+        connection.request(
+            environ["REQUEST_METHOD"], target, body, headers, encode_chunked="TRANSFER-ENCODING" in headers
+        )
+        answer = connection.getresponse()
+        hop = ("connection", "transfer-encoding", "keep-alive")
+        start_response(
+            f"{answer.status} {answer.reason}",
+            [(name, value) for name, value in answer.getheaders() if name.lower() not in hop],
+        )
+        return _body(connection, answer)
+
+
+def _body(connection: http.client.HTTPConnection, answer: http.client.HTTPResponse) -> Iterator[bytes]:
+    with contextlib.closing(connection):
+        while data := answer.read(1 << 16):
+            yield data
 
 
 class TestedS3Driver(S3Driver):

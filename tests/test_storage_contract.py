@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from storage_servers import S3Server
+from storage_servers import WATCHED
 
 from cfmiddleware.errors import ObjectExists, ObjectNotFound, StorageError
 from cfmiddleware.storage.filesystem import FilesystemDriver
@@ -32,20 +32,13 @@ def content_of(size: int, seed: int = 0) -> bytes:
     return b"".join(b"%d:%d;" % (seed, number) for number in range(size // 4 + 1))[:size]
 
 
-@pytest.fixture(scope="module")
-def s3_server():
-    server = S3Server()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(params=["inmemory", "filesystem", "s3"])
+@pytest.fixture(params=["inmemory", "filesystem", *WATCHED])
 def driver(request, tmp_path):
     if request.param == "inmemory":
         return MemoryDriver()
     if request.param == "filesystem":
         return FilesystemDriver(tmp_path)
-    return request.getfixturevalue("s3_server").driver(f"team/{uuid.uuid4()}")
+    return request.getfixturevalue(request.param).driver(f"team/{uuid.uuid4()}")
 
 
 def test_an_object_that_was_written_is_read_back(driver):
@@ -231,7 +224,7 @@ def test_names_are_sorted_by_name_and_not_by_key(driver):
     assert driver.list("/") == ["mixed/", "tags/"]
 
 
-@pytest.mark.parametrize("driver", ["inmemory", "s3"], indirect=True)
+@pytest.mark.parametrize("driver", ["inmemory", *WATCHED], indirect=True)
 def test_an_object_and_a_prefix_may_have_one_name(driver):
     for path in ("/a", "/a/b", "/a-b"):
         driver.write(path, path.encode())

@@ -11,7 +11,6 @@ import pytest
 from storage_servers import (
     BUCKET,
     SMALLEST_PART,
-    S3Server,
     always,
     cut,
     cut_body_at,
@@ -26,11 +25,9 @@ from cfmiddleware.errors import ConfigError, ObjectExists, ObjectNotFound, Stora
 from cfmiddleware.storage.s3 import S3Driver, S3Options
 
 
-@pytest.fixture(scope="module")
-def server():
-    server = S3Server()
-    yield server
-    server.stop()
+@pytest.fixture
+def server(watched_s3):
+    return watched_s3
 
 
 @pytest.fixture
@@ -101,21 +98,35 @@ def test_more_objects_than_a_page_holds_are_listed_walked_and_deleted(server, dr
     assert driver.list("/") == []
 
 
-def test_new_objects_are_stored_as_the_options_say(server):
-    driver = server.driver(str(uuid.uuid4()), storageclass="STANDARD_IA", encrypt=True)
+def write_in_every_way(driver, *, copy=True):
+    """Write objects in each way that the driver knows, and return what S3 says of each."""
     driver.write("/put", b"")
     driver.create("/created", b"")
     with driver.writer("/parts") as writer:
         writer.write(bytes(5000))
         writer.commit()
-    driver.compose("/copied", ["/put"])
-    driver.compose("/composed", ["/parts", "/parts"])
+    paths = ["/put", "/created", "/parts"]
+    if copy:
+        driver.compose("/copied", ["/put"])
+        driver.compose("/composed", ["/parts", "/parts"])
+        paths += ["/copied", "/composed"]
+    return [driver.client().head_object(Bucket=BUCKET, Key=driver.key(path)) for path in paths]
 
-    for path in ("/put", "/created", "/parts", "/copied", "/composed"):
-        head = driver.client().head_object(Bucket=BUCKET, Key=driver.key(path))
+
+def test_new_objects_are_stored_as_the_options_say(server):
+    for head in write_in_every_way(server.driver(str(uuid.uuid4()), storageclass="STANDARD_IA")):
         assert head["StorageClass"] == "STANDARD_IA"
-        assert head["ServerSideEncryption"] == "AES256"
         assert head["ContentType"] == "application/octet-stream"
+
+
+def test_new_objects_are_encrypted_as_the_options_say(server):
+    keyid = server.behind.kms_key
+    driver = server.driver(str(uuid.uuid4()), encrypt=True, keyid=keyid)
+
+    # The gateway, which needs a key, copies no objects that are encrypted.
+    for head in write_in_every_way(driver, copy=not keyid):
+        assert head["ServerSideEncryption"] == ("aws:kms" if keyid else "AES256")
+        assert head.get("SSEKMSKeyId", "") == keyid
 
 
 def test_keys_of_other_programs_do_no_harm(server, driver):
@@ -293,10 +304,10 @@ def test_a_key_that_is_too_long_for_s3_is_no_object(server, driver):
         (
             "404 Not Found",
             "NoSuchBucket",
-            "bucket: there is no bucket 'registry-bucket' at http://127.0.0.1:",
+            "bucket: there is no bucket 'registry-bucket' at {endpoint}",
         ),
         ("403 Forbidden", "AccessDenied", "accesskey: this key may not list the bucket"),
-        ("403 Forbidden", "InvalidAccessKeyId", "accesskey: http://127.0.0.1:"),
+        ("403 Forbidden", "InvalidAccessKeyId", "accesskey: {endpoint}"),
         (
             "403 Forbidden",
             "SignatureDoesNotMatch",
@@ -304,15 +315,15 @@ def test_a_key_that_is_too_long_for_s3_is_no_object(server, driver):
         ),
         ("403 Forbidden", "RequestTimeTooSkewed", "region: this machine's clock"),
         ("400 Bad Request", "ExpiredToken", "sessiontoken: has expired"),
-        ("400 Bad Request", "Surprise", "regionendpoint: http://127.0.0.1:"),
+        ("400 Bad Request", "Surprise", "regionendpoint: {endpoint}"),
     ],
 )
 def test_what_is_wrong_at_the_start_is_one_line_that_names_the_option(server, driver, status, code, line):
     with server.failing(always(refuse(status, code))), pytest.raises(ConfigError) as raised:
         driver.check()
 
-    assert str(raised.value).startswith(f"storage.s3.{line}")
-    assert "a-very-secret-key" not in str(raised.value)
+    assert str(raised.value).startswith(f"storage.s3.{line.format(endpoint=server.endpoint)}")
+    assert server.behind.secret_key not in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
@@ -338,8 +349,8 @@ def test_a_bucket_that_no_bucket_can_be_is_one_line(server):
 _FORKS = """
 import os, sys
 from cfmiddleware.storage.s3 import S3Driver, S3Options
-driver = S3Driver(S3Options(bucket=sys.argv[1], regionendpoint=sys.argv[2], rootdirectory=sys.argv[3],
-                            accesskey="a", secretkey="b"))
+names = ("bucket", "regionendpoint", "rootdirectory", "accesskey", "secretkey")
+driver = S3Driver(S3Options(**dict(zip(names, sys.argv[1:]))))
 driver.write("/parent", b"")
 before = driver._client()
 children = []
@@ -361,6 +372,7 @@ assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
 
 def test_a_driver_can_be_used_on_both_sides_of_a_fork(server, driver):
     root = driver.key("/x")[:-2]
-    subprocess.run([sys.executable, "-c", _FORKS, BUCKET, server.endpoint, root], check=True, timeout=60)
+    options = [BUCKET, server.endpoint, root, server.behind.access_key, server.behind.secret_key]
+    subprocess.run([sys.executable, "-c", _FORKS, *options], check=True, timeout=60)
 
     assert driver.list("/") == ["0", "1", "2", "parent"]
