@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
@@ -52,20 +53,16 @@ def log_to_stderr(level: str = "INFO") -> None:
 
 
 def refuse(error: ConfigError) -> NoReturn:
-    """End the server that called a factory, with the error's one line.
+    """End gunicorn with the error's one line, if it is gunicorn that called a factory; else raise the error.
 
-    gunicorn prints a traceback and, in a worker, tries again for ever after any error but two: its own
-    ``AppImportError`` in a worker, and a ``RuntimeError`` in the master (``--preload``).
+    gunicorn prints a traceback for whatever a factory raises, and replaces a worker that ends for ever, but
+    for one that ends with the status for an app that failed to load.
     """
-    try:
-        from gunicorn.errors import AppImportError
-    except ImportError:  # another server: the error is for it to show
+    arbiter = sys.modules.get("gunicorn.arbiter")
+    if arbiter is None:
         raise error from None
-
-    class StartError(AppImportError, RuntimeError):  # type: ignore[misc]  # gunicorn has no types
-        """A configuration error, as gunicorn wants it."""
-
-    raise StartError(str(error)) from None
+    print(error, file=sys.stderr, flush=True)
+    raise SystemExit(arbiter.Arbiter.APP_LOAD_ERROR)
 
 
 def _built(config: str | os.PathLike[str], build: Callable[[Config], _Part]) -> _Part:
