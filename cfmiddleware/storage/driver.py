@@ -15,6 +15,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
+#: What a writer takes.
+Bytes = bytes | bytearray | memoryview
+
 
 class Stat(NamedTuple):
     """What is known of an object: its size in bytes and the time of its last change in Unix seconds."""
@@ -47,8 +50,8 @@ class Writer(Protocol):
     #: Bytes taken so far.
     size: int
 
-    def write(self, data: bytes) -> None:
-        """Take *data*, of any length."""
+    def write(self, data: Bytes) -> None:
+        """Take *data*, of any length; it may change afterwards."""
 
     def commit(self) -> None:
         """Make the object visible, replacing what may be at its path, durably, before returning."""

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from io import FileIO
 
+from .driver import Bytes
+
 #: The directory of unfinished files, below the root directory.
 TEMPORARY = ".cfmiddleware-tmp"
 
@@ -59,7 +61,7 @@ class TemporaryFiles:
                         os.unlink(entry.path)
 
 
-def write_all(file: FileIO, data: bytes) -> None:
+def write_all(file: FileIO, data: Bytes) -> None:
     """Write all of *data*, however many calls the system makes of it."""
     view = memoryview(data)
     while view:

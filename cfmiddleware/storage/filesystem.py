@@ -12,7 +12,7 @@ from stat import S_ISREG
 from cfmiddleware.errors import ConfigError, ObjectExists, ObjectNotFound, StorageUnavailable
 
 from . import durable
-from .driver import Stat
+from .driver import Bytes, Stat
 from .paths import InvalidPath, check_path, check_prefix, check_range, sort_names
 from .writing import SingleUseWriter
 
@@ -284,7 +284,7 @@ class FileWriter(SingleUseWriter):
             durable.copy_rest(source, self._file)
             self.size = self._file.tell()
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: Bytes) -> None:
         with self._errors():
             durable.write_all(self._file, data)
 

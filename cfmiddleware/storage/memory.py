@@ -8,7 +8,7 @@ from threading import Lock
 
 from cfmiddleware.errors import ObjectExists, ObjectNotFound
 
-from .driver import Stat
+from .driver import Bytes, Stat
 from .paths import check_path, check_prefix, check_range, clean_root, sort_names
 from .writing import SingleUseWriter
 
@@ -149,7 +149,7 @@ class MemoryWriter(SingleUseWriter):
         self._path = path
         self._chunks: list[bytes] = []
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: Bytes) -> None:
         self._chunks.append(bytes(data))
 
     def _commit(self) -> None:

@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
 
+from .driver import Bytes
+
 
 class SingleUseWriter(ABC):
     """A writer that takes bytes until it is committed or aborted, and then does nothing more.
@@ -18,7 +20,7 @@ class SingleUseWriter(ABC):
         self._ended = False
 
     @abstractmethod
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: Bytes) -> None:
         """Take *data*, which is not empty."""
 
     @abstractmethod
@@ -29,7 +31,7 @@ class SingleUseWriter(ABC):
     def _abort(self) -> None:
         """Forget the object."""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Bytes) -> None:
         """Take *data*, of any length.
 
         :raises ValueError: after ``commit`` or ``abort``.

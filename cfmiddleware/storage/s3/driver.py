@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cfmiddleware.errors import ObjectExists, ObjectNotFound, StorageUnavailable
+from cfmiddleware.errors import ObjectExists, StorageError, StorageUnavailable
 from cfmiddleware.storage.driver import Stat
 from cfmiddleware.storage.paths import (
     InvalidPath,
@@ -24,7 +24,7 @@ from cfmiddleware.storage.paths import (
 from .budget import PartBudget
 from .client import ClientPerProcess, make_client
 from .failures import config_error, status_of, storage_error, translated, was_retried
-from .multipart import MultipartUpload
+from .multipart import MultipartUpload, abort_upload
 from .options import S3Options
 from .plan import Part, Source, Span, plan
 from .presign import Presigner
@@ -39,6 +39,10 @@ _DELETED_AT_ONCE = 1000
 
 # Attempts at a create-only write that S3 calls in conflict with another one under way.
 _CONFLICTS = 5
+
+# Attempts at the keys of one DeleteObjects, and the codes of a key for which another one may help.
+_DELETES = 4
+_PASSING = frozenset(("InternalError", "ServiceUnavailable", "SlowDown"))
 
 _CONTENT_TYPE = "application/octet-stream"
 
@@ -137,8 +141,9 @@ class S3Driver:
     def create(self, path: str, content: bytes) -> None:
         """Put *content* at *path* if nothing is there.
 
-        A request that is sent again may be refused because of its own first success. So when it was, and what
-        is at *path* is *content*, this call has put it there: callers give each attempt content of its own.
+        A request that is sent again may be refused because of its own first success, and one that was never
+        answered may have succeeded. So when what is at *path* is *content*, this call has put it there:
+        callers give each attempt content of its own.
         """
         key = self.key(path)
         repeated = False
@@ -153,12 +158,14 @@ class S3Driver:
                     # Nothing is decided yet: another write is under way, and either may win.
                     time.sleep(0.05 * 2**attempt)
                     continue
-                if status_of(error) != 412:
-                    raise storage_error(error, path) from error
                 if repeated and self._holds(path, content):
                     return
-                raise ObjectExists(path) from None
+                if status_of(error) == 412:
+                    raise ObjectExists(path) from None
+                raise storage_error(error, path) from error
             except (BotoCoreError, OSError) as error:
+                if self._holds(path, content):
+                    return
                 raise storage_error(error, path) from error
             else:
                 return
@@ -219,8 +226,16 @@ class S3Driver:
         self._delete_keys(self.key(path) for path in paths)
 
     def delete_prefix(self, prefix: str) -> None:
-        """Delete every object below *prefix*."""
+        """Delete every object below *prefix*, and the parts of those that were never finished."""
         self._delete_keys(item["Key"] for page in self._pages(prefix) for item in page.get("Contents", ()))
+        client = self._client()
+        with translated(prefix):
+            pages = client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self._bucket, Prefix=self._key_prefix(prefix)
+            )
+            unfinished = [upload for page in pages for upload in page.get("Uploads", ())]
+        for upload in unfinished:
+            abort_upload(client, self._bucket, upload["Key"], upload["UploadId"])
 
     def _key_prefix(self, prefix: str) -> str:
         return (self._root + check_prefix(prefix)).removeprefix("/")
@@ -232,7 +247,7 @@ class S3Driver:
     def _holds(self, path: str, content: bytes) -> bool:
         try:
             return self.read(path) == content
-        except ObjectNotFound:
+        except StorageError:
             return False
 
     def _begin(self, path: str, key: str) -> MultipartUpload:
@@ -284,18 +299,26 @@ class S3Driver:
     def _delete_keys(self, keys: Iterable[str]) -> None:
         remaining = iter(keys)
         while batch := list(islice(remaining, _DELETED_AT_ONCE)):
-            first = "/" + batch[0]
-            with translated(first):
-                if len(batch) == 1:
+            if len(batch) == 1:
+                with translated("/" + batch[0]):
                     self._client().delete_object(Bucket=self._bucket, Key=batch[0])
-                    continue
+            else:
+                self._delete_batch(batch)
+
+    def _delete_batch(self, keys: Sequence[str]) -> None:
+        for attempt in range(_DELETES):
+            with translated("/" + keys[0]):
                 answer = self._client().delete_objects(
                     Bucket=self._bucket,
-                    Delete={"Objects": [{"Key": key} for key in batch], "Quiet": True},
+                    Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True},
                 )
             failed = [error for error in answer.get("Errors", ()) if error.get("Code") != "NoSuchKey"]
-            if failed:
-                first, code = f"/{failed[0].get('Key')}", failed[0].get("Code")
-                raise StorageUnavailable(
-                    f"S3 did not delete {len(failed)} objects, the first {first}: {code}"
-                )
+            if not failed:
+                return
+            # The request succeeded, so boto3 sends nothing again; the keys that S3 had no time for are ours.
+            if attempt + 1 == _DELETES or any(error.get("Code") not in _PASSING for error in failed):
+                break
+            time.sleep(0.1 * 2**attempt)
+            keys = [error["Key"] for error in failed]
+        first, code = f"/{failed[0].get('Key')}", failed[0].get("Code")
+        raise StorageUnavailable(f"S3 did not delete {len(failed)} objects, the first {first}: {code}")

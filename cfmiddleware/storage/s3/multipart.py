@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+# How often an upload is aborted whose parts are still there.
+_ABORTS = 3
+
 
 class MultipartUpload:
     """An upload that has begun; its parts may be sent from several threads, in any order.
@@ -85,6 +88,7 @@ class MultipartUpload:
             )
         except ClientError as error:
             # A request that is sent again finds no upload when the first one had completed it.
+            # Path and size are enough to know it by: the path says what the content is.
             if code_of(error) == "NoSuchUpload" and was_retried(error) and self._is_there(size):
                 return
             with translated(self._path):
@@ -95,11 +99,7 @@ class MultipartUpload:
 
     def abort(self) -> None:
         """Have S3 forget the parts; where it does not, the bucket's lifecycle rule has to."""
-        try:
-            self._client.abort_multipart_upload(Bucket=self._bucket, Key=self._key, UploadId=self._id)
-        except (ClientError, BotoCoreError, OSError) as error:
-            if not (isinstance(error, ClientError) and code_of(error) == "NoSuchUpload"):
-                _log.warning("an unfinished upload of %s stays in S3: %s", self._path, type(error).__name__)
+        abort_upload(self._client, self._bucket, self._key, self._id)
 
     def _note(self, number: int, etag: str) -> None:
         with self._lock:
@@ -110,3 +110,23 @@ class MultipartUpload:
             return self._client.head_object(Bucket=self._bucket, Key=self._key)["ContentLength"] == size
         except (ClientError, BotoCoreError, OSError):
             return False
+
+
+def abort_upload(client: S3Client, bucket: str, key: str, upload_id: str) -> None:
+    """Have S3 forget an upload and its parts; a failure is logged, for nobody can do more about it now.
+
+    A part whose connection broke may still be on its way inside S3 and be stored after the abort, so S3 is
+    asked whether the upload is gone (Amazon S3 API Reference, "AbortMultipartUpload").
+    """
+    upload: dict[str, Any] = {"Bucket": bucket, "Key": key, "UploadId": upload_id}
+    try:
+        for _ in range(_ABORTS):
+            client.abort_multipart_upload(**upload)
+            client.list_parts(**upload, MaxParts=1)
+    except (ClientError, BotoCoreError, OSError) as error:
+        if isinstance(error, ClientError) and code_of(error) == "NoSuchUpload":
+            return
+        reason = type(error).__name__
+    else:
+        reason = "its parts come back"
+    _log.warning("an unfinished upload of %s stays in S3: %s", key, reason)

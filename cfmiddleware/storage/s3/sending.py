@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from cfmiddleware.storage.driver import Bytes
 from cfmiddleware.storage.writing import SingleUseWriter
 
 from .budget import Share
@@ -45,7 +46,7 @@ class S3Writer(SingleUseWriter):
         self._pool: ThreadPoolExecutor | None = None
         self._sending: deque[Future[None]] = deque()
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: Bytes) -> None:
         try:
             self._fill(memoryview(data))
         except BaseException:
