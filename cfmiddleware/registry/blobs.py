@@ -86,6 +86,14 @@ class Blobs:
         except ObjectNotFound:  # Distribution's garbage collector leaves links behind
             return None
 
+    def has(self, repository: str, digest: Digest) -> bool:
+        """Whether a repository has a blob, by its link alone: one request to the storage instead of two.
+
+        A link without data is left only by the garbage collector of Distribution, which has removed a blob
+        that no manifest referred to; for those who read, :meth:`locate` looks at the data as well.
+        """
+        return has_link(self._driver, paths.layer_link(repository, digest))
+
     def link(self, repository: str, digest: Digest, data: Digest) -> None:
         """Make the bytes of *data* the repository's blob *digest*."""
         write_link(self._driver, paths.layer_link(repository, digest), data)
@@ -94,10 +102,18 @@ class Blobs:
         """Write a blob straight to its place and link it; nothing appears unless the digest is right.
 
         :raises DigestMismatch: when it is not.
+        :raises RegistryError: ``SIZE_INVALID`` (413) for more bytes than the driver takes as one object.
         """
+        most = self._driver.largest_piece
         hasher = digest.hasher()
         with self._driver.writer(paths.blob_data(digest)) as writer:
             for chunk in chunks:
+                if most and writer.size + len(chunk) > most:
+                    raise RegistryError(
+                        "SIZE_INVALID",
+                        413,
+                        f"a blob of more than {most} bytes must come with its length, or in several requests",
+                    )
                 hasher.update(chunk)
                 writer.write(chunk)
             known = Digest(digest.algorithm, hasher.hexdigest())

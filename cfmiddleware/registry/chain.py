@@ -16,11 +16,12 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain as concatenate
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
 from cfmiddleware.digest import HEX_LENGTHS, Digest
@@ -28,6 +29,9 @@ from cfmiddleware.errors import ObjectNotFound
 from cfmiddleware.storage.driver import Driver
 
 from . import paths
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 #: What a state carries itself at most, in bytes, where the storage composes objects of any size.
 DEFAULT_INLINE_LIMIT = 1 << 20
@@ -110,6 +114,37 @@ class State:
         return state
 
 
+class _Source:
+    """Bytes that come in chunks of any size, taken in others.
+
+    :param hasher: learns of every chunk that is taken out of *chunks*.
+    """
+
+    def __init__(self, chunks: Iterable[bytes], hasher: _Hash | None) -> None:
+        self._chunks = iter(chunks)
+        self._hasher = hasher
+        self._rest = memoryview(b"")
+
+    def take(self, most: int) -> memoryview:
+        """Return the next bytes, *most* at the most; none at the end, or where none are wanted."""
+        while most and not self._rest:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                break
+            if self._hasher is not None:
+                self._hasher.update(chunk)
+            self._rest = memoryview(chunk)
+        taken, self._rest = self._rest[:most], self._rest[most:]
+        return taken
+
+    def gather(self, limit: int) -> bytearray:
+        """Return the next bytes: one more than *limit*, or all that are left where they are fewer."""
+        gathered = bytearray()
+        while data := self.take(limit + 1 - len(gathered)):
+            gathered += data
+        return gathered
+
+
 class Upload:
     """One upload of a repository.
 
@@ -157,9 +192,31 @@ class Upload:
             raise UploadUnknown(self.uuid) from None
         return State.decode(int(newest[len(_STATE) :]), algorithm, content)
 
-    def _names(self) -> list[str]:
+    def first_state(self, digest: Digest) -> State | None:
+        """Return the first state of the upload if its bytes are those of *digest*, and None otherwise.
+
+        Nearly every upload ends like this. Bytes that the digest names are the blob whatever else there may
+        be, so the states need not be listed to learn whether this one is the newest.
+        """
+        self._check_uuid()
+        name = f"{_STATE}{1:08d}"
+        try:
+            state = State.decode(1, digest.algorithm, self._driver.read(self._folder + name))
+        except ObjectNotFound:
+            return None
+        if state.digest != digest:
+            return None
+        self._known.update((_STARTED, name, *(piece.name for piece in state.pieces)))
+        if digest.algorithm != "sha256":
+            self._known.add(_ALGORITHM + digest.algorithm)
+        return state
+
+    def _check_uuid(self) -> None:
         if not _UUID.fullmatch(self.uuid):
             raise UploadUnknown(self.uuid)
+
+    def _names(self) -> list[str]:
+        self._check_uuid()
         names = self._driver.list(self._folder)
         if _STARTED not in names or not _FOREIGN.isdisjoint(names):
             raise UploadUnknown(self.uuid)
@@ -172,29 +229,33 @@ class Upload:
         Nothing is in force yet: :meth:`install` the new state, use it, or :meth:`discard` it. When *chunks*
         raises, nothing is left behind. At most the inline limit and one chunk are held in memory.
         """
-        rest = iter(chunks)
-        buffer = bytearray(state.inline)
-        for chunk in rest:
-            buffer += chunk
-            if len(buffer) > self._inline_limit:
-                return self._extend_by_piece(state, bytes(buffer), rest)
-        inline = bytes(buffer)
-        digest = None if state.pieces else Digest.of(inline, state.algorithm)
-        return State(state.number + 1, state.pieces, inline, digest, state.algorithm)
-
-    def _extend_by_piece(self, state: State, first: bytes, rest: Iterator[bytes]) -> State:
-        name = self._new_piece()
         # Hash objects cannot leave their process, so only bytes that come in one go have a known hash.
         hasher = None if state.pieces else hashlib.new(state.algorithm)
+        source = _Source(concatenate((state.inline,), chunks), hasher)
+        pieces: list[Piece] = []
+        try:
+            while len(first := source.gather(self._inline_limit)) > self._inline_limit:
+                pieces.append(self._write_piece(first, source))
+        except BaseException:
+            self._driver.delete(self._folder + piece.name for piece in pieces)
+            raise
+        digest = None if hasher is None else Digest(state.algorithm, hasher.hexdigest())
+        return State(state.number + 1, (*state.pieces, *pieces), bytes(first), digest, state.algorithm)
+
+    def _write_piece(self, first: bytearray, source: _Source) -> Piece:
+        """Write *first* and what follows as a piece, up to the most that the driver takes as one."""
+        name = self._new_piece()
         with self._driver.writer(self._folder + name) as writer:
-            for chunk in concatenate((first,), rest):
-                if hasher is not None:
-                    hasher.update(chunk)
-                writer.write(chunk)
+            writer.write(first)
+            first.clear()  # which others still refer to, for as long as the client sends
+            while data := source.take(self._room(writer.size)):
+                writer.write(data)
             writer.commit()
-        digest = Digest(state.algorithm, hasher.hexdigest()) if hasher is not None else None
-        pieces = (*state.pieces, Piece(name, writer.size))
-        return State(state.number + 1, pieces, b"", digest, state.algorithm)
+        return Piece(name, writer.size)
+
+    def _room(self, size: int) -> int:
+        most = self._driver.largest_piece
+        return most - size if most else sys.maxsize
 
     def install(self, state: State) -> None:
         """Make *state* what the upload is at.
@@ -261,6 +322,9 @@ class Upload:
 
         :raises UploadUnknown: when it does not exist, unless this object has seen it before.
         """
-        names = self._known or self._names()
+        names = self._known or set(self._names())
         # What makes it an upload goes first, for those storages that delete one by one.
         self._driver.delete(self._folder + name for name in sorted(names, key=lambda name: name != _STARTED))
+        # Where there were pieces there may be more of them, finished or not, of requests that were cut off.
+        if any(name.startswith(_PIECE) for name in names):
+            self._driver.delete_prefix(self._folder)

@@ -120,7 +120,7 @@ class Manifests:
             )
 
     def _has_blob(self, repository: str, digest: Digest) -> bool:
-        return self._blobs.locate(repository, digest) is not None
+        return self._blobs.has(repository, digest)
 
     def _has_manifest(self, repository: str, digest: Digest) -> bool:
         return has_link(self._driver, paths.revision_link(repository, digest))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from cfmiddleware.digest import HEX_LENGTHS, Digest
 from cfmiddleware.errors import ObjectExists, ObjectNotFound, RegistryError
@@ -13,7 +13,7 @@ from cfmiddleware.storage.driver import Driver
 from . import paths
 from .answers import Answer, empty
 from .blobs import Blobs
-from .bodies import BodyBroken, has_body, read_body
+from .bodies import BodyBroken, content_length, has_body, read_body
 from .chain import DEFAULT_INLINE_LIMIT, DigestMismatch, State, Upload, UploadUnknown
 from .ranges import parse_sent
 from .requests import Request
@@ -50,9 +50,22 @@ class Uploads:
         return empty(202, _standing(request, upload, State()))
 
     def _store(self, request: Request, digest: Digest) -> Answer:
+        body = read_body(request.environ)
         with _refusals():
-            self._blobs.store(request.repository, digest, read_body(request.environ))
+            if self._is_one_object(request):
+                self._blobs.store(request.repository, digest, body)
+            else:
+                upload = Upload.begin(self._driver, request.repository, self._inline_limit, digest.algorithm)
+                try:
+                    self._join(request, upload, State(algorithm=digest.algorithm), body, digest)
+                finally:
+                    upload.end()
         return self._created(request, digest)
+
+    def _is_one_object(self, request: Request) -> bool:
+        """Whether the body can be written as one object of the storage, as far as its length is known."""
+        most = self._driver.largest_piece
+        return not most or (content_length(request.environ) or 0) <= most
 
     def _mount(self, request: Request) -> Digest | None:
         mount, source = request.parameter("mount"), request.parameter("from")
@@ -115,11 +128,23 @@ class Uploads:
         return self._created(request, digest)
 
     def _complete(self, request: Request, upload: Upload, digest: Digest) -> None:
+        if not has_body(request.environ) and not request.header("Content-Range"):
+            first = upload.first_state(digest)
+            if first is not None:
+                upload.assemble(first, paths.blob_data(digest))
+                self._blobs.link(request.repository, digest, digest)
+                return
         before = upload.state()
         body = self._checked_body(request, upload, before)
-        if before.number == 0:
+        if before.number == 0 and self._is_one_object(request):
             self._blobs.store(request.repository, digest, body)
             return
+        self._join(request, upload, before, body, digest)
+
+    def _join(
+        self, request: Request, upload: Upload, before: State, body: Iterable[bytes], digest: Digest
+    ) -> None:
+        """Make a blob of what *before* has and *body*."""
         after = upload.extend(before, body) if has_body(request.environ) else before
         try:
             upload.check(after, digest)
