@@ -313,7 +313,6 @@ def test_a_key_that_is_too_long_for_s3_is_no_object(server, driver):
             "SignatureDoesNotMatch",
             "secretkey: is not the secret that belongs to the accesskey",
         ),
-        ("403 Forbidden", "RequestTimeTooSkewed", "region: this machine's clock"),
         ("400 Bad Request", "ExpiredToken", "sessiontoken: has expired"),
         ("400 Bad Request", "Surprise", "regionendpoint: {endpoint}"),
     ],

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 
+# Operations that are never answered with an empty body.
+_NEVER_EMPTY = frozenset(
+    ("ListObjectsV2", "CreateMultipartUpload", "UploadPartCopy", "CopyObject", "CompleteMultipartUpload")
+)
+
+
 class Connection(NamedTuple):
     """A client, and what it signs with; None where boto3 found no credentials."""
 
@@ -97,6 +103,7 @@ def _client(session: boto3.session.Session, options: S3Options) -> S3Client:
     )
     events = client.meta.events
     events.register("before-call.s3", _stay_in_the_region)
+    events.register("before-parse.s3", _see_what_is_missing)
     if not options.v4auth:
         events.register("before-sign.s3", _sign_the_path_as_sent)
     if options.log_requests:
@@ -142,6 +149,19 @@ def _stay_in_the_region(params: dict[str, Any], **_: object) -> None:
     redirect = params["context"].get("s3_redirect")
     if redirect is not None:
         redirect["redirected"] = True
+
+
+def _see_what_is_missing(operation_model: Any, response_dict: dict[str, Any], **_: object) -> None:
+    # boto3 does not notice that a connection broke off within a body: a listing of which nothing has come is
+    # an empty listing to it. As a server's error it is asked for again.
+    body = response_dict["body"]
+    if not isinstance(body, bytes) or operation_model.http["method"] == "HEAD":
+        return
+    length = response_dict["headers"].get("content-length", "")
+    if (length.isdecimal() and len(body) < int(length)) or (
+        not body and response_dict["status_code"] == 200 and operation_model.name in _NEVER_EMPTY
+    ):
+        response_dict["status_code"] = 500
 
 
 def _sign_the_path_as_sent(request: Any, **_: object) -> None:

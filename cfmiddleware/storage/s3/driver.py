@@ -21,9 +21,10 @@ from cfmiddleware.storage.paths import (
     sort_names,
 )
 
+from .advice import config_error
 from .budget import PartBudget
 from .client import ClientPerProcess, make_client
-from .failures import config_error, status_of, storage_error, translated, was_retried
+from .failures import status_of, storage_error, translated, was_retried
 from .multipart import MultipartUpload, abort_upload
 from .options import S3Options
 from .plan import Part, Source, Span, plan
