@@ -8,7 +8,6 @@ caches nothing: the bytes are on this machine already.
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from werkzeug.http import http_date, is_resource_modified, unquote_etag
 from .addresses import client_address
 from .errors import ObjectNotFound, StorageError
 from .layout import directory, path_below
+from .ranges import Span, Unsatisfiable, parse_wanted
 from .signing.url import encode_key
 from .signing.verify import Refused, Verifier
 
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("cfmiddleware.edge")
 
 _CONTENT_TYPE = "application/octet-stream"
-
-# One range, of numbers that no object outgrows (RFC 9110, section 14.1.2).
-_RANGE = re.compile(r"bytes=[ \t]*([0-9]{0,18})-([0-9]{0,18})[ \t]*", re.IGNORECASE)
 
 
 class Edge:
@@ -133,23 +130,23 @@ class Edge:
         ]
         if not is_resource_modified(environ, unquote_etag(etag)[0], last_modified=http_date(stat.modified)):
             return _Answer("304 Not Modified", headers)
-        start, stop = 0, stat.size
         status = "200 OK"
-        asked = _range(environ, stat, etag)
-        if asked is not None:
-            if asked == (0, 0):
-                headers = [("Content-Range", f"bytes */{stat.size}")]
-                method = environ["REQUEST_METHOD"]
-                return _error(
-                    416, "InvalidRange", "The requested range is not satisfiable", method, None, headers
-                )
-            start, stop = asked
+        try:
+            span = _wanted(environ, stat, etag)
+        except Unsatisfiable:
+            message = "The requested range is not satisfiable"
+            size = [("Content-Range", f"bytes */{stat.size}")]
+            return _error(416, "InvalidRange", message, environ["REQUEST_METHOD"], None, size)
+        if span is None:
+            span = Span(0, stat.size)
+        else:
             status = "206 Partial Content"
-            headers.append(("Content-Range", f"bytes {start}-{stop - 1}/{stat.size}"))
-        headers.append(("Content-Length", str(stop - start)))
+            last = span.offset + span.length - 1
+            headers.append(("Content-Range", f"bytes {span.offset}-{last}/{stat.size}"))
+        headers.append(("Content-Length", str(span.length)))
         if environ["REQUEST_METHOD"] == "HEAD":
             return _Answer(status, headers)
-        reader = self._driver.open(path, start, stop - start)
+        reader = self._driver.open(path, span.offset, span.length)
         try:
             # While the status can still say that the storage failed.
             first = next(iter(reader), b"")
@@ -181,28 +178,16 @@ def _host(environ: Mapping[str, Any]) -> str:
     return host
 
 
-def _range(environ: Mapping[str, Any], stat: Stat, etag: str) -> tuple[int, int] | None:
-    """Return the half-open range that is asked for, None for the whole object.
+def _wanted(environ: Mapping[str, Any], stat: Stat, etag: str) -> Span | None:
+    """Return the range that is asked for, None for the whole object.
 
-    A range that the object does not have is (0, 0). Several ranges in one request are answered with the whole
-    object, as S3 does.
+    :raises Unsatisfiable: when the object has no byte of it.
     """
     header = environ.get("HTTP_RANGE")
-    validator = environ.get("HTTP_IF_RANGE")
-    if header is None or (
-        validator is not None and validator.strip() not in (etag, http_date(stat.modified))
-    ):
+    validator = environ.get("HTTP_IF_RANGE", "").strip()
+    if header is None or validator not in ("", etag, http_date(stat.modified)):
         return None
-    match = _RANGE.fullmatch(header)
-    if match is None or not (match[1] or match[2]):
-        return None
-    if not match[1]:  # so many from the end; all of them, where the object has fewer
-        start, stop = max(0, stat.size - int(match[2])), stat.size
-    else:
-        start, stop = int(match[1]), min(stat.size, int(match[2]) + 1) if match[2] else stat.size
-        if match[2] and int(match[2]) < start:
-            return None
-    return (start, stop) if start < stop else (0, 0)
+    return parse_wanted(header, stat.size)
 
 
 class _Answer:

@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import options
+from . import logs, options
 from .config import Config
 from .errors import ConfigError
 from .middleware import OPTIONS, CloudFrontMiddleware
-from .server import log_to_stderr, refuse
+from .server import refuse
 
 if TYPE_CHECKING:
     from .edge import Edge
@@ -31,7 +31,7 @@ def filter_factory(global_conf: Mapping[str, str], **local_conf: str) -> Callabl
     """Return the filter that wraps an app, ``[filter:cloudfront] use = egg:cfmiddleware``."""
 
     def wrap(app: App) -> App:
-        log_to_stderr()
+        logs.to_stderr()
         try:
             given = dict(local_conf)
             file = given.pop("config", None)
@@ -48,7 +48,7 @@ def filter_factory(global_conf: Mapping[str, str], **local_conf: str) -> Callabl
 
 def registry_factory(global_conf: Mapping[str, str], **local_conf: str) -> Registry:
     """Return the registry, not wrapped: ``[app:registry] use = egg:cfmiddleware#registry``."""
-    log_to_stderr()
+    logs.to_stderr()
     try:
         return _config(global_conf, local_conf).registry()
     except ConfigError as error:
@@ -57,7 +57,7 @@ def registry_factory(global_conf: Mapping[str, str], **local_conf: str) -> Regis
 
 def edge_factory(global_conf: Mapping[str, str], **local_conf: str) -> Edge:
     """Return the edge: ``[app:edge] use = egg:cfmiddleware#edge``."""
-    log_to_stderr()
+    logs.to_stderr()
     try:
         return _config(global_conf, local_conf, _EDGE_OPTIONS).edge()
     except ConfigError as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import logging.config
 import os
 import queue
 import signal
@@ -18,6 +17,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from . import logs
 from .config import DEFAULT_EDGE, Address, Config, ServerOptions
 from .errors import ConfigError
 
@@ -234,7 +234,7 @@ def _gunicorn(service: Service, level: str) -> None:
         "accesslog": "-" if service.accesslog else None,
         # Without the query: it may hold what a log must not.
         "access_log_format": f"{service.name} %(m)s %(U)s %(s)s %(B)s %(h)s %(L)s",
-        "logconfig_dict": logging_config(level, service.accesslog),
+        "logconfig_dict": logs.configuration(level, service.accesslog),
         "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,  # noqa: S108 (gunicorn's advice)
         # The control socket has one place for all; two gunicorns would share it.
         "control_socket_disable": True,
@@ -272,38 +272,3 @@ def _be_ready_to_stop(master: Any, worker: Any) -> None:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     sys.exit(0)
-
-
-def set_up_logging(level: str) -> None:
-    """Set up logging in this process as gunicorn will in its own."""
-    logging.config.dictConfig(logging_config(level))
-
-
-def logging_config(level: str, accesslog: bool = True) -> dict[str, Any]:
-    """Return a configuration of :mod:`logging` that sends everything to stderr, a line each.
-
-    :param level: the least level of the package's own messages; gunicorn's are shown from WARNING on.
-    """
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {
-            "message": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
-            "access": {"format": "%(asctime)s %(message)s"},
-        },
-        "handlers": {
-            "message": {"class": "logging.StreamHandler", "formatter": "message"},
-            "access": {"class": "logging.StreamHandler", "formatter": "access"},
-        },
-        "loggers": {
-            "cfmiddleware": {"level": level, "handlers": ["message"], "propagate": False},
-            "cfmiddleware.edge": {"level": level, "handlers": ["access"], "propagate": False},
-            "gunicorn.error": {"level": "WARNING", "handlers": ["message"], "propagate": False},
-            "gunicorn.access": {
-                "level": "INFO" if accesslog else "CRITICAL",
-                "handlers": ["access"],
-                "propagate": False,
-            },
-        },
-        "root": {"level": "WARNING", "handlers": ["message"]},
-    }

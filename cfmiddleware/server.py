@@ -7,12 +7,12 @@ A configuration error ends gunicorn with one line.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
+from . import logs
 from .config import Config
 from .errors import ConfigError
 
@@ -42,16 +42,6 @@ def edge(config: str | os.PathLike[str] = "config.yml") -> Edge:
     return _built(config, Config.edge)
 
 
-def log_to_stderr(level: str = "INFO") -> None:
-    """Let the package's messages be seen where nobody has set up logging."""
-    logger = logging.getLogger("cfmiddleware")
-    if not logger.hasHandlers():
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-        logger.addHandler(handler)
-        logger.setLevel(level)
-
-
 def refuse(error: ConfigError) -> NoReturn:
     """End gunicorn with the error's one line, if it is gunicorn that called a factory; else raise the error.
 
@@ -66,7 +56,7 @@ def refuse(error: ConfigError) -> NoReturn:
 
 
 def _built(config: str | os.PathLike[str], build: Callable[[Config], _Part]) -> _Part:
-    log_to_stderr()
+    logs.to_stderr()
     try:
         return build(Config.load(config))
     except ConfigError as error:

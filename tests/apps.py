@@ -343,11 +343,11 @@ def django_registry() -> Any:
 def edge() -> Any:
     """Return an edge over a directory."""
     from cfmiddleware.edge import Edge
-    from cfmiddleware.server import log_to_stderr
+    from cfmiddleware import logs
     from cfmiddleware.signing.keys import load_public_key
     from cfmiddleware.storage.filesystem import FilesystemDriver
 
-    log_to_stderr()
+    logs.to_stderr()
     public = load_public_key(os.environ["TEST_PUBLIC_KEY"], "key of the test")
     return Edge(
         FilesystemDriver(os.environ["TEST_DIRECTORY"]),

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from registry_client import RegistryClient, error_code
 
 from cfmiddleware.errors import RegistryError
+from cfmiddleware.ranges import Span, Unsatisfiable, parse_sent, parse_wanted
 from cfmiddleware.reference import is_name
-from cfmiddleware.registry.ranges import Span, Unsatisfiable, parse_sent, parse_wanted
 from cfmiddleware.registry.routes import Route, parse_route
 from cfmiddleware.storage.memory import MemoryDriver
 

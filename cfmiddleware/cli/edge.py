@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from cfmiddleware import processes
+from cfmiddleware import logs, processes
 from cfmiddleware.config import Config
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def run(arguments: Any) -> int:
     """Serve until a signal comes."""
     processes.check_gunicorn()
     config = Config.load(arguments.config)
-    processes.set_up_logging(config.log_level())
+    logs.set_up(config.log_level())
     service = processes.edge_service(config, arguments.addr)
     print(f"The edge is on {service.url}.", flush=True)
     return processes.run([service], config.log_level())

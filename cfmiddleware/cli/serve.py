@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cfmiddleware import processes
+from cfmiddleware import logs, processes
 from cfmiddleware.config import DEFAULT_ADDRESS, DEFAULT_EDGE, Address, Config
 from cfmiddleware.embedded import default_directory, embedded
 from cfmiddleware.errors import ConfigError
@@ -67,7 +67,7 @@ def run(arguments: Any) -> int:
         raise ConfigError("--data goes without CONFIG: the file's storage section says where the data is")
     else:
         config = Config.load(arguments.config)
-    processes.set_up_logging(config.log_level())
+    logs.set_up(config.log_level())
 
     registry = processes.registry_service(config, arguments.addr)
     services = [registry]
@@ -78,7 +78,10 @@ def run(arguments: Any) -> int:
     elif arguments.edge_addr:
         raise ConfigError(f"--edge-addr: {arguments.config} asks for no edge; give it an 'edge' section")
     lines.append(f"  data      {config.data()}")
-    lines.append("There is no authentication: anyone who reaches the port may push.")
     host = registry.url.partition("://")[2]
+    if config.has_auth():
+        lines.append(f"Clients must log in first: skopeo login --tls-verify=false {host}")
+    else:
+        lines.append("There is no authentication: anyone who reaches the port may push.")
     print("\n".join(lines), _TRY.format(host=host), sep="\n", end="", flush=True)
     return processes.run(services, config.log_level())

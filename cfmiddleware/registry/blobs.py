@@ -7,13 +7,13 @@ from typing import NamedTuple, Protocol, cast
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ObjectNotFound, RegistryError
+from cfmiddleware.ranges import Span, Unsatisfiable, parse_wanted
 from cfmiddleware.storage.driver import Driver, Reader
 
 from . import paths
 from .answers import Answer, empty
 from .chain import DigestMismatch
 from .links import has_link, read_link, write_link
-from .ranges import Span, Unsatisfiable, parse_wanted
 from .requests import Request
 from .routes import parse_digest
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from cfmiddleware.digest import HEX_LENGTHS, Digest
 from cfmiddleware.errors import ObjectExists, ObjectNotFound, RegistryError
+from cfmiddleware.ranges import parse_sent
 from cfmiddleware.reference import is_name
 from cfmiddleware.storage.driver import Driver
 
@@ -15,7 +16,6 @@ from .answers import Answer, empty
 from .blobs import Blobs
 from .bodies import BodyBroken, content_length, has_body, read_body
 from .chain import DEFAULT_INLINE_LIMIT, DigestMismatch, State, Upload, UploadUnknown
-from .ranges import parse_sent
 from .requests import Request
 from .routes import parse_digest
 
