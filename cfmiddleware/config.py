@@ -23,18 +23,20 @@ from .edge import Edge
 from .errors import ConfigError, nearest
 from .middleware import CloudFrontMiddleware
 from .registry.app import Registry
+from .registry.auth.factory import authenticator
 from .signing.keyring import KeyRing
 from .signing.keys import PublicKey, load_public_key
 from .storage.factory import DRIVERS, storage_driver
 
 if TYPE_CHECKING:
     from .probe import App
+    from .registry.auth.access import Authenticator
     from .storage.driver import Driver
 
 _log = logging.getLogger("cfmiddleware")
 
 #: Sections that are read, and those of Distribution's that are not, by their names at the top of the file.
-_SECTIONS = ("version", "log", "storage", "middleware", "http", "edge", "server")
+_SECTIONS = ("version", "log", "storage", "auth", "middleware", "http", "edge", "server")
 _ABSENT = ("notifications", "redis", "health", "proxy", "validation", "policy", "compatibility", "loglevel")
 _ABSENT_OF = {
     "log": ("formatter", "fields", "hooks", "reportcaller", "accesslog"),
@@ -149,7 +151,17 @@ class Config:
             delete=delete,
             readonly=readonly,
             max_uploads=self.server_options().uploads,
+            auth=self.auth(),
         )
+
+    def auth(self) -> Authenticator | None:
+        """Return what the section ``auth`` describes, or None where anybody may do everything."""
+        with self._at(""):
+            return authenticator(self._section("auth"), self._here) if self.has_auth() else None
+
+    def has_auth(self) -> bool:
+        """Whether clients must show who they are."""
+        return "auth" in self._tree
 
     def wrap(self, app: App, further: Mapping[str, Any] | None = None) -> CloudFrontMiddleware:
         """Return *app* wrapped as the section ``middleware`` says.
@@ -164,7 +176,10 @@ class Config:
             )
         place, given = found
         with self._at(place):
-            return CloudFrontMiddleware(app, **{**self.wrapper_options(given), **(further or {})})
+            chosen = {**self.wrapper_options(given), **(further or {})}
+            if self.has_auth() and str(chosen.get("probe", "")).strip().lower() == "none":
+                raise ConfigError("probe: 'none' asks nobody who they are, so it does not go with 'auth'")
+            return CloudFrontMiddleware(app, **chosen)
 
     def app(self) -> App:
         """Return the registry, wrapped if the file says so."""
@@ -385,7 +400,7 @@ class Config:
     def _check_sections(self) -> None:
         """Refuse what would be unsafe to do without, name what is merely absent."""
         for name in self._tree:
-            if name not in (*_SECTIONS, *_ABSENT, "auth"):
+            if name not in (*_SECTIONS, *_ABSENT):
                 raise ConfigError(
                     f"{name}: there is no such section{nearest(str(name), (*_SECTIONS, *_ABSENT))}"
                 )
@@ -395,10 +410,6 @@ class Config:
         if str(self._tree.get("version", "0.1")) != "0.1":
             raise ConfigError(f"version: {self._tree['version']!r} is not known; it is 0.1")
         http = self._section("http")
-        if self._tree.get("auth"):
-            raise ConfigError(
-                "auth: this version has no authentication of its own; protect the registry in front"
-            )
         if http.get("tls"):
             raise ConfigError("http.tls: this version does not speak TLS; put a proxy that does in front")
         http_options = ("addr", "prefix", "host", "relativeurls", "tls", *_ABSENT_OF["http"])
@@ -439,14 +450,14 @@ def override(tree: dict[str, Any], environ: Mapping[str, str], source: str) -> N
         path = variable[len(_VARIABLE) :].lower().split("_")
         if path == ["version"]:
             continue
-        if path[0] not in (*_SECTIONS, *_ABSENT, "auth"):
+        if path[0] not in (*_SECTIONS, *_ABSENT):
             _log.warning("the variable %s names no section of a configuration and is ignored", variable)
             continue
         try:
             value = yaml.safe_load(environ[variable])
         except _YAML_ERRORS:
             raise ConfigError(f"{source}: {variable}: the value is no YAML; put it in quotes") from None
-        if path == ["storage"] and isinstance(value, str):  # the driver's name, and no option of it
+        if path in (["storage"], ["auth"]) and isinstance(value, str):  # a name, and no option of it
             value = {value: {}}
         _replace(tree, path, value, f"{source}: {variable}")
 

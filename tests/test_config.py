@@ -293,7 +293,6 @@ def test_a_directory_is_no_configuration(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("auth: {htpasswd: {realm: r, path: p}}", "config.yml: auth: this version has no authentication"),
         ("http: {tls: {certificate: a, key: b}}", "config.yml: http.tls: this version does not speak TLS"),
     ],
 )
@@ -534,7 +533,7 @@ def test_variables_without_the_prefix_are_nobodys(directory: Path):
         ("HTTP_ADDR_HOST", "x", "REGISTRY_HTTP_ADDR_HOST: there is a value, not a section, above 'host'"),
         ("MIDDLEWARE_STORAGE_7_NAME", "x", "REGISTRY_MIDDLEWARE_STORAGE_7_NAME: '7' is no place in a list"),
         ("MIDDLEWARE_STORAGE_X", "x", "REGISTRY_MIDDLEWARE_STORAGE_X: 'x' is no place in a list of 1"),
-        ("AUTH", "htpasswd", "auth: this version has no authentication"),
+        ("AUTH", "htpasswd", "auth.htpasswd.realm: this option is required"),
         ("HTTP_ADR", "x", "http.adr: there is no such option (did you mean 'addr'?)"),
     ],
 )

@@ -14,6 +14,8 @@ from cfmiddleware.errors import RegistryError, StorageUnavailable
 from cfmiddleware.storage.driver import Driver
 
 from .answers import Answer, as_json, failure
+from .auth.access import Authenticator
+from .auth.granted import granted
 from .blobs import Blobs
 from .bodies import BodyBroken, has_body
 from .catalog import Catalog
@@ -40,7 +42,7 @@ _STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in H
 class Registry:
     """A container registry (OCI Distribution Specification 1.1, Docker Registry HTTP API V2) over a driver.
 
-    It asks nobody who they are: whoever reaches it may push.
+    Without *auth* it asks nobody who they are: whoever reaches it may push.
 
     :param driver: where everything is.
     :param prefix: what stands in front of ``/v2/``, such as ``/registry``; Distribution's ``http.prefix``. An
@@ -56,6 +58,7 @@ class Registry:
     :param inline_limit: how many bytes of an upload are kept without an object of their own; a larger limit
         saves requests to the storage, a smaller one memory.
     :param maxentries: how many repositories one page of the catalog has at the most.
+    :param auth: who tells what a client may do; asked before anything is done, and before a body is read.
     """
 
     def __init__(
@@ -70,12 +73,14 @@ class Registry:
         host: str = "",
         inline_limit: int = DEFAULT_INLINE_LIMIT,
         maxentries: int = 1000,
+        auth: Authenticator | None = None,
     ) -> None:
         self._prefix = "/" + prefix.strip("/") if prefix.strip("/") else ""
         self._relative = relativeurls
         self._host = host.rstrip("/") or None
         self._slots = BoundedSemaphore(max_uploads)
         self._readonly = readonly
+        self._auth = auth
         blobs = Blobs(driver)
         uploads = Uploads(driver, blobs, inline_limit)
         tags = Tags(driver)
@@ -133,14 +138,16 @@ class Registry:
 
     def _dispatch(self, environ: WSGIEnvironment) -> Answer:
         route = parse_route(environ.get("PATH_INFO", ""), self._prefix)
+        base = quote(environ.get("SCRIPT_NAME", ""), safe="/", encoding="latin-1") + self._prefix
+        request = Request(environ, route, base, self._host, self._relative)
+        if self._auth is not None:
+            request = granted(request, self._auth.authorize(request))
         methods = self._handlers[route.resource]
         handler = methods.get(environ["REQUEST_METHOD"])
         if handler is None:
             reason = "the registry is read-only" if self._readonly else "the method is not supported here"
             allowed = ", ".join(sorted(methods))
             raise RegistryError("UNSUPPORTED", 405, reason, headers={"Allow": allowed})
-        base = quote(environ.get("SCRIPT_NAME", ""), safe="/", encoding="latin-1") + self._prefix
-        request = Request(environ, route, base, self._host, self._relative)
         if not _brings_bytes(environ):
             return handler(request)
         with self._slot():

@@ -1,0 +1,108 @@
+"""What a request needs and what a client has: scopes (Docker Registry token authentication, "Scope")."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from cfmiddleware.reference import is_name
+
+if TYPE_CHECKING:
+    from cfmiddleware.registry.requests import Request
+    from cfmiddleware.registry.routes import Route
+
+
+class Access(NamedTuple):
+    """Actions on one resource; ``str()`` gives the scope, such as ``repository:team/app:pull,push``."""
+
+    type: str
+    name: str
+    actions: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.type}:{self.name}:{','.join(self.actions)}"
+
+
+#: The list of all repositories. Only the action ``*`` is ever asked for.
+CATALOG = Access("registry", "catalog", ("*",))
+
+_READING = ("GET", "HEAD")
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a client may do, having shown who it is.
+
+    :param user: the user's name, for logs; empty where the client is nobody in particular.
+    :param actions: the actions for each resource's type and name; None where everything is allowed.
+    """
+
+    user: str
+    actions: Mapping[tuple[str, str], frozenset[str]] | None = field(default=None, repr=False)
+
+    def allows(self, access: Access) -> bool:
+        """Whether all the actions are allowed; the action ``*`` stands for every other."""
+        if self.actions is None:
+            return True
+        allowed = self.actions.get((access.type, access.name), frozenset())
+        return "*" in allowed or allowed.issuperset(access.actions)
+
+    def may_pull(self, repository: str) -> bool:
+        """Whether the client may read a repository."""
+        return self.allows(_pull(repository))
+
+
+class Authenticator(Protocol):
+    """A way to tell clients from one another."""
+
+    #: What the operator calls it.
+    name: str
+
+    def authorize(self, request: Request) -> Grant:
+        """Return what the client may do, which is at least what *request* does.
+
+        The body is not read, the environ not changed.
+
+        :raises RegistryError: ``UNAUTHORIZED`` (401) with a challenge, where the client has shown no
+            credential, a wrong one, or one that is not enough.
+        """
+        ...
+
+
+def needed(route: Route, method: str) -> tuple[Access, ...]:
+    """Return what a request cannot go without; nothing for ``/v2/``, which any valid credential opens."""
+    if route.resource == "base":
+        return ()
+    if not route.repository:
+        return (CATALOG,)
+    if method == "DELETE":
+        return (Access("repository", route.repository, ("delete",)),)
+    # The state of an upload is for those who may go on with it.
+    if method in _READING and route.resource not in ("upload", "uploads"):
+        return (_pull(route.repository),)
+    return (Access("repository", route.repository, ("pull", "push")),)
+
+
+def wanted(request: Request) -> tuple[Access, ...]:
+    """Return what a challenge to *request* asks for: what it needs, and what would serve it as well.
+
+    A mount does without the right to read its source: it becomes an upload then.
+    """
+    found = needed(request.route, request.method)
+    source = mount_source(request)
+    if source is not None and source != request.repository:
+        found += (_pull(source),)
+    return found
+
+
+def mount_source(request: Request) -> str | None:
+    """Return the repository that a request wants to mount a blob from, or None."""
+    if request.route.resource != "uploads" or request.parameter("mount") is None:
+        return None
+    source = request.parameter("from")
+    return source if source is not None and is_name(source) else None
+
+
+def _pull(repository: str) -> Access:
+    return Access("repository", repository, ("pull",))

@@ -1,0 +1,149 @@
+"""Users and passwords in a file (Distribution, "htpasswd"), of which only bcrypt hashes are taken."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+import bcrypt
+
+from cfmiddleware.errors import ConfigError, RegistryError
+from cfmiddleware.registry.requests import Request
+
+from .access import Grant, wanted
+from .challenge import check_parameter, unauthorized
+from .credentials import Basic, parse_basic
+from .remembered import Remembered
+from .watched import WatchedFile
+
+_log = logging.getLogger("cfmiddleware.auth")
+
+# Each step of the cost doubles the time of a check; 16 takes seconds, and a thread waits for it.
+_BCRYPT = re.compile(rb"\$2[aby]\$(0[4-9]|1[0-6])\$[./A-Za-z0-9]{53}")
+
+#: Bytes of a password that bcrypt looks at.
+_MAX_PASSWORD = 72
+
+#: The cost of htpasswd and of Docker's documentation, for a file without users.
+_USUAL_COST = 10
+
+# Seconds that a request waits for its turn at a check before it is sent away.
+_PATIENCE = 10.0
+
+
+class HtpasswdAuth:
+    """Basic authentication (RFC 7617) against an htpasswd file. Every user of the file may do everything.
+
+    :param realm: what the client is told that it logs in to.
+    :param path: the file; it is read again when it changes.
+    :param clock: seconds that only go forward.
+    :raises ConfigError: where the file cannot be read, or has entries of which none can be used.
+    """
+
+    name = "htpasswd"
+
+    def __init__(
+        self, *, realm: str, path: str | os.PathLike[str], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._realm = check_parameter(realm, "realm")
+        file = os.fspath(path)
+
+        def parse(content: bytes) -> Users:
+            return Users(parse_users(content, file), clock=clock)
+
+        self._file = WatchedFile(path, parse, clock=clock)
+
+    def authorize(self, request: Request) -> Grant:
+        """Return everything, for a user of the file who has sent the right password."""
+        header = request.header("Authorization")
+        credential = parse_basic(header)
+        if credential is not None and self._file.current().know(credential):
+            return Grant(credential.user.decode("utf-8", "replace"))
+        message = "the user or the password is wrong" if header else "log in first"
+        raise unauthorized("Basic", {"realm": self._realm}, message, wanted(request))
+
+
+class Users:
+    """The users of one state of the file. What was remembered of them goes when the file changes.
+
+    :param hashes: each user's bcrypt hash.
+    :param clock: seconds that only go forward.
+    """
+
+    def __init__(self, hashes: Mapping[bytes, bytes], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._hashes = hashes
+        self._remembered = Remembered(clock=clock)
+        costs = Counter(int(value[4:6]) for value in hashes.values())
+        cost = costs.most_common(1)[0][0] if costs else _USUAL_COST
+        # A hash of nobody's password, as slow to check as most of the others.
+        self._nobody = bcrypt.gensalt(cost) + b"." * 31
+
+    def know(self, credential: Basic) -> bool:
+        """Whether the user has this password.
+
+        A password of more than 72 bytes is nobody's: bcrypt would look at its beginning only, and take all
+        that begin alike for the same. Nor is one with a zero byte, where implementations differ.
+
+        :raises RegistryError: ``TOOMANYREQUESTS`` (503), where too many passwords are being checked.
+        """
+        user, password = credential
+        if len(password) > _MAX_PASSWORD or b"\0" in password:
+            return False
+        key = self._remembered.key(user, password)
+        if key in self._remembered:
+            return True
+        with self._remembered.turn(_PATIENCE) as mine:
+            # A client that pulls layers side by side sends the same credential with each of them.
+            if key in self._remembered:
+                return True
+            if not mine:
+                raise RegistryError(
+                    "TOOMANYREQUESTS", 503, "too many logins at a time", headers={"Retry-After": "5"}
+                )
+            # Users that there are not take as long as those that there are.
+            matches = _matches(password, self._hashes.get(user, self._nobody))
+            if user not in self._hashes or not matches:
+                return False
+            self._remembered.add(key)
+        return True
+
+
+def parse_users(content: bytes, name: str) -> dict[bytes, bytes]:
+    """Read an htpasswd file: lines of ``user:hash``, empty ones, and comments that begin with ``#``.
+
+    A line that cannot be used is left out and named in the log. Where a user has several, the last one
+    counts, as in Distribution.
+
+    :param name: the file's name, for messages.
+    :raises ConfigError: where there are lines, but none that can be used.
+    """
+    users: dict[bytes, bytes] = {}
+    ignored = []
+    for number, line in enumerate(content.splitlines(), 1):
+        line = line.strip()
+        if not line or line.startswith(b"#"):
+            continue
+        user, _, stored = line.partition(b":")
+        if user and _BCRYPT.fullmatch(stored):
+            users[user] = stored
+        else:
+            ignored.append(number)
+    hint = "is no user and bcrypt hash of cost 4 to 16; make it with 'htpasswd -B'"
+    if ignored and not users:
+        raise ConfigError(f"{name}: line {ignored[0]} {hint}, and no other line can be used either")
+    for number in ignored:
+        _log.warning("%s: line %d %s; it is ignored", name, number, hint)
+    if not users:
+        _log.warning("%s: has no users: nobody can log in", name)
+    return users
+
+
+def _matches(password: bytes, stored: bytes) -> bool:
+    try:
+        return bcrypt.checkpw(password, stored)
+    except ValueError:  # a salt whose last character can be no salt's
+        return False
