@@ -342,8 +342,8 @@ def django_registry() -> Any:
 
 def edge() -> Any:
     """Return an edge over a directory."""
-    from cfmiddleware.edge import Edge
     from cfmiddleware import logs
+    from cfmiddleware.edge import Edge
     from cfmiddleware.signing.keys import load_public_key
     from cfmiddleware.storage.filesystem import FilesystemDriver
 
