@@ -136,7 +136,7 @@ def test_a_broken_key_of_an_earlier_start_is_told(tmp_path: Path):
             "storage: {inmemory: }\nhtpp: {}",
             "config.yml: htpp: there is no such section (did you mean 'http'?)",
         ),
-        ("storage: {inmemory: }\nauth: {token: {}}", "config.yml: auth: this version has no authentication"),
+        ("storage: {inmemory: }\nauth: {token: {}}", "config.yml: auth.token.realm: this option is required"),
         ("storage: {inmemory: }\nedge: {addr: x}", "config.yml: edge.addr: 'x' is no address"),
         ("storage: {inmemory: }\nedge: {}", "config.yml: edge.publickeys: is required where there is no"),
         (f"storage: {{inmemory: }}\n{WRAPPER}", "config.yml: middleware.storage[0].options.privatekey: "),
