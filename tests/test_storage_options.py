@@ -79,6 +79,25 @@ def test_the_root_directory_of_a_bucket_is_in_its_keys():
         ("s3", S3 | {"multipartcopymaxconcurrency": 0}, "storage.s3.multipartcopymaxconcurrency: 0 is no"),
         ("s3", S3 | {"storageclass": "STANDART"}, "(did you mean 'STANDARD'?)"),
         ("s3", S3 | {"rootdirectory": "/a//b"}, "storage.s3.rootdirectory: has an empty"),
+        (
+            "s3",
+            S3 | {"storageclass": "GLACIER"},
+            "storage.s3.storageclass: GLACIER is an archive, whose objects",
+        ),
+        ("s3", S3 | {"storageclass": "deep_archive"}, "storage.s3.storageclass: deep_archive is an archive"),
+        ("s3", S3 | {"objectacl": "publicread"}, "(did you mean 'public-read'?)"),
+        ("s3", S3 | {"redirectendpoint": "https://x/path"}, "storage.s3.redirectendpoint: is a URL"),
+        ("s3", S3 | {"regionendpoint": "https://x:y"}, "storage.s3.regionendpoint: is a URL"),
+        ("s3", S3 | {"regionendpoint": "https://[::1"}, "storage.s3.regionendpoint: is a URL"),
+        ("s3", S3 | {"useragent": "a\r\nX-Evil: 1"}, "storage.s3.useragent: must be printable ASCII"),
+        ("s3", S3 | {"loglevel": "debgu"}, "(did you mean 'debug'?)"),
+        ("s3", S3 | {"loglevel": True}, "storage.s3.loglevel: True is none of off, debug, "),
+        ("s3", S3 | {"retrymode": "legacy"}, "storage.s3.retrymode: 'legacy' is none of standard, adaptive"),
+        ("s3", S3 | {"maxattempts": 0}, "storage.s3.maxattempts: 0 is no whole number of at least 1"),
+        ("s3", S3 | {"readtimeout": "soon"}, "storage.s3.readtimeout: 'soon' is no duration"),
+        ("s3", S3 | {"connecttimeout": 0}, "storage.s3.connecttimeout: 0 must be whole seconds"),
+        ("s3", S3 | {"checksums": "crc32"}, "storage.s3.checksums: 'crc32' is neither true nor false"),
+        ("s3", S3 | {"v4auth": False}, "storage.s3.v4auth: must not be false in eu-central-1, which takes"),
         ("inmemory", {"rootdirectory": "/a/../b"}, "storage.inmemory.rootdirectory: has an empty"),
     ],
 )
@@ -91,6 +110,37 @@ def test_a_mistake_is_one_line_that_names_the_option(name, options, line):
     assert line in message
     assert "\n" not in message
     assert "hush" not in message
+
+
+@pytest.mark.parametrize(
+    ("options", "first", "second"),
+    [
+        ({"accelerate": True, "regionendpoint": "s3.example.com"}, "accelerate", "regionendpoint"),
+        ({"accelerate": True, "forcepathstyle": True}, "accelerate", "forcepathstyle"),
+        ({"accelerate": True, "usefipsendpoint": True}, "accelerate", "usefipsendpoint"),
+        ({"accelerate": True, "bucket": "a.b"}, "accelerate", "bucket"),
+        ({"usedualstack": True, "regionendpoint": "s3.example.com"}, "usedualstack", "regionendpoint"),
+        ({"usefipsendpoint": True, "regionendpoint": "s3.example.com"}, "usefipsendpoint", "regionendpoint"),
+        ({"v4auth": False, "encrypt": True, "keyid": "k", "region": "us-east-1"}, "v4auth", "keyid"),
+    ],
+)
+def test_options_that_contradict_each_other_are_both_named(options, first, second):
+    with pytest.raises(ConfigError) as raised:
+        storage_driver("s3", S3 | options)
+
+    assert str(raised.value).startswith(f"storage.s3.{first}: ")
+    assert second in str(raised.value)
+
+
+def test_what_only_seems_to_contradict_is_taken():
+    for options in (
+        {"accelerate": True, "forcepathstyle": False},
+        {"accelerate": False, "usedualstack": False, "regionendpoint": "s3.example.com"},
+        {"accelerate": True, "usedualstack": True},
+        {"v4auth": True, "encrypt": True, "keyid": "k"},
+        {"v4auth": False, "regionendpoint": "s3.example.com"},
+    ):
+        storage_driver("s3", S3 | options)
 
 
 def test_text_from_an_ini_file_means_what_yaml_means():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 import boto3.session
 from botocore import UNSIGNED
 from botocore.config import Config
+from urllib3.exceptions import InsecureRequestWarning
 
 from .options import S3Options
 from .requestlog import log_requests
@@ -94,6 +96,9 @@ def _session(options: S3Options) -> boto3.session.Session:
 
 
 def _client(session: boto3.session.Session, options: S3Options) -> S3Client:
+    if options.skipverify:
+        # The operator was told at the start; urllib3 would say it again with every request.
+        warnings.filterwarnings("ignore", category=InsecureRequestWarning)
     client = session.client(
         "s3",
         endpoint_url=options.endpoint,
