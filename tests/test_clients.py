@@ -409,17 +409,19 @@ def test_an_image_is_pushed_and_pulled_through_the_edge(
 
 
 def test_on_s3_a_root_directory_stands_in_the_key_but_not_in_the_signed_path(
-    s3_server: S3Server, skopeo: Skopeo, other_image: Image, tmp_path: Path
+    any_s3: S3Server, skopeo: Skopeo, other_image: Image, tmp_path: Path
 ):
-    configured = on_s3_below_a_root_directory(tmp_path, s3_server)
+    configured = on_s3_below_a_root_directory(tmp_path, any_s3)
     bucket = yaml.safe_load(configured.file.read_text())["storage"]["s3"]["bucket"]
     hexadecimal = other_image.config.removeprefix("sha256:")
     path = f"docker/registry/v2/blobs/sha256/{hexadecimal[:2]}/{hexadecimal}/data"
     with configured.running() as service:
         skopeo.push(other_image.layout, f"{service.registry}/app:1")
+        skopeo.pull(f"{service.registry}/app:1", tmp_path / "back")
         location = get(f"http://{service.registry}/v2/app/blobs/{other_image.config}").location
 
-    assert f"team/prod/{path}" in s3_server.keys(bucket)
+    assert blobs_in(tmp_path / "back") == blobs_in(other_image.layout)
+    assert f"team/prod/{path}" in any_s3.keys(bucket)
     assert location.startswith(f"http://127.0.0.1:{configured.edge_port}/{path}?")
 
 
