@@ -14,18 +14,6 @@ from .access import Authenticator
 #: The ways that there are.
 METHODS = ("htpasswd", "token")
 
-_OPTIONS = (
-    "realm",
-    "path",
-    "service",
-    "issuer",
-    "rootcertbundle",
-    "jwks",
-    "signingalgorithms",
-    "autoredirect",
-    "autoredirectpath",
-)
-
 
 def authenticator(section: Mapping[str, Any], here: Path) -> Authenticator:
     """Return what the section describes.
@@ -54,9 +42,9 @@ def authenticator(section: Mapping[str, Any], here: Path) -> Authenticator:
     except ImportError as error:
         raise ConfigError(f"auth.{name}: {error.name} is not installed; install cfmiddleware[auth]") from None
     except ConfigError as error:
-        # Some begin with an option's name, some with a file's.
-        separator = "." if str(error).partition(":")[0] in _OPTIONS else ": "
-        raise ConfigError(f"auth.{name}{separator}{error}") from None
+        # Some begin with an option's name, some with a file's, which is an absolute path.
+        is_option = "/" not in str(error).partition(":")[0]
+        raise ConfigError(f"auth.{name}{'.' if is_option else ': '}{error}") from None
 
 
 def _htpasswd(given: Mapping[str, Any], here: Path) -> Authenticator:
