@@ -17,6 +17,7 @@ import hashlib
 import json
 import re
 import sys
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -137,11 +138,13 @@ class _Source:
         taken, self._rest = self._rest[:most], self._rest[most:]
         return taken
 
-    def gather(self, limit: int) -> bytearray:
+    def gather(self, limit: int) -> deque[memoryview]:
         """Return the next bytes: one more than *limit*, or all that are left where they are fewer."""
-        gathered = bytearray()
-        while data := self.take(limit + 1 - len(gathered)):
-            gathered += data
+        gathered: deque[memoryview] = deque()
+        missing = limit + 1
+        while data := self.take(missing):
+            gathered.append(data)
+            missing -= len(data)
         return gathered
 
 
@@ -234,20 +237,20 @@ class Upload:
         source = _Source(concatenate((state.inline,), chunks), hasher)
         pieces: list[Piece] = []
         try:
-            while len(first := source.gather(self._inline_limit)) > self._inline_limit:
+            while sum(map(len, first := source.gather(self._inline_limit))) > self._inline_limit:
                 pieces.append(self._write_piece(first, source))
         except BaseException:
             self._driver.delete(self._folder + piece.name for piece in pieces)
             raise
         digest = None if hasher is None else Digest(state.algorithm, hasher.hexdigest())
-        return State(state.number + 1, (*state.pieces, *pieces), bytes(first), digest, state.algorithm)
+        return State(state.number + 1, (*state.pieces, *pieces), b"".join(first), digest, state.algorithm)
 
-    def _write_piece(self, first: bytearray, source: _Source) -> Piece:
+    def _write_piece(self, first: deque[memoryview], source: _Source) -> Piece:
         """Write *first* and what follows as a piece, up to the most that the driver takes as one."""
         name = self._new_piece()
         with self._driver.writer(self._folder + name) as writer:
-            writer.write(first)
-            first.clear()  # which others still refer to, for as long as the client sends
+            while first:  # emptied as it goes, so that no byte is held twice
+                writer.write(first.popleft())
             while data := source.take(self._room(writer.size)):
                 writer.write(data)
             writer.commit()

@@ -156,7 +156,7 @@ class S3Options:
     multipartcopymaxconcurrency: int = 16
     multipartcopythresholdsize: int = 32 * _MIB
     maxpartsinflight: int = 4
-    uploadbuffers: int = 8
+    uploadbuffers: int = 4
     maxconnections: int = 64
     retrymode: str = "standard"
     maxattempts: int = 6
