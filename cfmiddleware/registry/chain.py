@@ -17,7 +17,6 @@ import hashlib
 import json
 import re
 import sys
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -138,13 +137,12 @@ class _Source:
         taken, self._rest = self._rest[:most], self._rest[most:]
         return taken
 
-    def gather(self, limit: int) -> deque[memoryview]:
+    def gather(self, limit: int) -> bytearray:
         """Return the next bytes: one more than *limit*, or all that are left where they are fewer."""
-        gathered: deque[memoryview] = deque()
-        missing = limit + 1
-        while data := self.take(missing):
-            gathered.append(data)
-            missing -= len(data)
+        # One block of memory, which goes back to the system whole, as many small ones would not.
+        gathered = bytearray()
+        while data := self.take(limit + 1 - len(gathered)):
+            gathered += data
         return gathered
 
 
@@ -237,20 +235,20 @@ class Upload:
         source = _Source(concatenate((state.inline,), chunks), hasher)
         pieces: list[Piece] = []
         try:
-            while sum(map(len, first := source.gather(self._inline_limit))) > self._inline_limit:
+            while len(first := source.gather(self._inline_limit)) > self._inline_limit:
                 pieces.append(self._write_piece(first, source))
         except BaseException:
             self._driver.delete(self._folder + piece.name for piece in pieces)
             raise
         digest = None if hasher is None else Digest(state.algorithm, hasher.hexdigest())
-        return State(state.number + 1, (*state.pieces, *pieces), b"".join(first), digest, state.algorithm)
+        return State(state.number + 1, (*state.pieces, *pieces), bytes(first), digest, state.algorithm)
 
-    def _write_piece(self, first: deque[memoryview], source: _Source) -> Piece:
+    def _write_piece(self, first: bytearray, source: _Source) -> Piece:
         """Write *first* and what follows as a piece, up to the most that the driver takes as one."""
         name = self._new_piece()
         with self._driver.writer(self._folder + name) as writer:
-            while first:  # emptied as it goes, so that no byte is held twice
-                writer.write(first.popleft())
+            writer.write(first)
+            first.clear()  # which others still refer to, for as long as the client sends
             while data := source.take(self._room(writer.size)):
                 writer.write(data)
             writer.commit()
