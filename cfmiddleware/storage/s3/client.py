@@ -8,16 +8,14 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-import boto3.session
-from botocore import UNSIGNED
-from botocore.config import Config
 from urllib3.exceptions import InsecureRequestWarning
 
 from .options import S3Options
 from .requestlog import log_requests
 
 if TYPE_CHECKING:
-    from botocore.config import _S3Dict
+    import boto3.session
+    from botocore.config import Config, _S3Dict
     from botocore.credentials import Credentials
     from mypy_boto3_s3 import S3Client
 
@@ -74,6 +72,9 @@ def make_client(options: S3Options) -> S3Client:
 
 def url_of(options: S3Options, key: str) -> str:
     """Return the URL under which those who are sent there find the object at *key*, not signed."""
+    from botocore import UNSIGNED
+    from botocore.config import Config
+
     # Signed by nobody, so that neither credentials nor a network are needed to know it.
     unsigned = Config(signature_version=UNSIGNED)
     config = _config(options).merge(unsigned)
@@ -86,6 +87,9 @@ def url_of(options: S3Options, key: str) -> str:
 
 
 def _session(options: S3Options) -> boto3.session.Session:
+    # Here, because boto3 takes much memory, and the processes that only start others never use it.
+    import boto3.session
+
     return boto3.session.Session(
         aws_access_key_id=options.accesskey or None,
         aws_secret_access_key=options.secretkey or None,
@@ -117,6 +121,8 @@ def _client(session: boto3.session.Session, options: S3Options) -> S3Client:
 
 
 def _config(options: S3Options) -> Config:
+    from botocore.config import Config
+
     checksums: dict[str, Any] = {}
     wanted = False if options.checksums is None and options.regionendpoint else options.checksums
     if wanted is not None:
