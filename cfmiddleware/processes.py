@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import logs
+from .allocator import give_back_large_blocks
 from .config import DEFAULT_EDGE, Address, Config, ServerOptions
 from .errors import ConfigError
 
@@ -198,6 +199,7 @@ def _serve_in_child(service: Service, others: Sequence[Service], level: str, com
         _die_with_parent(command)
         for other in others:
             other.socket.close()
+        give_back_large_blocks()
         _gunicorn(service, level)
         status = 0
     except SystemExit as stop:
