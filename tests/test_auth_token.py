@@ -194,7 +194,16 @@ def test_another_keys_name_does_not_help(client: RegistryClient, kind: str, kid:
     assert challenge(client, token(private_key(kind), algorithm, {"kid": kid})) == INVALID
 
 
-@pytest.mark.parametrize("headers", [{}, {"kid": "one", "crit": ["exp"]}, {"x5c": ["AAAA"]}])
+def test_a_key_is_used_with_its_own_algorithm_only(client: RegistryClient):
+    for algorithm, status in (("PS256", 200), ("RS256", 401), ("PS384", 401)):
+        made = token(private_key("RSA", 2), algorithm, {"kid": "only-pss"})
+        assert client.get("/v2/", headers=bearer(made)).status_code == status
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"kid": "one", "crit": ["exp"]}, {"kid": "one", "crit": ["b64"], "b64": True}, {"x5c": ["AAAA"]}],
+)
 def test_a_header_that_names_no_key_or_asks_for_more_is_invalid(
     client: RegistryClient, headers: dict[str, Any]
 ):

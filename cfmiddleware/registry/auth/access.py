@@ -56,9 +56,6 @@ class Grant:
 class Authenticator(Protocol):
     """A way to tell clients from one another."""
 
-    #: What the operator calls it.
-    name: str
-
     def authorize(self, request: Request) -> Grant:
         """Return what the client may do, which is at least what *request* does.
 

@@ -44,8 +44,6 @@ class HtpasswdAuth:
     :raises ConfigError: where the file cannot be read, or has entries of which none can be used.
     """
 
-    name = "htpasswd"
-
     def __init__(
         self, *, realm: str, path: str | os.PathLike[str], clock: Callable[[], float] = time.monotonic
     ) -> None:

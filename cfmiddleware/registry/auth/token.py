@@ -66,8 +66,6 @@ class TokenAuth:
     :raises ConfigError: for options that cannot be, and files that cannot be read.
     """
 
-    name = "token"
-
     def __init__(
         self,
         *,
