@@ -243,6 +243,8 @@ def quiet_handler() -> type[WSGIRequestHandler]:
 
     class Quiet(WSGIRequestHandler):
         protocol_version = "HTTP/1.1"
+        # An answer is sent in several pieces, which would wait for each other for 40 ms.
+        disable_nagle_algorithm = True
 
         def log(self, type: str, message: str, *args: Any) -> None:
             pass
