@@ -270,6 +270,11 @@ class Config:
             return str(self._here / (where or "/var/lib/registry"))
         return "in memory: it is gone when the server stops; each worker has its own"
 
+    def edge_is_blind(self) -> bool:
+        """Whether an edge in a process of its own would not see what the registry stores."""
+        storage = self._section("edge").get("storage") or self._section("storage")
+        return "inmemory" in storage
+
     def has_wrapper(self) -> bool:
         """Whether the file asks for the CloudFront wrapper."""
         return self._cloudfront() is not None

@@ -10,7 +10,6 @@ import contextlib
 import ctypes
 import errno
 import os
-import queue
 import signal
 import socket
 import sys
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from .probe import App
 
 _PR_SET_PDEATHSIG = 1
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _BACKLOG = 2048
 
 
@@ -81,6 +81,11 @@ def edge_service(config: Config, address: str | None = None) -> Service:
     """
     where = Address.parse(address, "--edge-addr") if address else config.edge_address()
     app = config.edge()
+    if config.edge_is_blind():
+        raise ConfigError(
+            f"{config.source}: edge: cannot see a storage in the memory of another process; "
+            "choose filesystem or s3"
+        )
     option = "--edge-addr" if address else f"{config.source}: edge.addr"
     # Its log has what gunicorn's would have, and says why a request was refused.
     return Service("edge", app, listen(where or DEFAULT_EDGE, option), config.server_options(), False)
@@ -224,9 +229,11 @@ def _gunicorn(service: Service, level: str) -> None:
     """Run gunicorn's master for *service* in this process."""
     from gunicorn.app.base import BaseApplication
 
+    from .worker import Worker
+
     settings = {
         "bind": f"fd://{service.socket.fileno()}",
-        "worker_class": "gthread",
+        "worker_class": Worker,
         "workers": service.options.workers,
         "threads": service.options.threads,
         "worker_connections": 1000 + service.options.threads,
@@ -240,7 +247,8 @@ def _gunicorn(service: Service, level: str) -> None:
         "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,  # noqa: S108 (gunicorn's advice)
         # The control socket has one place for all; two gunicorns would share it.
         "control_socket_disable": True,
-        "post_fork": _be_ready_to_stop,
+        "pre_fork": _hold_signals,
+        "post_fork": _release_signals,
     }
 
     class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
@@ -254,22 +262,26 @@ def _gunicorn(service: Service, level: str) -> None:
         def load(self) -> App:
             return service.app
 
+    os.register_at_fork(after_in_parent=_release_signals)
     Server().run()
 
 
-def _be_ready_to_stop(master: Any, worker: Any) -> None:
-    """Let a worker that is told to stop before it has begun do so.
+def _hold_signals(master: Any, worker: Any) -> None:
+    """Keep a new worker's signals until it can act on them; gunicorn's hook ``pre_fork``.
 
-    gunicorn's hook ``post_fork``. Until a worker is set up it has the master's handlers, which only put
-    signals on a queue: it would miss the one SIGTERM that the master sends, and be waited for in vain.
+    Python forgets what reaches a process between the fork and its own first step in it, and a worker has the
+    master's handlers until it sets its own. It would miss the one SIGTERM that the master sends, and be
+    waited for in vain.
     """
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-    for number in numbers:
-        signal.signal(number, _stop)
-    with contextlib.suppress(queue.Empty, AttributeError):  # what came between the fork and here
-        while master.SIG_QUEUE.get_nowait() not in numbers:
-            pass
-        sys.exit(0)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+
+
+def _release_signals(master: Any = None, worker: Any = None) -> None:
+    """End :func:`_hold_signals`: in the master as soon as it has forked, in a worker as ``post_fork``."""
+    if worker is not None:
+        for number in _ENDING:
+            signal.signal(number, _stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

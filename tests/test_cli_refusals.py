@@ -200,3 +200,15 @@ def test_without_gunicorn_the_extra_to_install_is_told(tmp_path: Path, command: 
 
     assert done.returncode == 2
     assert done.stderr == "cfmiddleware: gunicorn is not installed; install cfmiddleware[server]\n"
+
+
+def test_an_edge_of_a_storage_in_memory_is_told_to_be_blind(tmp_path: Path):
+    wrapper = WRAPPER.replace("no.pem", "pk-K1.pem")
+    (tmp_path / "config.yml").write_text(f"storage: {{inmemory: }}\n{wrapper}\nedge: {{addr: '127.0.0.1:0'}}")
+    subprocess.run([CFMIDDLEWARE, "keygen", "--out", "pk-K1"], cwd=tmp_path, check=True, capture_output=True)
+
+    line = refusal("serve", "config.yml", "--addr", f"127.0.0.1:{free_port()}", cwd=tmp_path)
+
+    assert line == (
+        "config.yml: edge: cannot see a storage in the memory of another process; choose filesystem or s3"
+    )

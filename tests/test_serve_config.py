@@ -143,12 +143,13 @@ def test_start_up_says_which_origin_path_cloudfront_must_have(tmp_path: Path):
 
 
 def test_slow_pushes_keep_neither_pulls_nor_v2_waiting(tmp_path: Path):
+    # Many more than there are threads: what is refused must give its thread back at once.
     server = {"workers": 1, "threads": 32, "uploads": 4, "gracefultimeout": 1}
     with serving_file(tmp_path, server=server) as service, contextlib.ExitStack() as stack:
         digest = service.push("app", b"layer")
         for _ in range(4):
             stack.enter_context(service.slow_upload("app"))
-        surplus = [stack.enter_context(service.slow_upload("app")) for _ in range(8)]
+        surplus = [stack.enter_context(service.slow_upload("app")) for _ in range(60)]
 
         for upload in surplus:
             head = upload.recv(65536).decode("latin-1")

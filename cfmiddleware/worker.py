@@ -1,0 +1,127 @@
+"""gunicorn's gthread worker, with the ends of connections taken off its threads and its main loop.
+
+When an app answers before it has read a request's body (503: too many uploads), gunicorn's thread goes on
+reading that body for seconds, and then its main loop, which accepts every connection, waits for seconds until
+the client has closed. A few dozen slow pushes beyond the limit would so keep every pull waiting. Here the
+connection goes to one thread that waits for all of them together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import selectors
+import socket
+import threading
+import time
+from typing import Any
+
+from gunicorn.workers.gthread import ThreadWorker
+
+# Seconds in which a body that is on its way already may come in, so that the connection can be kept.
+_DRAIN = 0.05
+
+# A client gets so many seconds, and so many bytes of what it still sends, until its connection is cut.
+_LINGER = 2.0
+_MAX_BYTES = 1 << 20
+
+# Connections that linger at the same time; beyond, the next one is cut at once.
+_MAX_LINGERING = 1000
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
+    """The worker of ``cfmiddleware serve``.
+
+    The two methods are gunicorn 27's; where another version does not call them, it does as it always does.
+    """
+
+    _closer: Closer | None = None
+
+    def handle(self, conn: Any) -> Any:
+        """Handle a request, in one of the threads, and take over a connection that is to end."""
+        result = super().handle(conn)
+        if result is False and type(conn.sock) is socket.socket:  # not TLS, which has an ending of its own
+            connection, conn.sock = conn.sock, _Ended()
+            self._linger(connection)
+        return result
+
+    def _keepalive_after(self, conn: Any, keepalive: bool) -> bool:
+        """Whether the connection can be used again: its body has been read, or is here already."""
+        return keepalive and bool(conn.parser.finish_body(deadline=time.monotonic() + _DRAIN))
+
+    def _linger(self, connection: socket.socket) -> None:
+        # Made here, after the fork; of two threads that come first, the loser's one has nothing to do.
+        closer = self._closer
+        if closer is None:
+            closer = self._closer = Closer()
+        closer.take(connection)
+
+
+class _Ended:
+    """What the main loop finds to close where the connection was taken over."""
+
+    def setblocking(self, flag: bool) -> None:
+        """Do nothing."""
+
+    def shutdown(self, how: int) -> None:
+        """Say that there is nothing to wait for."""
+        raise OSError("the connection has been taken over")
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class Closer:
+    """Ends connections so that the client reads the answer: half-closed first, cut when it is done or late.
+
+    A connection that is closed with bytes unread is reset, and a client that is still sending may then lose
+    the answer (RFC 9112, section 9.6).
+    """
+
+    def __init__(self) -> None:
+        self._new: queue.SimpleQueue[socket.socket] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="closer", daemon=True).start()
+
+    def take(self, connection: socket.socket) -> None:
+        """Take over a connection, without waiting for anything."""
+        try:
+            connection.setblocking(False)
+            connection.shutdown(socket.SHUT_WR)
+        except OSError:  # the client has gone
+            connection.close()
+        else:
+            self._new.put(connection)
+
+    def _run(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            deadlines: dict[socket.socket, float] = {}
+            left: dict[socket.socket, int] = {}
+            while True:
+                with contextlib.suppress(queue.Empty):
+                    while True:
+                        connection = self._new.get(block=not deadlines)
+                        if len(deadlines) >= _MAX_LINGERING:
+                            connection.close()
+                            continue
+                        selector.register(connection, selectors.EVENT_READ)
+                        deadlines[connection] = time.monotonic() + _LINGER
+                        left[connection] = _MAX_BYTES
+                readable = {key.fileobj for key, _ in selector.select(timeout=0.1)}
+                now = time.monotonic()
+                for connection in list(deadlines):
+                    if connection in readable:
+                        left[connection] -= _discard(connection, left[connection])
+                    if left[connection] <= 0 or deadlines[connection] <= now:
+                        selector.unregister(connection)
+                        del deadlines[connection], left[connection]
+                        connection.close()
+
+
+def _discard(connection: socket.socket, limit: int) -> int:
+    """Read and forget what has come, and return how much of the limit it used: all of it at the end."""
+    try:
+        return len(connection.recv(1 << 16)) or limit
+    except BlockingIOError:
+        return 0
+    except OSError:
+        return limit
