@@ -78,6 +78,9 @@ class Service(NamedTuple):
 
     def masters(self) -> list[int]:
         """Return the process of each gunicorn master: the registry's, then the edge's."""
+        # The ports answer before the masters are forked.
+        number = 2 if bound(self.edge_port) else 1
+        assert eventually(lambda: len(children(self.server.process.pid)) == number)
         return children(self.server.process.pid)
 
     def is_gone(self) -> bool:
