@@ -27,6 +27,8 @@ from .client import Connection, url_of
 from .options import S3Options
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from botocore.credentials import Credentials
 
 # URLs are dated a whole number of these seconds before they expire. It is also how far a server's clock may
@@ -54,11 +56,15 @@ class Presigner:
     """Signs URLs for GET with the credentials that the requests of this process are signed with.
 
     :param connect: gives the connection of this process.
+    :param clock: gives the Unix time, in seconds.
     """
 
-    def __init__(self, options: S3Options, connect: Callable[[], Connection]) -> None:
+    def __init__(
+        self, options: S3Options, connect: Callable[[], Connection], clock: Callable[[], float] = time.time
+    ) -> None:
         self._options = options
         self._connect = connect
+        self._clock = clock
         self._lock = Lock()
         self._place: tuple[int, Place] | None = None
 
@@ -71,7 +77,7 @@ class Presigner:
         :raises StorageUnavailable: when there are no credentials, or none that last for a minute.
         :raises ValueError: for an *expires* that is over.
         """
-        now = time.time()
+        now = self._clock()
         if expires <= now:
             raise ValueError("the URL would have expired already")
         try:
@@ -124,14 +130,17 @@ def _current(credentials: Credentials | None) -> tuple[_Keys, float | None]:
     """Return *credentials* as they are now, renewed if it is time, and when they end, as far as is known."""
     if credentials is None:
         raise NoCredentialsError
-    while True:
+    ends: list[datetime | None] = []
+    for _ in range(3):
         frozen = credentials.get_frozen_credentials()
         # Only those that renew themselves have it; boto3 has no other name for it.
-        end = getattr(credentials, "_expiry_time", None)
+        ends.append(getattr(credentials, "_expiry_time", None))
         # Another thread may have renewed them in between; then the two would not belong together.
         if credentials.get_frozen_credentials() == frozen:
-            keys = _Keys(frozen.access_key or "", frozen.secret_key or "", frozen.token or "")
-            return keys, None if end is None else end.timestamp()
+            ends = ends[-1:]
+            break
+    keys = _Keys(frozen.access_key or "", frozen.secret_key or "", frozen.token or "")
+    return keys, min((end.timestamp() for end in ends if end is not None), default=None)
 
 
 def _version_4(keys: _Keys, region: str, host: str, path: str, date: int, lifetime: int) -> str:
