@@ -108,7 +108,7 @@ def _handler_of(server: RecordingS3) -> type[BaseHTTPRequestHandler]:
             )
             server.requests.append(request)
             answer = server.answer(request) or _usual(request)
-            self.send_response(answer.status)
+            self.send_response_only(answer.status)
             for name, value in ({"Content-Length": str(len(answer.body))} | dict(answer.headers)).items():
                 self.send_header(name, value)
             self.end_headers()
