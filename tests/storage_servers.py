@@ -53,8 +53,12 @@ class S3Server:
         self.client = self.driver("").client()
         self.client.create_bucket(Bucket=BUCKET)
 
-    def driver(self, root: str, **options) -> TestedS3Driver:
-        """Return a driver with small parts, below *root* of the bucket."""
+    def driver(self, root: str, *, shared: bool = False, **options) -> TestedS3Driver:
+        """Return a driver with small parts, below *root* of the bucket.
+
+        :param shared: whether it uses the server's own client, because to make one takes longer than most
+            tests do; not where requests are to fail, of which a client tries only so many again.
+        """
         given = {
             "bucket": BUCKET,
             "regionendpoint": self.endpoint,
@@ -66,7 +70,10 @@ class S3Server:
             "multipartcopychunksize": 3 * SMALLEST_PART,
             "multipartcopythresholdsize": 3 * SMALLEST_PART,
         }
-        return TestedS3Driver(S3Options(**given | options))
+        driver = TestedS3Driver(S3Options(**given | options))
+        if shared:
+            driver.use(self.client)
+        return driver
 
     def unfinished_uploads(self) -> int:
         """Return how many multipart uploads were neither completed nor aborted."""
@@ -155,6 +162,9 @@ class TestedS3Driver(S3Driver):
 
     def client(self):
         return self._client()
+
+    def use(self, client):
+        self._client = lambda: client
 
 
 def in_turn(faults: Sequence[Fault], when: Callable[[dict], bool] = lambda environ: True) -> Fault:

@@ -38,7 +38,7 @@ def driver(request, tmp_path):
         return MemoryDriver()
     if request.param == "filesystem":
         return FilesystemDriver(tmp_path)
-    return request.getfixturevalue(request.param).driver(f"team/{uuid.uuid4()}")
+    return request.getfixturevalue(request.param).driver(f"team/{uuid.uuid4()}", shared=True)
 
 
 def test_an_object_that_was_written_is_read_back(driver):
