@@ -135,6 +135,7 @@ def certificate(
     days: tuple[int, int] = (-1, 1),
     extensions: Sequence[tuple[x509.ExtensionType, bool]] = (),
     path_length: int | None = None,
+    algorithm: Any = None,
 ) -> x509.Certificate:
     """Return a certificate.
 
@@ -156,7 +157,7 @@ def certificate(
     for extension, critical in extensions:
         builder = builder.add_extension(extension, critical)
     edwards = isinstance(issuer_key, ed25519.Ed25519PrivateKey)
-    return builder.sign(issuer_key, None if edwards else hashes.SHA256())
+    return builder.sign(issuer_key, None if edwards else algorithm or hashes.SHA256())
 
 
 def pem(*certificates: x509.Certificate) -> bytes:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from registry_client import RegistryClient, error_code
 
 from cfmiddleware.errors import ConfigError
+from cfmiddleware.registry.auth import watched
 from cfmiddleware.registry.auth.credentials import MAX_LENGTH, parse_basic, parse_bearer
 from cfmiddleware.registry.auth.htpasswd import HtpasswdAuth, Users, parse_users
 from cfmiddleware.registry.auth.remembered import Remembered
@@ -173,6 +174,17 @@ def test_a_change_that_leaves_size_and_time_as_they_were_is_seen(file: Path, clo
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
     clock.now += 1.1
     assert status(client, basic("alice", "an other!!")) == 200
+
+
+def test_a_second_change_within_one_tick_of_the_file_systems_clock_is_seen(
+    client: RegistryClient, file: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(watched, "_stamp", lambda status: same)
+    same = (1, 1, 1, 1)
+    for password in ("first", "second"):
+        file.write_bytes(htpasswd({"alice": password}))
+        clock.now += 1.1
+        assert status(client, basic("alice", password)) == 200
 
 
 @pytest.mark.parametrize("broken", [b"alice:{SHA}secret-hash\n", b"\xff\xfe\0", None])

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from auth_material import bearer, certificate, jwk, jwks, pem, private_key, token, token_client, x5c
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
@@ -194,6 +194,13 @@ def test_an_authority_issues_no_further_down_than_it_may():
     assert "not that far down" in refusal(LEAF_CERTIFICATE, BETWEEN_CERTIFICATE, within=short)
     direct = certificate("leaf", LEAF, ("root", ROOT))
     assert short.key_of(x5c(direct)).public == LEAF.public_key()
+
+
+def test_a_signature_with_a_weak_hash_is_refused():
+    weak = certificate("leaf", LEAF, ("root", ROOT), algorithm=hashes.SHA224())
+    assert "is not signed with SHA-256" in refusal(weak)
+    strong = certificate("leaf", LEAF, ("root", ROOT), algorithm=hashes.SHA512())
+    assert roots().key_of(x5c(strong)).public == LEAF.public_key()
 
 
 def test_what_a_critical_extension_forbids_is_not_allowed_by_not_knowing_it():

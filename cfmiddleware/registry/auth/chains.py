@@ -120,7 +120,7 @@ def _issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
         return False
     algorithm = certificate.signature_hash_algorithm
     if algorithm is not None and not isinstance(algorithm, _SHA2):
-        raise ChainError("a certificate of the chain is signed with an old hash")
+        raise ChainError("a certificate of the chain is not signed with SHA-256, SHA-384 or SHA-512")
     try:
         certificate.verify_directly_issued_by(issuer)
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
