@@ -375,3 +375,24 @@ def test_a_driver_can_be_used_on_both_sides_of_a_fork(server, driver):
     subprocess.run([sys.executable, "-c", _FORKS, *options], check=True, timeout=60)
 
     assert driver.list("/") == ["0", "1", "2", "parent"]
+
+
+# TLS.
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(watched_ceph_over_tls, monkeypatch):
+    monkeypatch.delenv("AWS_CA_BUNDLE")
+
+    with pytest.raises(ConfigError, match=r"^storage\.s3\.skipverify: the certificate of ") as raised:
+        watched_ceph_over_tls.driver("").check()
+
+    assert "\n" not in str(raised.value)
+
+
+def test_skipverify_takes_any_certificate(watched_ceph_over_tls, monkeypatch):
+    monkeypatch.delenv("AWS_CA_BUNDLE")
+    driver = watched_ceph_over_tls.driver(str(uuid.uuid4()), skipverify=True)
+
+    driver.check()
+    driver.write("/a", b"content")
+    assert driver.read("/a") == b"content"
