@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from faulty_proxy import FaultyProxy
+from faulty_proxy import FaultyProxy, Rates
 from registry_client import image_manifest
 from servers import S3Server, eventually
 from serving import Service, ask, children, serving
@@ -86,6 +86,32 @@ def test_no_push_and_no_pull_fails_while_s3_misbehaves(any_s3, bucket, faulty, t
     assert set(faulty.faults) == {"refused", "unheard", "unanswered", "cut"}, faulty.faults
     assert [key for key in any_s3.keys(bucket) if "/_uploads/" in key] == []
     assert unfinished(any_s3, bucket) == []
+
+
+def test_no_large_push_fails_while_s3_misbehaves(any_s3, bucket, tmp_path):
+    large = [random.Random(number).randbytes(11 << 20) for number in range(6)]
+
+    with FaultyProxy(any_s3.endpoint, seed=3, rates=Rates(80, 20, 30, 20)) as faulty:
+        options = any_s3._replace(endpoint=faulty.endpoint).driver_options(bucket)
+        write_config(
+            tmp_path,
+            options
+            | {"chunksize": "5MiB", "multipartcopychunksize": "5MiB", "multipartcopythresholdsize": 0},
+        )
+        with serving(tmp_path, "config.yml", edge=False) as service, ThreadPoolExecutor(3) as pool:
+
+            def push_and_pull(blob: bytes) -> None:
+                digest = Digest.of(blob)
+                location = ask("POST", f"{service.url}/v2/app/blobs/uploads/").headers["Location"]
+                assert ask("PATCH", location, blob).status == 202
+                assert ask("PUT", f"{location}?digest={digest}").status == 201
+                answer = ask("GET", f"{service.url}/v2/app/blobs/{digest}")
+                assert (answer.status, answer.body == blob) == (200, True)
+
+            for _ in pool.map(push_and_pull, large):
+                pass
+
+    assert [key for key in any_s3.keys(bucket) if "/_uploads/" in key] == []
 
 
 def test_a_killed_worker_loses_the_patch_in_hand_and_nothing_else(any_s3, bucket, tmp_path):
