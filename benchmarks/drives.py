@@ -212,6 +212,7 @@ def faults(bench: Bench) -> Result:
             pulls = _each(bench, registry, layers, _pull_image)
             counts = proxy.counts()
             struck = proxy.struck()
+            complaints = registry.program.complaints()
         bench.gateway.empty(bucket)
         result[name] = {
             "failed_pushes": len(pushes),
@@ -219,6 +220,7 @@ def faults(bench: Bench) -> Result:
             "errors": dict(Counter([*pushes, *pulls]).most_common()),
             "requests": sum(counts.values()),
             "struck": struck,
+            "log": complaints,
         }
         bench.say(f"{name}: {len(pushes)} pushes and {len(pulls)} pulls failed under faults")
     return result

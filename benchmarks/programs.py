@@ -76,6 +76,12 @@ class Program:
         lines = self._log.read_text(errors="replace").splitlines() or [""]
         raise RuntimeError(f"{Path(self._command[0]).name} did not start: {lines[-1]}")
 
+    def complaints(self, most: int = 10) -> list[str]:
+        """Return the first lines of its log that warn of something or tell of an error."""
+        marks = (" WARNING ", " ERROR ", "level=warning", "level=error")
+        lines = self._log.read_text(errors="replace").splitlines()
+        return [line[:400] for line in lines if any(mark in line for mark in marks)][:most]
+
     def processes(self) -> list[int]:
         """Return the ids of its processes, children of children included."""
         found = []
