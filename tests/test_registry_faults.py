@@ -91,12 +91,17 @@ def test_no_push_and_no_pull_fails_while_s3_misbehaves(any_s3, bucket, faulty, t
 def test_no_large_push_fails_while_s3_misbehaves(any_s3, bucket, tmp_path):
     large = [random.Random(number).randbytes(11 << 20) for number in range(6)]
 
-    with FaultyProxy(any_s3.endpoint, seed=3, rates=Rates(80, 20, 30, 20)) as faulty:
+    with FaultyProxy(any_s3.endpoint, seed=3, rates=Rates(20, 10, 100, 20)) as faulty:
         options = any_s3._replace(endpoint=faulty.endpoint).driver_options(bucket)
         write_config(
             tmp_path,
             options
-            | {"chunksize": "5MiB", "multipartcopychunksize": "5MiB", "multipartcopythresholdsize": 0},
+            | {
+                "maxattempts": 10,
+                "chunksize": "5MiB",
+                "multipartcopychunksize": "5MiB",
+                "multipartcopythresholdsize": 0,
+            },
         )
         with serving(tmp_path, "config.yml", edge=False) as service, ThreadPoolExecutor(3) as pool:
 

@@ -124,6 +124,7 @@ class _Source:
         self._chunks = iter(chunks)
         self._hasher = hasher
         self._rest = memoryview(b"")
+        self._gathered = bytearray()
 
     def take(self, most: int) -> memoryview:
         """Return the next bytes, *most* at the most; none at the end, or where none are wanted."""
@@ -137,12 +138,18 @@ class _Source:
         taken, self._rest = self._rest[:most], self._rest[most:]
         return taken
 
-    def gather(self, limit: int) -> bytearray:
-        """Return the next bytes: one more than *limit*, or all that are left where they are fewer."""
+    def gather(self, limit: int) -> bool:
+        """Gather the next bytes and return whether they are more than *limit*; then it is one more."""
         # One block of memory, which goes back to the system whole, as many small ones would not.
         gathered = bytearray()
         while data := self.take(limit + 1 - len(gathered)):
             gathered += data
+        self._gathered = gathered
+        return len(gathered) > limit
+
+    def release(self) -> bytearray:
+        """Return what was gathered, which nothing here refers to any more: it may be much."""
+        gathered, self._gathered = self._gathered, bytearray()
         return gathered
 
 
@@ -235,20 +242,21 @@ class Upload:
         source = _Source(concatenate((state.inline,), chunks), hasher)
         pieces: list[Piece] = []
         try:
-            while len(first := source.gather(self._inline_limit)) > self._inline_limit:
-                pieces.append(self._write_piece(first, source))
+            while source.gather(self._inline_limit):
+                pieces.append(self._write_piece(source))
         except BaseException:
             self._driver.delete(self._folder + piece.name for piece in pieces)
             raise
         digest = None if hasher is None else Digest(state.algorithm, hasher.hexdigest())
-        return State(state.number + 1, (*state.pieces, *pieces), bytes(first), digest, state.algorithm)
+        return State(
+            state.number + 1, (*state.pieces, *pieces), bytes(source.release()), digest, state.algorithm
+        )
 
-    def _write_piece(self, first: bytearray, source: _Source) -> Piece:
-        """Write *first* and what follows as a piece, up to the most that the driver takes as one."""
+    def _write_piece(self, source: _Source) -> Piece:
+        """Write what was gathered, and what follows, as a piece of the driver's largest size at the most."""
         name = self._new_piece()
         with self._driver.writer(self._folder + name) as writer:
-            writer.write(first)
-            first.clear()  # which others still refer to, for as long as the client sends
+            writer.write(source.release())
             while data := source.take(self._room(writer.size)):
                 writer.write(data)
             writer.commit()
