@@ -1,4 +1,4 @@
-"""Container clients as people run them: skopeo, podman and buildah, each in a home of its own.
+"""Container clients as people run them: skopeo, podman, buildah and oras, each in a home of its own.
 
 A program that is missing or cannot run here skips the test, with the reason; where the environment says
 `CFMIDDLEWARE_REQUIRE_CLIENTS=1` it fails the test.
@@ -10,8 +10,10 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import Any, NamedTuple, NoReturn, Self
+from urllib.parse import quote
 
 import pytest
 
@@ -53,7 +55,9 @@ class _Client:
         registries.write_text("unqualified-search-registries = []\n")
         credentials = directory / "auth.json"
         credentials.write_text("{}")
-        self.policy = directory / "policy.json"
+        # Where it is looked for by the commands that cannot be told.
+        self.policy = directory / "home/.config/containers/policy.json"
+        self.policy.parent.mkdir(parents=True)
         self.policy.write_text(json.dumps({"default": [{"type": "insecureAcceptAnything"}]}))
         self.env = {
             "PATH": os.environ["PATH"],
@@ -100,6 +104,14 @@ class _Client:
     def options(self) -> list[str]:
         """Return what stands between the program's name and its command."""
         return []
+
+    def log_in(self, registry: str, user: str, password: str) -> None:
+        """Keep a credential for a `host:port`, which the registry is asked about."""
+        self.run("login", "--tls-verify=false", "--username", user, "--password", password, registry)
+
+    def log_out(self, registry: str) -> None:
+        """Forget the credential for a `host:port`."""
+        self.run("logout", registry)
 
 
 class Skopeo(_Client):
@@ -150,6 +162,16 @@ class Skopeo(_Client):
         """Delete the manifest that a tag points to."""
         self.run("delete", "--tls-verify=false", f"docker://{reference}")
 
+    def sync_down(self, repository: str, directory: Path) -> None:
+        """Copy every tag of a `host:port/name` to `dir:` images below a directory."""
+        tls = "--src-tls-verify=false"
+        self.run("sync", "--all", tls, "--src", "docker", "--dest", "dir", repository, directory)
+
+    def sync_up(self, directory: Path, repository: str) -> None:
+        """Copy every `dir:` image below a directory to repositories below a `host:port/name`."""
+        tls = "--dest-tls-verify=false"
+        self.run("sync", "--all", tls, "--src", "dir", "--dest", "docker", directory, repository)
+
 
 class _StoreClient(_Client):
     """A client with an image store: no overlay mounts, no daemon, no system bus."""
@@ -195,6 +217,18 @@ class Podman(_StoreClient):
         """Load what `docker save` wrote."""
         self.run("load", "--quiet", "--signature-policy", self.policy, "--input", archive)
 
+    def push_list(self, reference: str, images: Sequence[str]) -> None:
+        """Make a manifest list of images in the store, and push it with them."""
+        # Without saying where they are, it asks a registry.
+        self.run("manifest", "create", reference, *(f"containers-storage:{image}" for image in images))
+        self.run(
+            "manifest", "push", "--quiet", "--all", "--tls-verify=false", reference, f"docker://{reference}"
+        )
+
+    def search(self, term: str) -> list[str]:
+        """Return the names that a `host:port/part-of-a-name` finds."""
+        return self.run("search", "--tls-verify=false", "--format", "{{.Name}}", term).split()
+
 
 class Buildah(_StoreClient):
     """Builds images."""
@@ -210,3 +244,92 @@ class Buildah(_StoreClient):
         self.run("copy", "--quiet", container, files, "/")
         built = self.run("commit", "--quiet", "--rm", "--signature-policy", self.policy, container, reference)
         return built.strip()
+
+    def build_from_file(self, reference: str, context: Path) -> str:
+        """Build what the `Containerfile` in the directory *context* says; return the image's id."""
+        tls = ["--tls-verify=false", "--signature-policy", str(self.policy)]
+        return self.run("bud", "--quiet", *tls, "--tag", reference, context).strip()
+
+
+class Oras:
+    """The library `oras`, which pushes and pulls files as artifacts. It runs in the tests' own process.
+
+    :param registry: the `host:port` that it talks to.
+    :param backend: how it proves who it is: `token` or `basic`. It does not find that out by itself.
+    """
+
+    def __init__(self, directory: Path, registry: str, backend: str = "token") -> None:
+        try:
+            from oras.provider import Registry
+        except ImportError:
+            cannot_run("the Python package oras is not installed")
+
+        class Once(Registry):
+            # Otherwise an error is only seen after five more attempts, which take two minutes.
+            do_request = Registry.do_request.__wrapped__
+
+        directory.mkdir()
+        # It finds an empty file here instead of what its user has in `~/.docker`.
+        self._credentials = directory / "config.json"
+        self._credentials.write_text('{"auths": {}}')
+        self.registry = registry
+        self.provider = Once(registry, insecure=True, auth_backend=backend)
+
+    def log_in(self, user: str, password: str) -> None:
+        """Keep a credential; the registry is not asked about it."""
+        self.provider.login(user, password, hostname=self.registry, config_path=str(self._credentials))
+
+    def push(self, reference: str, files: Sequence[Path], **options: Any) -> Descriptor:
+        """Push files as an artifact, and return what another artifact's `subject` says to refer to it."""
+        answer = self.provider.push(
+            reference,
+            files=list(map(str, files)),
+            config_path=str(self._credentials),
+            disable_path_validation=True,
+            quiet=True,
+            **options,
+        )
+        sent = answer.request.body
+        return Descriptor(json.loads(sent)["mediaType"], answer.headers["Docker-Content-Digest"], len(sent))
+
+    def attach(
+        self, reference: str, subject: Descriptor, kind: str, files: Sequence[Path], **options: Any
+    ) -> Descriptor:
+        """Push files as an artifact of a kind (a media type) that refers to another one."""
+        from oras.oci import Subject
+
+        # A name that is no file's: there is no configuration but its type.
+        named = f"no-configuration:{kind}"
+        return self.push(reference, files, subject=Subject(*subject), manifest_config=named, **options)
+
+    def discover(self, repository: str, subject: Descriptor, kind: str = "") -> list[dict[str, Any]]:
+        """Return the descriptors of what refers to an artifact, of one kind only if that is said."""
+        url = f"{self.provider.prefix}://{self.registry}/v2/{repository}/referrers/{subject.digest}"
+        if kind:
+            url += f"?artifactType={quote(kind, safe='')}"
+        answer = self.provider.do_request(url)
+        answer.raise_for_status()
+        found: list[dict[str, Any]] = answer.json()["manifests"]
+        return found
+
+    def pull(self, reference: str, directory: Path) -> dict[str, bytes]:
+        """Pull an artifact's files into a directory; return them by name."""
+        pulled = self.provider.pull(reference, config_path=str(self._credentials), outdir=str(directory))
+        return {str(Path(file).relative_to(directory)): Path(file).read_bytes() for file in pulled}
+
+    def tags(self, repository: str, number: int | None = None) -> list[str]:
+        """Return the tags of a `host:port/name`."""
+        found: list[str] = self.provider.get_tags(repository, number)
+        return found
+
+    def delete(self, repository: str, tag: str) -> None:
+        """Delete the manifest that a tag points to."""
+        assert self.provider.delete_tags(repository, [tag]) == [tag]
+
+
+class Descriptor(NamedTuple):
+    """What tells one manifest from all others: in the order of `oras.oci.Subject`."""
+
+    media_type: str
+    digest: str
+    size: int
