@@ -289,7 +289,7 @@ class TestParts:
     def test_are_what_was_asked_for(self, start, length):
         assert self.part(f"bytes={start}-{start + length}").body == CONTENT[start : start + length + 1]
 
-    @pytest.mark.parametrize("header", ["bytes=76800-", "bytes=99999999-999999999", "bytes=-0"])
+    @pytest.mark.parametrize("header", ["bytes=76800-", "bytes=99999999-999999999", "bytes=-0", "bytes=5-2"])
     def test_that_the_object_does_not_have_are_refused_with_its_size(self, header):
         answer = self.part(header)
         assert refusal(answer) == (416, "InvalidRange")
@@ -298,9 +298,7 @@ class TestParts:
     def test_that_the_object_does_not_have_are_refused_to_head_without_a_body(self):
         assert self.part("bytes=76800-", "HEAD").body == b""
 
-    @pytest.mark.parametrize(
-        "header", ["bytes=5-2", "lines=1-2", "bytes", "", "bytes=a-b", "bytes=0-1,5-6", "bytes=--1"]
-    )
+    @pytest.mark.parametrize("header", ["lines=1-2", "bytes", "", "bytes=a-b", "bytes=0-1,5-6", "bytes=--1"])
     def test_that_are_none_or_several_are_answered_with_the_whole(self, header):
         answer = self.part(header)
         assert (answer.code, answer.body) == (200, CONTENT)

@@ -66,16 +66,16 @@ def test_a_range_is_answered_with_that_part(client, wanted, first, last):
     assert answer.headers["Content-Length"] == str(last + 1 - first)
 
 
-@pytest.mark.parametrize("wanted", ["bytes=1024-", "bytes=5000-6000", "bytes=-0", f"bytes={'9' * 5000}-"])
+@pytest.mark.parametrize(
+    "wanted", ["bytes=1024-", "bytes=5000-6000", "bytes=-0", "bytes=9-3", f"bytes={'9' * 5000}-"]
+)
 def test_a_range_without_a_byte_of_the_blob_is_416(client, wanted):
     answer = client.get(URL, headers={"Range": wanted})
     assert answer.status_code == 416
     assert answer.headers["Content-Range"] == "bytes */1024"
 
 
-@pytest.mark.parametrize(
-    "ignored", ["bytes=0-1,5-6", "lines=1-2", "bytes=9-3", "bytes=-", "bytes=x-y", "0-9"]
-)
+@pytest.mark.parametrize("ignored", ["bytes=0-1,5-6", "lines=1-2", "bytes=-", "bytes=x-y", "0-9"])
 def test_a_range_that_cannot_be_served_is_ignored(client, ignored):
     answer = client.get(URL, headers={"Range": ignored})
     assert (answer.status_code, answer.data) == (200, CONTENT)

@@ -104,7 +104,7 @@ def test_a_range_is_the_same_part_that_python_slices(size, first, last):
     for header, expected in [
         (f"bytes={first}-", content[first:]),
         (f"bytes=-{last}", content[-last:] if last else b""),
-        (f"bytes={first}-{last}", content[first : last + 1] if last >= first else None),
+        (f"bytes={first}-{last}", content[first : last + 1]),
     ]:
         try:
             span = parse_wanted(header, size)
