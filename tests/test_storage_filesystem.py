@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -327,11 +329,29 @@ def test_a_full_disk_is_one_clear_line_and_leaves_nothing_behind(driver, tmp_pat
     assert unfinished(tmp_path) == []
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
-def test_what_may_not_be_read_or_written_is_unavailable_and_not_missing(driver, tmp_path):
+NOBODY = 65534
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[Path]:
+    """A directory of a user who may not do everything: root becomes nobody for as long as a test runs."""
+    with tempfile.TemporaryDirectory() as directory:
+        if os.geteuid() != 0:
+            yield Path(directory)
+            return
+        os.chown(directory, NOBODY, NOBODY)
+        os.seteuid(NOBODY)
+        try:
+            yield Path(directory)
+        finally:
+            os.seteuid(0)
+
+
+def test_what_may_not_be_read_or_written_is_unavailable_and_not_missing(unprivileged):
+    driver = FilesystemDriver(unprivileged)
     driver.write("/a/b", b"content")
-    (tmp_path / "a/b").chmod(0)
-    (tmp_path / "a").chmod(0o500)
+    (unprivileged / "a/b").chmod(0)
+    (unprivileged / "a").chmod(0o500)
     try:
         with pytest.raises(StorageUnavailable, match=r"^cannot read /a/b: Permission denied$"):
             driver.read("/a/b")
@@ -340,8 +360,8 @@ def test_what_may_not_be_read_or_written_is_unavailable_and_not_missing(driver, 
         with pytest.raises(StorageUnavailable, match=r"^cannot write /a/c: Permission denied$"):
             driver.write("/a/c", b"")
     finally:
-        (tmp_path / "a").chmod(0o700)
-    assert unfinished(tmp_path) == []
+        (unprivileged / "a").chmod(0o700)
+    assert unfinished(unprivileged) == []
 
 
 def test_a_write_survives_deletes_that_take_its_directory_away(driver, tmp_path):
