@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.layout import Layout, directory, path_below
+from cfmiddleware.registry import paths
 
 DIGEST = Digest.of(b"layer")
 HEX = DIGEST.hex
@@ -139,3 +140,9 @@ def test_no_directory_is_the_root_of_the_bucket(text: str):
 def test_a_directory_that_a_url_cannot_carry_is_refused(text: str):
     with pytest.raises(ConfigError, match=r"^rootdirectory: .*no directory"):
         directory(text, "rootdirectory")
+
+
+def test_our_own_registry_puts_its_blobs_where_the_default_layout_looks_for_them():
+    digest = Digest.of(b"layer")
+
+    assert paths.blob_data(digest) == "/" + Layout().key("team/app", digest)
