@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import yaml
 
-from . import options
+from . import headers, options, tls
 from .edge import Edge
 from .errors import ConfigError, nearest
+from .headers import ExtraHeaders
+from .logs import MEMBERS, LogOptions, Scalar
 from .middleware import CloudFrontMiddleware
 from .registry.app import Registry
 from .registry.auth.factory import authenticator
@@ -39,13 +43,15 @@ _log = logging.getLogger("cfmiddleware")
 _SECTIONS = ("version", "log", "storage", "auth", "middleware", "http", "edge", "server")
 _ABSENT = ("notifications", "redis", "health", "proxy", "validation", "policy", "compatibility", "loglevel")
 _ABSENT_OF = {
-    "log": ("formatter", "fields", "hooks", "reportcaller", "accesslog"),
-    "http": ("net", "secret", "headers", "draintimeout", "debug", "http2", "h2c"),
+    "log": ("hooks", "reportcaller"),
+    "http": ("net", "secret", "debug", "http2", "h2c"),
     "storage": ("cache", "redirect", "tag"),
     "middleware": ("registry", "repository"),
 }
 
 _LEVELS = {"error": "ERROR", "warn": "WARNING", "warning": "WARNING", "info": "INFO", "debug": "DEBUG"}
+_FORMATTERS = ("text", "json", "logstash")
+_FIELD = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]*)):([0-9]{1,5})")
 
 _VARIABLE = "REGISTRY_"
@@ -134,11 +140,11 @@ class Config:
     # What is built
 
     def registry(self) -> Registry:
-        """Return the registry, not wrapped."""
+        """Return the registry, not wrapped, and without ``http.headers``."""
         http, storage = self._section("http"), self._section("storage")
         with self._at("http."):
             prefix = options.text(http["prefix"], "prefix").rstrip("/") if http.get("prefix") else ""
-            host = options.text(http["host"], "host") if http.get("host") else ""
+            host = _origin(http["host"]) if http.get("host") else ""
             relative = options.boolean(http.get("relativeurls", False), "relativeurls")
         with self._at("storage."):
             delete = _switch(storage, "delete", self._delete)
@@ -182,9 +188,15 @@ class Config:
             return CloudFrontMiddleware(app, **chosen)
 
     def app(self) -> App:
-        """Return the registry, wrapped if the file says so."""
+        """Return the registry, wrapped if the file says so, with ``http.headers`` on all of its answers."""
         registry = self.registry()
-        return self.wrap(registry) if self.has_wrapper() else registry
+        return self.with_headers(self.wrap(registry) if self.has_wrapper() else registry)
+
+    def with_headers(self, app: App) -> App:
+        """Return *app* with ``http.headers`` on all of its answers."""
+        with self._at("http."):
+            given = headers.read(self._section("http").get("headers") or {})
+        return ExtraHeaders(app, given) if given else app
 
     def edge(self) -> Edge:
         """Return the edge: the wrapper's own counterpart, but for what the section ``edge`` says."""
@@ -249,8 +261,45 @@ class Config:
                 uploads=options.integer(
                     section.get("uploads", threads // 2), "uploads", minimum=1, maximum=threads - 8
                 ),
-                gracefultimeout=options.seconds(section.get("gracefultimeout", 30), "gracefultimeout"),
+                gracefultimeout=options.seconds(
+                    section.get("gracefultimeout", self._drain_timeout()), "gracefultimeout"
+                ),
             )
+
+    def certificates(self) -> tls.Certificates | None:
+        """Return what ``http.tls`` asks for, read from its files, or None where it asks for nothing.
+
+        :raises ConfigError: where TLS cannot be spoken with it.
+        """
+        section = self._section("http").get("tls") or {}
+        with self._at("http."):
+            if not isinstance(section, dict):
+                raise ConfigError("tls: must be a section of options")
+        with self._at("http.tls."):
+            asked = tls.read(section, self._here)
+            return tls.Certificates(asked) if asked is not None else None
+
+    def trusted_proxies(self) -> int:
+        """Return how many proxies in front the wrapper trusts, 0 where there is no wrapper."""
+        found = self._cloudfront()
+        if found is None:
+            return 0
+        with self._at(found[0]):
+            return options.integer(found[1].get("trustedproxies") or 0, "trustedproxies", maximum=100)
+
+    def log_options(self) -> LogOptions:
+        """Return the section ``log``."""
+        section = self._section("log")
+        level = self.log_level()
+        with self._at("log."):
+            formatter = options.choice(section.get("formatter") or "text", "formatter", _FORMATTERS)
+            access = section.get("accesslog") or {}
+            if not isinstance(access, dict):
+                raise ConfigError("accesslog: must be a section with 'disabled'")
+            options.refuse_unknown(access, ("disabled",), "accesslog.")
+            disabled = options.boolean(access.get("disabled") or False, "accesslog.disabled")
+            fields = _log_fields(section.get("fields") or {})
+        return LogOptions(level, formatter != "text", not disabled, fields)
 
     def log_level(self) -> str:
         """Return the name of the level that ``log.level`` asks for, INFO by default."""
@@ -280,6 +329,13 @@ class Config:
         return self._cloudfront() is not None
 
     # The pieces
+
+    def _drain_timeout(self) -> int:
+        """Return ``http.draintimeout``, or the default where it is left out or no time at all."""
+        with self._at("http."):
+            given = self._section("http").get("draintimeout")
+            named = options.seconds(given, "draintimeout", minimum=0) if given is not None else 0
+        return named or ServerOptions.gracefultimeout
 
     def wrapper_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the wrapper's options with this file's defaults and with paths that do not depend on where
@@ -415,14 +471,15 @@ class Config:
         if str(self._tree.get("version", "0.1")) != "0.1":
             raise ConfigError(f"version: {self._tree['version']!r} is not known; it is 0.1")
         http = self._section("http")
-        if http.get("tls"):
-            raise ConfigError("http.tls: this version does not speak TLS; put a proxy that does in front")
-        http_options = ("addr", "prefix", "host", "relativeurls", "tls", *_ABSENT_OF["http"])
-        options.refuse_unknown(http, http_options, "http.")
-        options.refuse_unknown(self._section("log"), ("level", *_ABSENT_OF["log"]), "log.")
+        http_options = ("addr", "prefix", "host", "relativeurls", "headers", "tls", "draintimeout")
+        options.refuse_unknown(http, (*http_options, *_ABSENT_OF["http"]), "http.")
+        log_options = ("level", "formatter", "fields", "accesslog", *_ABSENT_OF["log"])
+        options.refuse_unknown(self._section("log"), log_options, "log.")
         options.refuse_unknown(
             self._section("middleware"), ("storage", *_ABSENT_OF["middleware"]), "middleware."
         )
+        if str(self._section("log").get("formatter")).strip().lower() == "logstash":
+            _log.warning("%s: log.formatter: logstash: lines are objects as 'json' has them", self.source)
         absent = [name for name in _ABSENT if self._tree.get(name)]
         for section, names in _ABSENT_OF.items():
             absent += [f"{section}.{name}" for name in names if self._section(section).get(name)]
@@ -517,3 +574,32 @@ def _switch(section: Mapping[str, Any], name: str, default: bool, place: str = "
         raise ConfigError(f"{name}: must be a section with 'enabled'")
     options.refuse_unknown(value, ("enabled",), f"{name}.")
     return options.boolean(value.get("enabled", default), f"{name}.enabled")
+
+
+def _origin(value: object) -> str:
+    """Read ``http.host``: scheme and host, perhaps with a port and a path that stands in front of all."""
+    text = options.text(value, "host")
+    try:
+        parts = urlsplit(text)
+        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is no number, a bracket that is left open
+        known = False
+    if not known or any(c in text for c in "?#@\\ ") or not text.isprintable() or not text.isascii():
+        raise ConfigError(f"host: {text!r} is no URL; write it like https://registry.example.com")
+    return text
+
+
+def _log_fields(section: object) -> dict[str, Scalar]:
+    """Read ``log.fields``: what is added to each line of the log."""
+    if not isinstance(section, dict):
+        raise ConfigError("fields: must map names to values")
+    for name, value in section.items():
+        if not _FIELD.fullmatch(str(name)):
+            raise ConfigError(f"fields: {name!r} is no name; use letters, digits, '_', '.' and '-'")
+        if name in MEMBERS:
+            raise ConfigError(f"fields.{name}: lines have a {name!r} of their own; choose another name")
+        if not isinstance(value, str | int | float) or (
+            isinstance(value, float) and not math.isfinite(value)
+        ):
+            raise ConfigError(f"fields.{name}: must be text, a number or a truth value")
+    return {str(name): value for name, value in section.items()}

@@ -1,13 +1,19 @@
-"""Where messages go, and what never gets there.
+"""Where messages go, in which form, and what never gets there.
 
 The parts of this package log no signatures. Others do: gunicorn shows a request line that it cannot read as
-it came, and a traceback shows what was in an exception. So every line passes :class:`Redacted` last.
+it came, and a traceback shows what was in an exception. So every line passes :class:`Redacted` or
+:class:`Json` last, which also see to it that nobody's bytes begin a line of their own.
 """
 
 from __future__ import annotations
 
+import datetime
+import json
 import logging.config
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 _SECRET = re.compile(
@@ -16,50 +22,154 @@ _SECRET = re.compile(
 )
 
 _MESSAGE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_ACCESS = "%(asctime)s %(message)s"
+
+#: What a field of the operator's may be.
+Scalar = str | int | float | bool
+
+#: The members that JSON lines have of themselves.
+MEMBERS = frozenset(
+    {
+        *("time", "level", "logger", "message", "exception", "name", "method", "path", "status", "bytes"),
+        *("client", "ms", "id", "repository", "user", "sent"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class LogOptions:
+    """How the command logs.
+
+    :param level: the least level of the package's own messages; gunicorn's are shown from WARNING on.
+    :param json: whether each line is a JSON object.
+    :param access: whether each request is a line.
+    :param fields: what is added to each line.
+    """
+
+    level: str = "INFO"
+    json: bool = False
+    access: bool = True
+    fields: Mapping[str, Scalar] = field(default_factory=dict)
+
+
+class Event:
+    """A message with members: text where text is logged (``str()``), an object where JSON is."""
+
+    __slots__ = ()
+
+    def members(self) -> dict[str, object]:
+        """Return what the JSON line has instead of a message."""
+        raise NotImplementedError
 
 
 class Redacted(logging.Formatter):
-    """A formatter that leaves the values of signing parameters and tokens out of URLs."""
+    """A formatter that leaves the values of signing parameters and tokens out of URLs.
+
+    Every record is one line; a traceback's lines follow it, each beginning with a space.
+
+    :param fields: what is added to each line, as ``name=value``.
+    """
+
+    def __init__(self, fmt: str | None = None, fields: Mapping[str, Scalar] | None = None) -> None:
+        super().__init__(fmt)
+        self._fields = "".join(f" {name}={word(value)}" for name, value in (fields or {}).items())
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record's line, or lines, without secrets."""
-        return _SECRET.sub(r"\1=...", super().format(record))
+        return redacted(super().format(record))
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
+        """Return the record's own line."""
+        return printable(super().formatMessage(record)) + self._fields
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 (logging's name)
+        """Return a traceback that cannot be taken for lines of the log."""
+        return "\n".join("  " + printable(line) for line in super().formatException(ei).split("\n"))
 
 
-def configuration(level: str, accesslog: bool = True) -> dict[str, Any]:
-    """Return a configuration of :mod:`logging` that sends everything to stderr.
+class Json(logging.Formatter):
+    """A formatter whose lines are JSON objects, a traceback in one of their members.
 
-    :param level: the least level of the package's own messages; gunicorn's are shown from WARNING on.
-    :param accesslog: whether gunicorn's line for each request is shown.
+    :param fields: what is added to each object.
     """
+
+    def __init__(self, fields: Mapping[str, Scalar] | None = None) -> None:
+        super().__init__()
+        self._fields = dict(fields or {})
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line, without secrets."""
+        when = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
+        members: dict[str, object] = {
+            "time": when.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+        }
+        if isinstance(record.msg, Event):
+            members.update(record.msg.members())
+        else:
+            members["message"] = record.getMessage()
+        if record.exc_info:
+            members["exception"] = self.formatException(record.exc_info)
+        members.update(self._fields)
+        # Before they are encoded: a secret that ends at an escaped quote would take half of the escape along.
+        return json.dumps(
+            {name: redacted(value) if isinstance(value, str) else value for name, value in members.items()}
+        )
+
+
+def redacted(text: str) -> str:
+    """Return a text without the values of signing parameters and tokens."""
+    return _SECRET.sub(r"\1=...", text) if "=" in text else text
+
+
+def printable(text: str) -> str:
+    """Return a text on one line, with what is no letter for a terminal shown as Python would write it."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def word(value: Scalar) -> str:
+    """Return a value as one word of a line: in quotes, as JSON has them, where it is none by itself."""
+    if isinstance(value, str) and value and value.isprintable() and not any(c in ' "=\\' for c in value):
+        return value
+    return json.dumps(value)
+
+
+def configuration(options: LogOptions) -> dict[str, Any]:
+    """Return a configuration of :mod:`logging` that sends everything to stderr."""
+
+    def formatter(text: str) -> dict[str, Any]:
+        # Bound here, for logging would look up values such as ext://sys.stdout in what it is given.
+        if options.json:
+            return {"()": partial(Json, options.fields)}
+        return {"()": partial(Redacted, text, options.fields)}
+
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {
-            "message": {"()": Redacted, "fmt": _MESSAGE},
-            "access": {"()": Redacted, "fmt": "%(asctime)s %(message)s"},
-        },
+        "formatters": {"message": formatter(_MESSAGE), "access": formatter(_ACCESS)},
         "handlers": {
             "message": {"class": "logging.StreamHandler", "formatter": "message"},
             "access": {"class": "logging.StreamHandler", "formatter": "access"},
         },
         "loggers": {
-            "cfmiddleware": {"level": level, "handlers": ["message"], "propagate": False},
-            "cfmiddleware.edge": {"level": level, "handlers": ["access"], "propagate": False},
-            "gunicorn.error": {"level": "WARNING", "handlers": ["message"], "propagate": False},
-            "gunicorn.access": {
-                "level": "INFO" if accesslog else "CRITICAL",
+            "cfmiddleware": {"level": options.level, "handlers": ["message"], "propagate": False},
+            # A line for each request is no matter of how grave it is.
+            "cfmiddleware.access": {"level": "INFO", "handlers": ["access"], "propagate": False},
+            "cfmiddleware.edge": {
+                "level": options.level if options.access else "WARNING",
                 "handlers": ["access"],
                 "propagate": False,
             },
+            "gunicorn.error": {"level": "WARNING", "handlers": ["message"], "propagate": False},
         },
         "root": {"level": "WARNING", "handlers": ["message"]},
     }
 
 
-def set_up(level: str) -> None:
+def set_up(options: LogOptions) -> None:
     """Set up logging in this process as gunicorn will in its own."""
-    logging.config.dictConfig(configuration(level))
+    logging.config.dictConfig(configuration(options))
 
 
 def to_stderr(level: str = "INFO") -> None:

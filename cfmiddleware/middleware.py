@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from . import options
+from .accessrecord import ACCESS
 from .addresses import client_address
 from .bucket import Bucket
 from .digest import Digest
@@ -39,6 +40,7 @@ from .signing.url import encode_key
 from .signing.windows import ExpiryWindow
 
 if TYPE_CHECKING:
+    from .accessrecord import AccessRecord
     from .probe import App, Headers, StartResponse, Write
 
 _log = logging.getLogger("cfmiddleware")
@@ -192,6 +194,9 @@ class CloudFrontMiddleware:
         self, blob: BlobPath, environ: dict[str, Any], start_response: StartResponse
     ) -> Iterable[bytes]:
         """Answer the GET of a blob: redirect, or hand on what the app says."""
+        record: AccessRecord | None = environ.get(ACCESS)
+        if record is not None:
+            record.repository, record.sent = blob.repository, "app"
         client = client_address(environ, self._proxies) if self._bind else None
         if isinstance(client, ipaddress.IPv6Address):
             return self.app(environ, start_response)
@@ -204,7 +209,11 @@ class CloudFrontMiddleware:
             response = respond_or_redirect(
                 self.app, environ, start_response, pull.probe, pull.judge, pull.sign
             )
-        return pull.send(start_response) if response is None else response
+        if response is not None:
+            return response
+        if record is not None:
+            record.sent = "edge"
+        return pull.send(start_response)
 
     def _ask_by_head(self, pull: _Pull, environ: dict[str, Any]) -> bool:
         """Whether the app said yes to a HEAD of the same request, and the redirect is at hand."""

@@ -22,7 +22,6 @@ from .server import refuse
 if TYPE_CHECKING:
     from .edge import Edge
     from .probe import App
-    from .registry.app import Registry
 
 _EDGE_OPTIONS = ("originpath", "publickeys", "trustedproxies")
 
@@ -46,11 +45,12 @@ def filter_factory(global_conf: Mapping[str, str], **local_conf: str) -> Callabl
     return wrap
 
 
-def registry_factory(global_conf: Mapping[str, str], **local_conf: str) -> Registry:
+def registry_factory(global_conf: Mapping[str, str], **local_conf: str) -> App:
     """Return the registry, not wrapped: ``[app:registry] use = egg:cfmiddleware#registry``."""
     logs.to_stderr()
     try:
-        return _config(global_conf, local_conf).registry()
+        config = _config(global_conf, local_conf)
+        return config.with_headers(config.registry())
     except ConfigError as error:
         refuse(_located(error, global_conf))
 

@@ -17,9 +17,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import logs
+from .accesslog import AccessLog
 from .allocator import give_back_large_blocks
 from .config import DEFAULT_EDGE, Address, Config, ServerOptions
 from .errors import ConfigError
+from .logs import LogOptions
+from .tls import Certificates
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -35,20 +38,20 @@ class Service(NamedTuple):
     """An app, where it listens, and how it is served.
 
     :param name: for the log and the process list.
-    :param accesslog: whether gunicorn writes a line for each request.
+    :param certificates: what connections are secured with, or None for plain HTTP.
     """
 
     name: str
     app: App
     socket: socket.socket
     options: ServerOptions
-    accesslog: bool = True
+    certificates: Certificates | None = None
 
     @property
     def url(self) -> str:
         """The address as a client of this machine would write it."""
         host, port = self.socket.getsockname()[:2]
-        return f"http://{Address((host, port))}"
+        return f"{'https' if self.certificates else 'http'}://{Address((host, port))}"
 
 
 def check_gunicorn() -> None:
@@ -69,9 +72,12 @@ def registry_service(config: Config, address: str | None = None) -> Service:
     """
     where = config.address() if address is None else Address.parse(address, "--addr")
     app = config.app()
+    if config.log_options().access:
+        app = AccessLog(app, trustedproxies=config.trusted_proxies())
+    certificates = config.certificates()
     _check_storage(config)
     option = f"{config.source}: http.addr" if address is None else "--addr"
-    return Service("registry", app, listen(where, option), config.server_options())
+    return Service("registry", app, listen(where, option), config.server_options(), certificates)
 
 
 def edge_service(config: Config, address: str | None = None) -> Service:
@@ -87,8 +93,7 @@ def edge_service(config: Config, address: str | None = None) -> Service:
             "choose filesystem or s3"
         )
     option = "--edge-addr" if address else f"{config.source}: edge.addr"
-    # Its log has what gunicorn's would have, and says why a request was refused.
-    return Service("edge", app, listen(where or DEFAULT_EDGE, option), config.server_options(), False)
+    return Service("edge", app, listen(where or DEFAULT_EDGE, option), config.server_options())
 
 
 def _check_storage(config: Config) -> None:
@@ -148,17 +153,17 @@ def listen(address: Address, option: str) -> socket.socket:
     return listener
 
 
-def run(services: Sequence[Service], level: str = "INFO") -> int:
+def run(services: Sequence[Service], log: LogOptions) -> int:
     """Serve until a signal comes or one of the services ends, and return the exit status.
 
-    :param level: the name of the least level that is logged.
+    :param log: how the servers log.
     """
     children: dict[int, str] = {}
     command = os.getpid()
     for service in services:
         pid = os.fork()
         if pid == 0:
-            _serve_in_child(service, [other for other in services if other is not service], level, command)
+            _serve_in_child(service, [other for other in services if other is not service], log, command)
         children[pid] = service.name
     for service in services:
         service.socket.close()
@@ -191,7 +196,7 @@ def _signal_all(children: Mapping[int, str], number: int) -> None:
             os.kill(pid, number)
 
 
-def _serve_in_child(service: Service, others: Sequence[Service], level: str, command: int) -> None:
+def _serve_in_child(service: Service, others: Sequence[Service], log: LogOptions, command: int) -> None:
     """Be the gunicorn of one service; never returns.
 
     :param command: the process of the command.
@@ -205,7 +210,7 @@ def _serve_in_child(service: Service, others: Sequence[Service], level: str, com
         for other in others:
             other.socket.close()
         give_back_large_blocks()
-        _gunicorn(service, level)
+        _gunicorn(service, log)
         status = 0
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else 1
@@ -225,7 +230,7 @@ def _die_with_parent(parent: int) -> None:
         sys.exit(1)
 
 
-def _gunicorn(service: Service, level: str) -> None:
+def _gunicorn(service: Service, log: LogOptions) -> None:
     """Run gunicorn's master for *service* in this process."""
     from gunicorn.app.base import BaseApplication
 
@@ -240,16 +245,20 @@ def _gunicorn(service: Service, level: str) -> None:
         "graceful_timeout": service.options.gracefultimeout,
         "keepalive": 30,
         "proc_name": f"cfmiddleware {service.name}",
-        "accesslog": "-" if service.accesslog else None,
-        # Without the query: it may hold what a log must not.
-        "access_log_format": f"{service.name} %(m)s %(U)s %(s)s %(B)s %(h)s %(L)s",
-        "logconfig_dict": logs.configuration(level, service.accesslog),
+        # The apps have access logs of their own, which know more than gunicorn does.
+        "accesslog": None,
+        "logconfig_dict": logs.configuration(log),
         "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,  # noqa: S108 (gunicorn's advice)
         # The control socket has one place for all; two gunicorns would share it.
         "control_socket_disable": True,
         "pre_fork": _hold_signals,
         "post_fork": _release_signals,
     }
+    certificates = service.certificates
+    if certificates is not None:
+        settings["certfile"] = str(certificates.options.certificate)  # with which gunicorn turns TLS on
+        settings["keyfile"] = str(certificates.options.key)
+        settings["ssl_context"] = lambda conf, default: certificates.context()
 
     class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         """gunicorn, configured from here and from nowhere else."""

@@ -19,7 +19,6 @@ from .errors import ConfigError
 if TYPE_CHECKING:
     from .edge import Edge
     from .probe import App
-    from .registry.app import Registry
 
 _Part = TypeVar("_Part")
 
@@ -32,9 +31,9 @@ def app(config: str | os.PathLike[str] = "config.yml") -> App:
     return _built(config, Config.app)
 
 
-def registry(config: str | os.PathLike[str] = "config.yml") -> Registry:
+def registry(config: str | os.PathLike[str] = "config.yml") -> App:
     """Return the registry of a configuration file without the wrapper."""
-    return _built(config, Config.registry)
+    return _built(config, lambda read: read.with_headers(read.registry()))
 
 
 def edge(config: str | os.PathLike[str] = "config.yml") -> Edge:

@@ -290,16 +290,6 @@ def test_a_directory_is_no_configuration(tmp_path: Path):
         Config.load(tmp_path, {})
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("http: {tls: {certificate: a, key: b}}", "config.yml: http.tls: this version does not speak TLS"),
-    ],
-)
-def test_what_would_be_unsafe_to_do_without_is_refused(directory: Path, text: str, words: str):
-    assert refusal(directory, f"storage: {{inmemory: }}\n{text}").startswith(words)
-
-
 def test_sections_that_are_not_acted_on_are_named_in_one_warning(
     directory: Path, caplog: pytest.LogCaptureFixture
 ):
@@ -307,9 +297,9 @@ def test_sections_that_are_not_acted_on_are_named_in_one_warning(
         directory,
         """
         version: 0.1
-        log: {level: info, fields: {service: registry}}
+        log: {level: info, hooks: [{type: mail}]}
         storage: {inmemory: , cache: {blobdescriptor: inmemory}}
-        http: {addr: ":5000", headers: {X-Content-Type-Options: [nosniff]}}
+        http: {addr: ":5000", debug: {addr: ":5001"}}
         health: {storagedriver: {enabled: true}}
         notifications: {endpoints: [{name: a, url: http://a.example}]}
         """,
@@ -317,7 +307,7 @@ def test_sections_that_are_not_acted_on_are_named_in_one_warning(
 
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    for name in ("log.fields", "storage.cache", "http.headers", "health", "notifications"):
+    for name in ("log.hooks", "storage.cache", "http.debug", "health", "notifications"):
         assert name in record.getMessage()
 
 

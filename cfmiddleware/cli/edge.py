@@ -30,7 +30,8 @@ def run(arguments: Any) -> int:
     """Serve until a signal comes."""
     processes.check_gunicorn()
     config = Config.load(arguments.config)
-    logs.set_up(config.log_level())
+    log = config.log_options()
+    logs.set_up(log)
     service = processes.edge_service(config, arguments.addr)
     print(f"The edge is on {service.url}.", flush=True)
-    return processes.run([service], config.log_level())
+    return processes.run([service], log)

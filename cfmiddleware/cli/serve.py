@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 _TRY = """\
 Try:
-  push  skopeo copy --dest-tls-verify=false docker://docker.io/library/busybox docker://{host}/busybox
-  pull  podman pull --tls-verify=false {host}/busybox
-  look  curl -i "http://{host}/v2/busybox/blobs/$(curl -s http://{host}/v2/busybox/manifests/latest \
+  push  skopeo copy{dest_option} docker://docker.io/library/busybox docker://{host}/busybox
+  pull  podman pull{option} {host}/busybox
+  look  curl -i "{url}/v2/busybox/blobs/$(curl -s {url}/v2/busybox/manifests/latest \
 | grep -o 'sha256:[0-9a-f]*' | tail -n 1)"
 """
 
@@ -67,7 +67,8 @@ def run(arguments: Any) -> int:
         raise ConfigError("--data goes without CONFIG: the file's storage section says where the data is")
     else:
         config = Config.load(arguments.config)
-    logs.set_up(config.log_level())
+    log = config.log_options()
+    logs.set_up(log)
 
     registry = processes.registry_service(config, arguments.addr)
     services = [registry]
@@ -79,9 +80,14 @@ def run(arguments: Any) -> int:
         raise ConfigError(f"--edge-addr: {arguments.config} asks for no edge; give it an 'edge' section")
     lines.append(f"  data      {config.data()}")
     host = registry.url.partition("://")[2]
+    plain = registry.certificates is None
+    option = " --tls-verify=false" if plain else ""
     if config.has_auth():
-        lines.append(f"Clients must log in first: skopeo login --tls-verify=false {host}")
+        lines.append(f"Clients must log in first: skopeo login{option} {host}")
     else:
         lines.append("There is no authentication: anyone who reaches the port may push.")
-    print("\n".join(lines), _TRY.format(host=host), sep="\n", end="", flush=True)
-    return processes.run(services, config.log_level())
+    hints = _TRY.format(
+        host=host, url=registry.url, option=option, dest_option=" --dest-tls-verify=false" if plain else ""
+    )
+    print("\n".join(lines), hints, sep="\n", end="", flush=True)
+    return processes.run(services, log)

@@ -10,6 +10,7 @@ from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from cfmiddleware.accessrecord import ACCESS, AccessRecord
 from cfmiddleware.errors import RegistryError, StorageUnavailable
 from cfmiddleware.storage.driver import Driver
 
@@ -140,8 +141,15 @@ class Registry:
         route = parse_route(environ.get("PATH_INFO", ""), self._prefix)
         base = quote(environ.get("SCRIPT_NAME", ""), safe="/", encoding="latin-1") + self._prefix
         request = Request(environ, route, base, self._host, self._relative)
+        record: AccessRecord | None = environ.get(ACCESS)
+        if record is not None:
+            record.repository = route.repository
+            record.sent = "app" if route.resource == "blob" and request.method == "GET" else ""
         if self._auth is not None:
-            request = granted(request, self._auth.authorize(request))
+            grant = self._auth.authorize(request)
+            request = granted(request, grant)
+            if record is not None:
+                record.user = grant.user
         methods = self._handlers[route.resource]
         handler = methods.get(environ["REQUEST_METHOD"])
         if handler is None:
