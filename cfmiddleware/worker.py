@@ -25,6 +25,10 @@ _DRAIN = 0.05
 _LINGER = 2.0
 _MAX_BYTES = 1 << 20
 
+# A body of which more bytes are unread at the answer is not waited for, and the answer says so: a client that
+# believes that the connection stays would send its next request there, and get no answer.
+_DRAINED = 1 << 16
+
 # Connections that linger at the same time; beyond, the next one is cut at once.
 _MAX_LINGERING = 1000
 
@@ -35,7 +39,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     The two methods are gunicorn 27's; where another version does not call them, it does as it always does.
     """
 
+    wsgi: Any
     _closer: Closer | None = None
+
+    def load_wsgi(self) -> None:
+        """Load the app."""
+        super().load_wsgi()
+        self.wsgi = _announcing_ends(self.wsgi)
 
     def handle(self, conn: Any) -> Any:
         """Handle a request, in one of the threads, and take over a connection that is to end."""
@@ -47,7 +57,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _keepalive_after(self, conn: Any, keepalive: bool) -> bool:
         """Whether the connection can be used again: its body has been read, or is here already."""
-        return keepalive and bool(conn.parser.finish_body(deadline=time.monotonic() + _DRAIN))
+        deadline = time.monotonic() + _DRAIN
+        return keepalive and bool(conn.parser.finish_body(deadline=deadline, max_bytes=_DRAINED + 1))
 
     def _linger(self, connection: socket.socket) -> None:
         # Made here, after the fork; of two threads that come first, the loser's one has nothing to do.
@@ -55,6 +66,26 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         if closer is None:
             closer = self._closer = Closer()
         closer.take(connection)
+
+
+def _announcing_ends(app: Any) -> Any:
+    """Return the app with ``Connection: close`` on answers after which its connection cannot stay."""
+
+    def announcing(environ: dict[str, Any], start_response: Any) -> Any:
+        # What gunicorn reads a body of a known length from, and the response that it will write.
+        reader: Any = getattr(environ["wsgi.input"], "reader", None)
+        response: Any = getattr(start_response, "__self__", None)
+        if getattr(reader, "length", 0) <= _DRAINED or not hasattr(response, "force_close"):
+            return app(environ, start_response)
+
+        def start(*arguments: Any) -> Any:
+            if reader.length > _DRAINED:
+                response.force_close()
+            return start_response(*arguments)
+
+        return app(environ, start)
+
+    return announcing
 
 
 class _Ended:
