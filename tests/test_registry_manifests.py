@@ -313,6 +313,7 @@ class DeletingDriver(MemoryDriver):
     def write(self, path, content):
         super().write(path, content)
         if self.after in path:
+            self.after = "never again"
             revisions = [path for path, _ in self.walk("/docker/") if "/revisions/" in path]
             self.delete(revisions)
 

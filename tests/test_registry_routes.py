@@ -87,7 +87,8 @@ def test_no_request_makes_the_registry_fail(raw, method):
         ("/v2/a/tags/list", "GET, HEAD"),
         ("/v2/a/blobs/x", "DELETE, GET, HEAD"),
         ("/v2/a/blobs/uploads/", "POST"),
-        ("/v2/a/blobs/uploads/x", "DELETE, GET, PATCH, PUT"),
+        ("/v2/a/blobs/uploads/x", "DELETE, GET, HEAD, PATCH, PUT"),
+        ("/v2/a/referrers/x", "GET, HEAD"),
         ("/v2/a/manifests/x", "DELETE, GET, HEAD, PUT"),
     ],
 )

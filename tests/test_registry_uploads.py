@@ -15,6 +15,7 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import StorageUnavailable
+from cfmiddleware.registry.auth.access import Grant
 from cfmiddleware.storage.memory import MemoryDriver
 
 CONTENT = bytes(range(256)) * 40
@@ -268,9 +269,82 @@ def test_a_blob_is_mounted_from_a_repository_that_has_it(client):
     assert blob(client, DIGEST).data == CONTENT
 
 
+def test_a_blob_is_mounted_from_wherever_it_is_where_everybody_may_read_everything(client):
+    client.push_image("a/other", "latest")
+    client.push_blob("z/source", CONTENT)
+    answer = client.post(f"/v2/app/blobs/uploads/?mount={DIGEST}")
+    assert (answer.status_code, answer.headers["Docker-Content-Digest"]) == (201, str(DIGEST))
+    assert blob(client, DIGEST).data == CONTENT
+
+
+def test_bytes_that_no_repository_has_are_not_mounted(client):
+    client.push_blob("source", CONTENT)
+    client.delete(f"/v2/source/blobs/{DIGEST}")
+    assert client.post(f"/v2/app/blobs/uploads/?mount={DIGEST}").status_code == 202
+    assert blob(client, DIGEST).status_code == 404
+
+
+def test_a_blob_is_looked_for_in_no_more_repositories_than_the_operator_allows(client):
+    client.push_blob("a", b"another")
+    client.push_blob("source", CONTENT)
+    careful = RegistryClient(client.driver, mountsearch=1)
+    assert careful.post(f"/v2/app/blobs/uploads/?mount={DIGEST}").status_code == 202
+    careful = RegistryClient(client.driver, mountsearch=2)
+    assert careful.post(f"/v2/app/blobs/uploads/?mount={DIGEST}").status_code == 201
+
+
+class Tokens:
+    """Knows what a client may do, as if its token said so."""
+
+    def __init__(self, *names):
+        self._actions = {("repository", name): frozenset(("pull", "push")) for name in names}
+
+    def authorize(self, request):
+        return Grant("someone", self._actions)
+
+
+def test_a_blob_is_mounted_only_from_repositories_that_the_token_names(client):
+    client.push_blob("private", CONTENT)
+    for names, status in (((), 202), (("app", "other"), 202), (("app", "private"), 201)):
+        holder = RegistryClient(client.driver, auth=Tokens(*names))
+        assert holder.post(f"/v2/app/blobs/uploads/?mount={DIGEST}").status_code == status
+
+
+def test_an_upload_after_a_mount_in_vain_is_hashed_as_the_mount_was_to_be(client):
+    digest = Digest.of(CONTENT, "sha512")
+    answer = client.post(f"/v2/app/blobs/uploads/?mount={digest}&from=empty")
+    assert answer.status_code == 202
+    client.patch(answer.headers["Location"], data=CONTENT)
+    assert [name for name in client.objects() if name.endswith("/algorithm-sha512")]
+    done = client.put(f"{answer.headers['Location']}?digest={digest}")
+    assert (done.status_code, done.headers["Docker-Content-Digest"]) == (201, str(digest))
+
+
+class Pieces(MemoryDriver):
+    """A driver that cannot compose objects shorter than this."""
+
+    smallest_piece = 7000
+
+
+def test_clients_are_told_which_chunks_are_too_short_to_be_kept_as_they_are(client):
+    assert "OCI-Chunk-Min-Length" not in client.post("/v2/app/blobs/uploads/").headers
+    careful = RegistryClient(Pieces())
+    answer = careful.post("/v2/app/blobs/uploads/")
+    assert answer.headers["OCI-Chunk-Min-Length"] == "7000"
+    assert careful.patch(answer.headers["Location"], data=b"short").status_code == 202
+
+
+def test_head_says_where_an_upload_stands_as_well(client):
+    location = client.start("app")
+    client.patch(location, data=b"abc")
+    head = client.head(location)
+    assert (head.status_code, head.headers["Range"]) == (204, "0-2")
+    assert head.headers == client.get(location).headers
+
+
 @pytest.mark.parametrize("source", ["&from=empty", "&from=BAD", ""])
 def test_where_there_is_nothing_to_mount_an_upload_begins(client, source):
-    client.push_blob("source", CONTENT)
+    client.push_blob("source", CONTENT if source else b"another")
     answer = client.post(f"/v2/app/blobs/uploads/?mount={DIGEST}{source}")
     assert answer.status_code == 202
     assert client.put(f"{answer.headers['Location']}?digest={DIGEST}", data=CONTENT).status_code == 201

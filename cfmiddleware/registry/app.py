@@ -21,11 +21,13 @@ from .blobs import Blobs
 from .bodies import BodyBroken, has_body
 from .catalog import Catalog
 from .chain import DEFAULT_INLINE_LIMIT
+from .documents import Required
 from .manifests import Manifests
+from .referrers import Referrers
 from .requests import Request
 from .routes import Resource, parse_route
 from .tags import Tags
-from .uploads import Uploads
+from .uploads import DEFAULT_MOUNT_SEARCH, Uploads
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -59,6 +61,12 @@ class Registry:
     :param inline_limit: how many bytes of an upload are kept without an object of their own; a larger limit
         saves requests to the storage, a smaller one memory.
     :param maxentries: how many repositories one page of the catalog has at the most.
+    :param maxtags: how many tags one page of a list of tags has at the most; None for no limit but the
+        client's.
+    :param required: what of that which a manifest refers to must be in the repository before it; by default
+        everything but layers that are not distributed.
+    :param mountsearch: in how many repositories a blob is looked for at the most that a client wants to mount
+        without saying from where, and without a token that names repositories.
     :param auth: who tells what a client may do; asked before anything is done, and before a body is read.
     """
 
@@ -74,6 +82,9 @@ class Registry:
         host: str = "",
         inline_limit: int = DEFAULT_INLINE_LIMIT,
         maxentries: int = 1000,
+        maxtags: int | None = None,
+        required: Required | None = None,
+        mountsearch: int = DEFAULT_MOUNT_SEARCH,
         auth: Authenticator | None = None,
     ) -> None:
         self._prefix = "/" + prefix.strip("/") if prefix.strip("/") else ""
@@ -83,13 +94,15 @@ class Registry:
         self._readonly = readonly
         self._auth = auth
         blobs = Blobs(driver)
-        uploads = Uploads(driver, blobs, inline_limit)
-        tags = Tags(driver)
-        manifests = Manifests(driver, blobs, tags)
+        uploads = Uploads(driver, blobs, inline_limit, mountsearch)
+        tags = Tags(driver, maxtags)
+        referrers = Referrers(driver, tags)
+        manifests = Manifests(driver, blobs, tags, referrers, required or Required())
         self._handlers: dict[Resource, dict[str, _Handler]] = {
             "base": {"GET": _base},
             "catalog": {"GET": Catalog(driver, maxentries).get},
             "tags": {"GET": tags.get},
+            "referrers": {"GET": referrers.get},
             "blob": {"GET": blobs.get, "DELETE": blobs.delete},
             "uploads": {"POST": uploads.start},
             "upload": {
@@ -107,8 +120,8 @@ class Registry:
         if not delete:
             self._handlers["blob"].pop("DELETE", None)
             self._handlers["manifest"].pop("DELETE", None)
-        for resource, methods in self._handlers.items():
-            if "GET" in methods and resource != "upload":
+        for methods in self._handlers.values():
+            if "GET" in methods:
                 methods["HEAD"] = methods["GET"]
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

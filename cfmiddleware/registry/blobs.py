@@ -94,6 +94,10 @@ class Blobs:
         """
         return has_link(self._driver, paths.layer_link(repository, digest))
 
+    def stored(self, digest: Digest) -> bool:
+        """Whether there are bytes under a digest, in whatever repository; no reason to hand them out."""
+        return has_link(self._driver, paths.blob_data(digest))
+
     def link(self, repository: str, digest: Digest, data: Digest) -> None:
         """Make the bytes of *data* the repository's blob *digest*."""
         write_link(self._driver, paths.layer_link(repository, digest), data)

@@ -32,30 +32,32 @@ class Catalog:
         """Answer GET: the repositories in the order of their names' bytes."""
         page = parse_page(request)
         count = min(_DEFAULT_COUNT if page.limit is None else page.limit, self._maxentries)
-        names = list(islice(self._after(page.last), count + 1)) if count else []
+        names = list(islice(repositories(self._driver, page.last), count + 1)) if count else []
         headers: dict[str, str] = {}
         if len(names) > count:
             names.pop()
             headers = next_link(request, "_catalog", count, names[-1])
         return as_json(200, {"repositories": names}, headers)
 
-    def _after(self, last: str) -> Iterator[str]:
-        """Yield the names that come after *last*, looking into no more folders than it takes.
 
-        A folder's name comes before the names of all that are in it; so the least of the folders not yet
-        looked into comes before every name not yet found.
-        """
-        waiting = [""]
-        while waiting:
-            name = heapq.heappop(waiting)
-            entries = self._driver.list(paths.repository(name) if name else paths.REPOSITORIES)
-            if name > last and ("_manifests/" in entries or "_layers/" in entries):
-                yield name
-            for entry in entries:
-                if entry.endswith("/") and not entry.startswith("_"):
-                    child = f"{name}/{entry[:-1]}" if name else entry[:-1]
-                    if _may_come_after(child, last):
-                        heapq.heappush(waiting, child)
+def repositories(driver: Driver, last: str = "") -> Iterator[str]:
+    """Yield the names that come after *last* in the order of their bytes, looking into no more folders than
+    it takes.
+
+    A folder's name comes before the names of all that are in it; so the least of the folders not yet looked
+    into comes before every name not yet found.
+    """
+    waiting = [""]
+    while waiting:
+        name = heapq.heappop(waiting)
+        entries = driver.list(paths.repository(name) if name else paths.REPOSITORIES)
+        if name > last and ("_manifests/" in entries or "_layers/" in entries):
+            yield name
+        for entry in entries:
+            if entry.endswith("/") and not entry.startswith("_"):
+                child = f"{name}/{entry[:-1]}" if name else entry[:-1]
+                if _may_come_after(child, last):
+                    heapq.heappush(waiting, child)
 
 
 def _may_come_after(name: str, last: str) -> bool:

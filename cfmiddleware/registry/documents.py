@@ -1,12 +1,15 @@
 """What a manifest says: its media type, what it refers to, what it is about (OCI Image Specification).
 
-The layout has no place for a media type beside a manifest; like Distribution, we read it from the manifest
-itself, and so take only manifests whose type can be read there again.
+The layout has no place for a media type beside a manifest. Like Distribution, we read it from the manifest
+itself; only that of a manifest that does not say it is remembered elsewhere.
 """
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from cfmiddleware.digest import Digest
@@ -23,6 +26,20 @@ _IMAGES = {OCI_MANIFEST, DOCKER_MANIFEST}
 _INDEXES = {OCI_INDEX, DOCKER_LIST}
 _TYPES = _IMAGES | _INDEXES
 
+# What programs say that know no better; it is no manifest's type.
+_GENERIC = {
+    "",
+    "application/json",
+    "application/octet-stream",
+    "application/x-www-form-urlencoded",
+    "multipart/form-data",
+    "text/json",
+    "text/plain",
+}
+
+# The grammar of RFC 6838, 4.2.
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}+/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}+")
+
 # Layers that a client fetches from elsewhere and need not push.
 _NOT_DISTRIBUTED = (
     "application/vnd.docker.image.rootfs.foreign.diff.tar",
@@ -30,70 +47,145 @@ _NOT_DISTRIBUTED = (
 )
 
 
+class Required(NamedTuple):
+    """What a manifest refers to that must be in the repository before it.
+
+    :param layers: whether layers must be; without, an image may be sparse.
+    :param platforms: the platforms, each an operating system and an architecture, whose entries of an index
+        must be; None for all of them.
+    """
+
+    layers: bool = True
+    platforms: frozenset[tuple[str, str]] | None = None
+
+    def wants(self, entry: Mapping[str, Any]) -> bool:
+        """Whether an entry of an index must be in the repository."""
+        if self.platforms is None:
+            return True
+        platform = entry.get("platform")
+        if not isinstance(platform, dict):
+            return False
+        return (str(platform.get("os")), str(platform.get("architecture"))) in self.platforms
+
+
 class Document(NamedTuple):
     """A manifest or an index that may be stored.
 
     :param media_type: its own.
+    :param says_type: whether the media type stands in it.
     :param blobs: the blobs that it refers to and that must be in the repository.
     :param manifests: the manifests that it refers to and that must be in the repository.
     :param others: what must be in the repository as the one or the other.
     :param subject: the manifest that it is about, if any; it need not exist.
+    :param artifact_type: what it is, as the list of referrers has it; empty where it does not say.
+    :param annotations: its annotations.
     """
 
     media_type: str
-    blobs: tuple[Digest, ...]
-    manifests: tuple[Digest, ...]
-    others: tuple[Digest, ...]
-    subject: Digest | None
+    says_type: bool
+    blobs: tuple[Digest, ...] = ()
+    manifests: tuple[Digest, ...] = ()
+    others: tuple[Digest, ...] = ()
+    subject: Digest | None = None
+    artifact_type: str = ""
+    annotations: Mapping[str, str] = MappingProxyType({})
+
+    def descriptor(self, digest: Digest, size: int) -> dict[str, Any]:
+        """Return the descriptor that a list of referrers has (OCI Distribution, "Listing Referrers")."""
+        found: dict[str, Any] = {"mediaType": self.media_type, "size": size, "digest": str(digest)}
+        if self.artifact_type:
+            found["artifactType"] = self.artifact_type
+        if self.annotations:
+            found["annotations"] = dict(self.annotations)
+        return found
 
 
-def parse_document(content: bytes, content_type: str = "") -> Document:
+def parse_document(content: bytes, content_type: str = "", required: Required | None = None) -> Document:
     """Read a manifest that a client pushes.
 
     :param content: its bytes.
-    :param content_type: the request's ``Content-Type``; it counts only where it names a manifest's type.
+    :param content_type: the request's ``Content-Type``; it counts only where it can be a manifest's type.
+    :param required: what must be in the repository; everything by default.
     :raises RegistryError: ``MANIFEST_INVALID`` (400), with what is wrong.
     """
     fields = _load(content)
     if fields is None:
         raise _invalid("the manifest is no JSON object")
-    media_type = _checked_type(fields, content_type.partition(";")[0].strip().lower())
-    if fields.get("schemaVersion") != 2:
-        raise _invalid("schemaVersion must be 2")
-    subject = fields.get("subject")
-    about = None if subject is None else _digest(subject, "subject")
-    if media_type in _INDEXES:
-        return _index(fields, media_type, about)
-    config = _digest(fields.get("config"), "config")
-    layers = [
-        _digest(layer, f"layers[{number}]")
-        for number, layer in enumerate(_list(fields, "layers"))
-        if not _is_elsewhere(layer)
-    ]
-    return Document(media_type, _unique([config, *layers]), (), (), about)
+    sent = content_type.partition(";")[0].strip().lower()
+    media_type = _checked_type(fields, sent)
+    required = required or Required()
+    document = Document(
+        media_type,
+        isinstance(fields.get("mediaType"), str),
+        subject=None if fields.get("subject") is None else _digest(fields["subject"], "subject"),
+        artifact_type=_artifact_type(fields),
+        annotations=_annotations(fields),
+    )
+    if media_type in _TYPES:
+        if fields.get("schemaVersion") != 2:
+            raise _invalid("schemaVersion must be 2")
+        for name in ("manifests",) if media_type in _INDEXES else ("config", "layers"):
+            if fields.get(name) is None:
+                raise _invalid(f"{name} is missing")
+    manifests, others = _entries(fields, required)
+    return document._replace(blobs=_blobs(fields, required), manifests=manifests, others=others)
 
 
-def _index(fields: dict[str, Any], media_type: str, subject: Digest | None) -> Document:
-    manifests: list[Digest] = []
-    others: list[Digest] = []
-    for number, entry in enumerate(_list(fields, "manifests")):
-        digest = _digest(entry, f"manifests[{number}]")
-        # An index may name artifacts of any type, which clients push as blobs.
-        (manifests if entry.get("mediaType") in _TYPES else others).append(digest)
-    return Document(media_type, (), _unique(manifests), _unique(others), subject)
+def read_document(content: bytes) -> Document | None:
+    """Read a manifest that is stored, whoever stored it, or return None where it cannot be read.
+
+    What it refers to is left out: it counts only when a manifest is pushed.
+    """
+    fields = _load(content)
+    if fields is None:
+        return None
+    subject: Digest | None = None
+    if fields.get("subject") is not None:
+        try:
+            subject = _digest(fields["subject"], "subject")
+        except RegistryError:
+            return None
+    return Document(
+        media_type_of(content),
+        True,
+        subject=subject,
+        artifact_type=_artifact_type(fields),
+        annotations=_annotations(fields),
+    )
 
 
 def media_type_of(content: bytes) -> str:
-    """Return the media type of a manifest that is stored, whoever stored it."""
+    """Return the media type of a manifest as its bytes tell it, whoever stored it."""
     fields = _load(content)
     if fields is None:
         return "application/octet-stream"
     stated = fields.get("mediaType")
-    if isinstance(stated, str) and stated in _TYPES:
+    if isinstance(stated, str) and _MEDIA_TYPE.fullmatch(stated):
         return stated
     if fields.get("schemaVersion") == 1:
         return _DOCKER_SCHEMA_1_SIGNED if "signatures" in fields else _DOCKER_SCHEMA_1
     return OCI_INDEX if "manifests" in fields else OCI_MANIFEST
+
+
+def says_type(content: bytes) -> bool:
+    """Whether a manifest says its media type itself."""
+    fields = _load(content)
+    return fields is not None and (
+        fields.get("schemaVersion") == 1 or isinstance(fields.get("mediaType"), str)
+    )
+
+
+def indexed(content: bytes) -> list[Digest]:
+    """Return what an index that is stored refers to; nothing where it is no index."""
+    fields = _load(content) or {}
+    entries = fields.get("manifests")
+    found: list[Digest] = []
+    for entry in entries if isinstance(entries, list) else []:
+        try:
+            found.append(_digest(entry, "manifests"))
+        except RegistryError:
+            continue
+    return found
 
 
 def _load(content: bytes) -> dict[str, Any] | None:
@@ -104,24 +196,82 @@ def _load(content: bytes) -> dict[str, Any] | None:
     return fields if isinstance(fields, dict) else None
 
 
-def _checked_type(fields: dict[str, Any], content_type: str) -> str:
-    if fields.get("schemaVersion") == 1 or content_type in (_DOCKER_SCHEMA_1, _DOCKER_SCHEMA_1_SIGNED):
+def _checked_type(fields: dict[str, Any], sent: str) -> str:
+    stated = fields.get("mediaType")
+    schema_1 = {_DOCKER_SCHEMA_1, _DOCKER_SCHEMA_1_SIGNED}
+    if (
+        fields.get("schemaVersion") == 1
+        or sent in schema_1
+        or (isinstance(stated, str) and stated in schema_1)
+    ):
         raise _invalid("Docker's schema 1 is not supported")
-    has_image, has_index = "config" in fields or "layers" in fields, "manifests" in fields
-    if has_image == has_index:
+    is_image, is_index = "config" in fields or "layers" in fields, "manifests" in fields
+    if is_image and is_index:
         # What is both can be read as either, and signed as one and run as the other (CVE-2021-41190).
         raise _invalid("a manifest has either config and layers, or manifests")
-    stated = fields.get("mediaType")
-    media_type = stated if stated is not None else (OCI_INDEX if has_index else OCI_MANIFEST)
-    if not isinstance(media_type, str) or media_type not in (_INDEXES if has_index else _IMAGES):
-        raise _invalid(f"mediaType {str(media_type)[:100]!r} is not one of a manifest with these fields")
-    if content_type in _TYPES and content_type != media_type:
-        raise _invalid(f"Content-Type says {content_type}, the manifest itself {media_type}")
+    if stated is not None and not (isinstance(stated, str) and _MEDIA_TYPE.fullmatch(stated)):
+        raise _invalid(f"mediaType {str(stated)[:100]!r} is no media type")
+    media_type: str
+    if stated is not None:
+        media_type = stated
+        if sent != stated.lower() and (sent in _TYPES or stated.lower() in _GENERIC):
+            raise _invalid(f"Content-Type says {sent or 'nothing'}, the manifest itself {stated}")
+    elif sent not in _GENERIC:
+        if not _MEDIA_TYPE.fullmatch(sent):
+            raise _invalid("the Content-Type is no media type")
+        media_type = sent
+    elif is_image or is_index:
+        media_type = OCI_INDEX if is_index else OCI_MANIFEST
+    else:
+        raise _invalid("a manifest has config and layers, or manifests, or a media type of its own")
+    if (media_type in _IMAGES and is_index) or (media_type in _INDEXES and is_image):
+        raise _invalid(f"the media type {media_type} is not one of a manifest with these fields")
     return media_type
 
 
+def _artifact_type(fields: dict[str, Any]) -> str:
+    """Return ``artifactType``, or for an image the media type of its config."""
+    own = fields.get("artifactType")
+    if isinstance(own, str) and own:
+        return own
+    config = fields.get("config")
+    media_type = config.get("mediaType") if isinstance(config, dict) else None
+    return media_type if isinstance(media_type, str) else ""
+
+
+def _annotations(fields: dict[str, Any]) -> Mapping[str, str]:
+    value = fields.get("annotations")
+    if not isinstance(value, dict):
+        return MappingProxyType({})
+    return {name: text for name, text in value.items() if isinstance(text, str)}
+
+
+def _blobs(fields: dict[str, Any], required: Required) -> tuple[Digest, ...]:
+    """Return the blobs that must be there: the config, the layers, an artifact manifest's blobs."""
+    found = [_digest(fields["config"], "config")] if fields.get("config") is not None else []
+    for name in ("layers", "blobs"):
+        for number, layer in enumerate(_list(fields, name)):
+            if not _is_elsewhere(layer):
+                digest = _digest(layer, f"{name}[{number}]")
+                if required.layers:
+                    found.append(digest)
+    return _unique(found)
+
+
+def _entries(fields: dict[str, Any], required: Required) -> tuple[tuple[Digest, ...], tuple[Digest, ...]]:
+    """Return what an index refers to and must be there: manifests, and what may be either."""
+    manifests: list[Digest] = []
+    others: list[Digest] = []
+    for number, entry in enumerate(_list(fields, "manifests")):
+        digest = _digest(entry, f"manifests[{number}]")
+        if required.wants(entry):
+            # An index may name artifacts of any type, which clients push as blobs.
+            (manifests if entry.get("mediaType") in _TYPES else others).append(digest)
+    return _unique(manifests), _unique(others)
+
+
 def _list(fields: dict[str, Any], name: str) -> list[Any]:
-    value = fields.get(name)
+    value = fields.get(name, [])
     if not isinstance(value, list):
         raise _invalid(f"{name} must be a list")
     return value

@@ -10,8 +10,9 @@ from . import paths
 from .answers import Answer, empty, whole
 from .blobs import Blobs, matches
 from .bodies import BodyBroken, content_length, read_body
-from .documents import Document, media_type_of, parse_document
+from .documents import Document, Required, media_type_of, parse_document, read_document, says_type
 from .links import has_link, read_link, write_link
+from .referrers import Referrers
 from .requests import Request
 from .routes import parse_digest, parse_reference, parse_tag
 from .tags import Tags
@@ -26,12 +27,18 @@ class Manifests:
     :param driver: where they are.
     :param blobs: the blobs that they refer to.
     :param tags: the tags that name them.
+    :param referrers: those of them that have a subject.
+    :param required: what of that which a manifest refers to must be there before it.
     """
 
-    def __init__(self, driver: Driver, blobs: Blobs, tags: Tags) -> None:
+    def __init__(
+        self, driver: Driver, blobs: Blobs, tags: Tags, referrers: Referrers, required: Required
+    ) -> None:
         self._driver = driver
         self._blobs = blobs
         self._tags = tags
+        self._referrers = referrers
+        self._required = required
 
     def get(self, request: Request) -> Answer:
         """Answer GET and HEAD, by tag or by digest.
@@ -42,13 +49,22 @@ class Manifests:
         reference = parse_reference(request.route.reference)
         digest = self._resolve(request.repository, reference)
         content = None if digest is None else self._read(request.repository, digest)
-        if content is None:
+        if digest is None or content is None:
             raise _unknown(reference)
         etag = f'"{digest}"'
         headers = {"Docker-Content-Digest": str(digest), "ETag": etag}
         if matches(request.header("If-None-Match"), etag):
             return Answer(304, list(headers.items()))
-        return whole(200, media_type_of(content), content, headers)
+        return whole(200, self._media_type(request.repository, digest, content), content, headers)
+
+    def _media_type(self, repository: str, digest: Digest, content: bytes) -> str:
+        """Return what a manifest says that it is, or what it was pushed as where it says nothing."""
+        if not says_type(content):
+            try:
+                return self._driver.read(paths.manifest_type(repository, digest)).decode("ascii")
+            except (ObjectNotFound, UnicodeDecodeError):  # Distribution remembers no types
+                pass
+        return media_type_of(content)
 
     def _resolve(self, repository: str, reference: Digest | str) -> Digest | None:
         if isinstance(reference, Digest):
@@ -79,9 +95,10 @@ class Manifests:
         else:
             digest = _expected(request, content)
             tags = [reference]
-        document = parse_document(content, str(request.environ.get("CONTENT_TYPE", "")))
+        content_type = str(request.environ.get("CONTENT_TYPE", ""))
+        document = parse_document(content, content_type, self._required)
         self._check_references(request.repository, document)
-        self._write(request.repository, digest, content, tags)
+        self._write(request.repository, digest, content, document, tags)
         headers = {
             "Location": request.url_to(f"{request.repository}/manifests/{digest}"),
             "Docker-Content-Digest": str(digest),
@@ -93,15 +110,24 @@ class Manifests:
             answer.headers.extend(("OCI-Tag", tag) for tag in tags)
         return answer
 
-    def _write(self, repository: str, digest: Digest, content: bytes, tags: list[str]) -> None:
-        revision = paths.revision_link(repository, digest)
+    def _write(
+        self, repository: str, digest: Digest, content: bytes, document: Document, tags: list[str]
+    ) -> None:
         self._driver.write(paths.blob_data(digest), content)
-        write_link(self._driver, revision, digest)
+        if not document.says_type:
+            # It stays when the manifest is deleted: nobody reads it then, and every push writes it again.
+            self._driver.write(paths.manifest_type(repository, digest), document.media_type.encode())
+        self._name(repository, digest, len(content), document, tags)
+        # A delete of the same manifest may have come between; the push wins.
+        if not has_link(self._driver, paths.revision_link(repository, digest)):
+            self._name(repository, digest, len(content), document, tags)
+
+    def _name(self, repository: str, digest: Digest, size: int, document: Document, tags: list[str]) -> None:
+        """Write all that makes bytes a manifest of the repository."""
+        write_link(self._driver, paths.revision_link(repository, digest), digest)
+        self._referrers.add(repository, digest, document, size)
         for tag in dict.fromkeys(tags):
             self._tags.point(repository, tag, digest)
-        # A delete of the same manifest may have come between; the push wins.
-        if not has_link(self._driver, revision):
-            write_link(self._driver, revision, digest)
 
     def _check_references(self, repository: str, document: Document) -> None:
         missing = [digest for digest in document.blobs if not self._has_blob(repository, digest)]
@@ -129,14 +155,24 @@ class Manifests:
         """Answer DELETE: by tag, the tag alone; by digest, the manifest and every tag that names it."""
         reference = parse_reference(request.route.reference)
         if isinstance(reference, Digest):
-            revision = paths.revision_link(request.repository, reference)
-            if not has_link(self._driver, revision):
-                raise _unknown(reference)
-            self._driver.delete([revision])
-            self._tags.forget(request.repository, reference)
+            self._delete(request.repository, reference)
         elif not self._tags.delete(request.repository, reference):
             raise _unknown(reference)
         return empty(202, {})
+
+    def _delete(self, repository: str, digest: Digest) -> None:
+        """Delete a manifest: first what makes it one, then all that names it."""
+        revision = paths.revision_link(repository, digest)
+        if not has_link(self._driver, revision):
+            raise _unknown(digest)
+        content = self._read(repository, digest)
+        document = None if content is None else read_document(content)
+        self._driver.delete([revision])
+        if content is not None and document is not None and document.subject is not None:
+            self._referrers.remove(repository, digest, document)
+            if has_link(self._driver, revision):  # a push came between; it wins
+                self._referrers.add(repository, digest, document, len(content))
+        self._tags.forget(repository, digest)
 
 
 def _read_content(request: Request) -> bytes:

@@ -13,6 +13,9 @@ marked with ``*`` is ours alone; Distribution passes over it.
             tags/<tag>/
                 current/link                                            the manifest that the tag names now
                 index/<algorithm>/<hex>/link                            every manifest that the tag ever named
+      * _referrers/<algorithm>/<hex>/<algorithm>-<hex>                  descriptor of a manifest that is about
+                                                                        the one whose digest the folder has
+      * _types/<algorithm>/<hex>                                        type of a manifest that says none
         _uploads/<uuid>/
             startedat                                                   the upload exists; when it began
           * algorithm-<algorithm>                                       what to hash with, unless sha256
@@ -74,6 +77,26 @@ def tag_current(name: str, tag: str) -> str:
 def tag_index(name: str, tag: str, digest: Digest) -> str:
     """Return the link that remembers that a tag named a manifest."""
     return f"{tags(name)}{tag}/index/{digest.algorithm}/{digest.hex}/link"
+
+
+def referrers(name: str, subject: Digest) -> str:
+    """Return the folder of the manifests that refer to *subject*."""
+    return f"{REPOSITORIES}{name}/_referrers/{subject.algorithm}/{subject.hex}/"
+
+
+def referrer(name: str, subject: Digest, digest: Digest) -> str:
+    """Return where the descriptor of one manifest that refers to *subject* is."""
+    return f"{referrers(name, subject)}{digest.algorithm}-{digest.hex}"
+
+
+def manifest_type(name: str, digest: Digest) -> str:
+    """Return where the media type of a manifest is that cannot be read from its bytes."""
+    return f"{REPOSITORIES}{name}/_types/{digest.algorithm}/{digest.hex}"
+
+
+def revisions(name: str) -> str:
+    """Return the folder of the links that make manifests part of a repository."""
+    return f"{REPOSITORIES}{name}/_manifests/revisions/"
 
 
 def upload(name: str, uuid: str) -> str:

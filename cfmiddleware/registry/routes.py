@@ -8,7 +8,7 @@ from cfmiddleware.digest import Digest
 from cfmiddleware.errors import RegistryError
 from cfmiddleware.reference import is_name, is_tag
 
-Resource = Literal["base", "catalog", "blob", "uploads", "upload", "manifest", "tags"]
+Resource = Literal["base", "catalog", "blob", "uploads", "upload", "manifest", "tags", "referrers"]
 
 
 class Route(NamedTuple):
@@ -24,7 +24,11 @@ class Route(NamedTuple):
     reference: str = ""
 
 
-_WITH_REFERENCE: dict[str, Resource] = {"blobs": "blob", "manifests": "manifest"}
+_WITH_REFERENCE: dict[str, Resource] = {
+    "blobs": "blob",
+    "manifests": "manifest",
+    "referrers": "referrers",
+}
 
 
 def parse_route(path: str, prefix: str = "") -> Route:

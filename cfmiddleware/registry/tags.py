@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from typing import NamedTuple
+
 from cfmiddleware.digest import Digest
-from cfmiddleware.errors import RegistryError
+from cfmiddleware.errors import ObjectExists, ObjectNotFound, RegistryError
 from cfmiddleware.storage.driver import Driver
 
 from . import paths
@@ -16,15 +19,27 @@ from .requests import Request
 # storage that lists a thousand objects at a time.
 _FEW = 32
 
+# A push that began to move a tag up to this many seconds ago may still be about to finish.
+_UNDER_WAY = 60
+
+
+class _Tag(NamedTuple):
+    """A tag as it was seen, and when it was last pointed to a manifest in Unix seconds."""
+
+    name: str
+    moved: float
+
 
 class Tags:
     """The tags of all repositories.
 
     :param driver: where they are.
+    :param maxtags: how many tags one answer has at the most; None for no limit but the client's.
     """
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: Driver, maxtags: int | None = None) -> None:
         self._driver = driver
+        self._maxtags = maxtags
 
     def current(self, repository: str, tag: str) -> Digest | None:
         """Return the manifest that a tag names, or None where there is no such tag."""
@@ -37,30 +52,87 @@ class Tags:
 
     def delete(self, repository: str, tag: str) -> bool:
         """Delete a tag, and return whether there was one. Its manifest stays."""
-        current = paths.tag_current(repository, tag)
-        if not has_link(self._driver, current):
+        try:
+            moved = self._driver.stat(paths.tag_current(repository, tag)).modified
+        except ObjectNotFound:
             return False
-        # First what makes it a tag, so that it is gone even if the rest is never reached.
-        self._driver.delete([current])
-        self._driver.delete_prefix(paths.tag(repository, tag))
+        self._drop(repository, _Tag(tag, moved))
         return True
 
     def forget(self, repository: str, digest: Digest) -> None:
-        """Delete every tag that names *digest* now."""
-        for tag in sorted(self._all(repository)):
-            if self.current(repository, tag) == digest:
-                self.delete(repository, tag)
+        """Delete every tag that names *digest* now; its revision has been deleted before.
 
-    def _all(self, repository: str) -> set[str]:
+        A push of the same manifest writes the revision before its tags, and looks at it after them. So where
+        the revision is back, a push goes on at the same time, and its tags are put back as well: it wins.
+        """
+        revision = paths.revision_link(repository, digest)
+        for tag in self._all(repository):
+            if self.current(repository, tag.name) != digest:
+                continue
+            if has_link(self._driver, revision):
+                return
+            self._drop(repository, tag)
+            if has_link(self._driver, revision):
+                self._put_back(repository, tag.name, digest)
+
+    def _drop(self, repository: str, tag: _Tag) -> None:
+        """Delete a tag, unless a push moves it at the same time.
+
+        What makes it a tag goes first, so that it is gone even if the rest is never reached. No storage
+        deletes an object only if it is still the one that was read; so what a push may have written between
+        is told by its entry in the tag's index, which it writes first.
+        """
+        self._driver.delete([paths.tag_current(repository, tag.name)])
+        entries = self._index(repository, tag.name)
+        since = max(tag.moved, time.time() - _UNDER_WAY)
+        pushed = max((entry for entry in entries if entry[0] > since), default=None)
+        if pushed is not None and has_link(self._driver, paths.revision_link(repository, pushed[1])):
+            self._put_back(repository, tag.name, pushed[1])
+            return
+        self._driver.delete(paths.tag_index(repository, tag.name, digest) for _, digest in entries)
+        # Never by prefix: that would take along what a push writes meanwhile.
+        now = self.current(repository, tag.name)
+        if now is not None:
+            write_link(self._driver, paths.tag_index(repository, tag.name, now), now)
+
+    def _index(self, repository: str, tag: str) -> list[tuple[float, Digest]]:
+        """Return every manifest that a tag ever named, and when its entry was last written."""
+        found: list[tuple[float, Digest]] = []
+        for path, stat in self._driver.walk(paths.tag(repository, tag) + "index/"):
+            algorithm, hexadecimal = path.split("/")[-3:-1]
+            try:
+                found.append((stat.modified, Digest.parse(f"{algorithm}:{hexadecimal}")))
+            except ValueError:
+                continue
+        return found
+
+    def _put_back(self, repository: str, tag: str, digest: Digest) -> None:
+        """Make a tag name a manifest again, unless it names one already."""
+        write_link(self._driver, paths.tag_index(repository, tag, digest), digest)
+        try:
+            self._driver.create(paths.tag_current(repository, tag), str(digest).encode())
+        except ObjectExists:
+            return
+
+    def _all(self, repository: str) -> list[_Tag]:
+        """Return all tags in the order of their bytes."""
         folder = paths.tags(repository)
         end = "/" + paths.CURRENT_LINK
-        found = (path[len(folder) : -len(end)] for path, _ in self._driver.walk(folder) if path.endswith(end))
-        return {tag for tag in found if "/" not in tag}
+        found = (
+            _Tag(path[len(folder) : -len(end)], stat.modified)
+            for path, stat in self._driver.walk(folder)
+            if path.endswith(end)
+        )
+        return sorted(tag for tag in found if "/" not in tag.name)
 
     def get(self, request: Request) -> Answer:
         """Answer GET: the repository's tags in the order of their bytes."""
         name = request.repository
         page = parse_page(request)
+        if self._maxtags is not None:
+            page = page._replace(
+                limit=min(self._maxtags, page.limit if page.limit is not None else self._maxtags)
+            )
         tags = self._page(name, page)
         if not tags and not self._exists(name):
             raise RegistryError("NAME_UNKNOWN", 404, "there is no such repository", detail={"name": name})
@@ -74,7 +146,7 @@ class Tags:
     def _page(self, repository: str, page: Page) -> list[str]:
         """Return the tags of a page, and one more where there is one."""
         if page.limit is None or page.limit > _FEW:
-            tags = sorted(tag for tag in self._all(repository) if tag > page.last)
+            tags = [tag.name for tag in self._all(repository) if tag.name > page.last]
             return tags if page.limit is None else tags[: page.limit + 1]
         found: list[str] = []
         for entry in self._driver.list(paths.tags(repository)):

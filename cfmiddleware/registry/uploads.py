@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from cfmiddleware.digest import HEX_LENGTHS, Digest
 from cfmiddleware.errors import ObjectExists, ObjectNotFound, RegistryError
@@ -13,11 +14,16 @@ from cfmiddleware.storage.driver import Driver
 
 from . import paths
 from .answers import Answer, empty
+from .auth.granted import GrantedRequest
 from .blobs import Blobs
 from .bodies import BodyBroken, content_length, has_body, read_body
+from .catalog import repositories
 from .chain import DEFAULT_INLINE_LIMIT, DigestMismatch, State, Upload, UploadUnknown
 from .requests import Request
 from .routes import parse_digest
+
+#: In how many repositories a blob is looked for that a client wants to mount without saying from where.
+DEFAULT_MOUNT_SEARCH = 100
 
 
 class Uploads:
@@ -27,9 +33,18 @@ class Uploads:
     :param blobs: what a completed upload becomes.
     :param inline_limit: below how many bytes an upload is kept in its chain's states and nowhere else;
         never less than the driver's smallest piece.
+    :param mountsearch: in how many repositories a blob is looked for at the most that is to be mounted from
+        wherever it is.
     """
 
-    def __init__(self, driver: Driver, blobs: Blobs, inline_limit: int = DEFAULT_INLINE_LIMIT) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        blobs: Blobs,
+        inline_limit: int = DEFAULT_INLINE_LIMIT,
+        mountsearch: int = DEFAULT_MOUNT_SEARCH,
+    ) -> None:
+        self._mountsearch = mountsearch
         self._driver = driver
         self._blobs = blobs
         self._inline_limit = max(inline_limit, driver.smallest_piece)
@@ -42,12 +57,12 @@ class Uploads:
         mounted = self._mount(request)
         if mounted is not None:
             return self._created(request, mounted)
-        algorithm = request.parameter("digest-algorithm") or "sha256"
-        if algorithm not in HEX_LENGTHS:
-            known = " or ".join(HEX_LENGTHS)
-            raise RegistryError("DIGEST_INVALID", 400, f"digest-algorithm must be {known}")
-        upload = Upload.begin(self._driver, request.repository, self._inline_limit, algorithm)
-        return empty(202, _standing(request, upload, State()))
+        upload = Upload.begin(self._driver, request.repository, self._inline_limit, _algorithm(request))
+        headers = _standing(request, upload, State())
+        if self._driver.smallest_piece:
+            # Shorter chunks are taken as well, but gathered in the upload's state until there are as many.
+            headers["OCI-Chunk-Min-Length"] = str(self._driver.smallest_piece)
+        return empty(202, headers)
 
     def _store(self, request: Request, digest: Digest) -> Answer:
         body = read_body(request.environ)
@@ -72,14 +87,25 @@ class Uploads:
         if mount is None:
             return None
         digest = parse_digest(mount)
-        # Without a repository to mount from there is nothing that says that this client may read the blob.
-        if source is None or not is_name(source):
-            return None
-        located = self._blobs.locate(source, digest)
-        if located is None:
-            return None
-        self._blobs.link(request.repository, digest, located.data)
-        return digest
+        for name in self._sources(request, digest, source):
+            # What must be there is the link: that the bytes exist says not that this client may read them.
+            located = self._blobs.locate(name, digest)
+            if located is not None:
+                self._blobs.link(request.repository, digest, located.data)
+                return digest
+        return None
+
+    def _sources(self, request: Request, digest: Digest, source: str | None) -> Iterable[str]:
+        """Return the repositories that a blob may be mounted from, all of which the client may read."""
+        if source is not None:
+            return (source,) if is_name(source) else ()
+        if isinstance(request, GrantedRequest) and request.grant.actions is not None:
+            named = sorted(name for kind, name in request.grant.actions if kind == "repository")
+            return [name for name in named if request.grant.may_pull(name)][: self._mountsearch]
+        # Most of what is looked for in vain is nowhere, which a single question tells.
+        if not self._blobs.stored(digest):
+            return ()
+        return islice(repositories(self._driver), self._mountsearch)
 
     def status(self, request: Request) -> Answer:
         """Answer GET: where the upload stands."""
@@ -186,6 +212,18 @@ class Uploads:
     def _created(self, request: Request, digest: Digest) -> Answer:
         location = request.url_to(f"{request.repository}/blobs/{digest}")
         return empty(201, {"Location": location, "Docker-Content-Digest": str(digest)})
+
+
+def _algorithm(request: Request) -> str:
+    """Return what a new upload is to be hashed with: what the client says, or what a mount in vain had."""
+    named = request.parameter("digest-algorithm")
+    if named is None:
+        mount = request.parameter("mount")
+        return "sha256" if mount is None else parse_digest(mount).algorithm
+    if named not in HEX_LENGTHS:
+        known = " or ".join(HEX_LENGTHS)
+        raise RegistryError("DIGEST_INVALID", 400, f"digest-algorithm must be {known}")
+    return named
 
 
 def _standing(request: Request, upload: Upload, state: State) -> dict[str, str]:
