@@ -279,6 +279,15 @@ class Config:
             asked = tls.read(section, self._here)
             return tls.Certificates(asked) if asked is not None else None
 
+    def warn_of_plain_http(self) -> None:
+        """Say that ``http.tls`` is for the command alone, where another server serves the file's registry."""
+        if self._section("http").get("tls"):
+            _log.warning(
+                "%s: http.tls: is for 'cfmiddleware serve'; give this server the certificate itself "
+                "(gunicorn: --certfile and --keyfile)",
+                self.source,
+            )
+
     def trusted_proxies(self) -> int:
         """Return how many proxies in front the wrapper trusts, 0 where there is no wrapper."""
         found = self._cloudfront()

@@ -50,6 +50,7 @@ def registry_factory(global_conf: Mapping[str, str], **local_conf: str) -> App:
     logs.to_stderr()
     try:
         config = _config(global_conf, local_conf)
+        config.warn_of_plain_http()
         return config.with_headers(config.registry())
     except ConfigError as error:
         refuse(_located(error, global_conf))

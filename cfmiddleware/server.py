@@ -28,17 +28,27 @@ def app(config: str | os.PathLike[str] = "config.yml") -> App:
 
     :param config: the file's path.
     """
-    return _built(config, Config.app)
+    return _built(config, _app)
 
 
 def registry(config: str | os.PathLike[str] = "config.yml") -> App:
     """Return the registry of a configuration file without the wrapper."""
-    return _built(config, lambda read: read.with_headers(read.registry()))
+    return _built(config, _registry)
 
 
 def edge(config: str | os.PathLike[str] = "config.yml") -> Edge:
     """Return the edge of a configuration file."""
     return _built(config, Config.edge)
+
+
+def _app(config: Config) -> App:
+    config.warn_of_plain_http()
+    return config.app()
+
+
+def _registry(config: Config) -> App:
+    config.warn_of_plain_http()
+    return config.with_headers(config.registry())
 
 
 def refuse(error: ConfigError) -> NoReturn:

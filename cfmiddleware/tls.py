@@ -127,7 +127,7 @@ class Certificates:
         for file in self.options.files:
             try:
                 stat = os.stat(file)
-            except OSError:
+            except (OSError, ValueError):  # which reading it will tell
                 found.append(None)
             else:
                 found.append((stat.st_ino, stat.st_size, stat.st_mtime_ns))

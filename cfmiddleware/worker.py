@@ -12,6 +12,7 @@ import contextlib
 import queue
 import selectors
 import socket
+import ssl
 import threading
 import time
 from typing import Any
@@ -50,8 +51,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def handle(self, conn: Any) -> Any:
         """Handle a request, in one of the threads, and take over a connection that is to end."""
         result = super().handle(conn)
-        if result is False and type(conn.sock) is socket.socket:  # not TLS, which has an ending of its own
-            connection, conn.sock = conn.sock, _Ended()
+        connection = _without_tls(conn.sock) if result is False else None
+        if connection is not None:
+            conn.sock = _Ended()
             self._linger(connection)
         return result
 
@@ -86,6 +88,22 @@ def _announcing_ends(app: Any) -> Any:
         return app(environ, start)
 
     return announcing
+
+
+def _without_tls(connection: Any) -> socket.socket | None:
+    """Return the connection below TLS, once its end has been said there, or None if it is closed already.
+
+    Without that word a client cannot tell an answer's end from a cut connection (RFC 8446, section 6.1).
+    """
+    if connection.fileno() == -1:
+        return None
+    if isinstance(connection, ssl.SSLSocket):
+        connection.setblocking(False)
+        # It waits for the client's own word as well, which is not here yet; and there may be no TLS yet.
+        with contextlib.suppress(OSError, ValueError):
+            connection.unwrap()
+        return socket.socket(fileno=connection.detach())
+    return connection if isinstance(connection, socket.socket) else None
 
 
 class _Ended:
