@@ -264,16 +264,21 @@ class Oras:
         except ImportError:
             cannot_run("the Python package oras is not installed")
 
-        class Once(Registry):
-            # Otherwise an error is only seen after five more attempts, which take two minutes.
-            do_request = Registry.do_request.__wrapped__
+        class Provider(Registry):
+            def do_request(self, *args: Any, **kwargs: Any) -> Any:
+                # It keeps the first token that it gets, and asks for no other one where that is not enough:
+                # one for looking whether a blob exists does not allow to push it.
+                if backend == "token":
+                    self.auth.token = None
+                # What is wrapped; else an error is only seen after five more attempts, in two minutes.
+                return Registry.do_request.__wrapped__(self, *args, **kwargs)
 
         directory.mkdir()
         # It finds an empty file here instead of what its user has in `~/.docker`.
         self._credentials = directory / "config.json"
         self._credentials.write_text('{"auths": {}}')
         self.registry = registry
-        self.provider = Once(registry, insecure=True, auth_backend=backend)
+        self.provider = Provider(registry, insecure=True, auth_backend=backend)
 
     def log_in(self, user: str, password: str) -> None:
         """Keep a credential; the registry is not asked about it."""
