@@ -28,6 +28,8 @@ from .logs import MEMBERS, LogOptions, Scalar
 from .middleware import CloudFrontMiddleware
 from .registry.app import Registry
 from .registry.auth.factory import authenticator
+from .registryoptions import SECTIONS as REGISTRY_SECTIONS
+from .registryoptions import registry_options
 from .signing.keyring import KeyRing
 from .signing.keys import PublicKey, load_public_key
 from .storage.factory import DRIVERS, storage_driver
@@ -40,12 +42,12 @@ if TYPE_CHECKING:
 _log = logging.getLogger("cfmiddleware")
 
 #: Sections that are read, and those of Distribution's that are not, by their names at the top of the file.
-_SECTIONS = ("version", "log", "storage", "auth", "middleware", "http", "edge", "server")
-_ABSENT = ("notifications", "redis", "health", "proxy", "validation", "policy", "compatibility", "loglevel")
+_SECTIONS = ("version", "log", "storage", "auth", "middleware", "http", "edge", "server", *REGISTRY_SECTIONS)
+_ABSENT = ("notifications", "redis", "health", "proxy", "policy", "compatibility", "loglevel")
 _ABSENT_OF = {
     "log": ("hooks", "reportcaller"),
     "http": ("net", "secret", "debug", "http2", "h2c"),
-    "storage": ("cache", "redirect", "tag"),
+    "storage": ("cache", "tag"),
     "middleware": ("registry", "repository"),
 }
 
@@ -149,6 +151,8 @@ class Config:
         with self._at("storage."):
             delete = _switch(storage, "delete", self._delete)
             readonly = self._is_readonly(storage.get("maintenance") or {})
+        with self._at(""):
+            further = registry_options(self._tree)
         return Registry(
             self.driver(),
             prefix=prefix,
@@ -158,6 +162,7 @@ class Config:
             readonly=readonly,
             max_uploads=self.server_options().uploads,
             auth=self.auth(),
+            **further,
         )
 
     def auth(self) -> Authenticator | None:
@@ -334,8 +339,17 @@ class Config:
         return "inmemory" in storage
 
     def has_wrapper(self) -> bool:
-        """Whether the file asks for the CloudFront wrapper."""
-        return self._cloudfront() is not None
+        """Whether the file asks for the CloudFront wrapper, and does not switch redirects off."""
+        return self._cloudfront() is not None and not self._redirects_are_off()
+
+    def _redirects_are_off(self) -> bool:
+        """Read ``storage.redirect.disable``: the registry then sends the blobs itself, to everybody."""
+        redirect = self._section("storage").get("redirect") or {}
+        with self._at("storage."):
+            if not isinstance(redirect, dict):
+                raise ConfigError("redirect: must be a section with 'disable'")
+            options.refuse_unknown(redirect, ("disable",), "redirect.")
+            return options.boolean(redirect.get("disable") or False, "redirect.disable")
 
     # The pieces
 
