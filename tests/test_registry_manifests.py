@@ -205,6 +205,74 @@ def test_a_content_type_that_names_no_manifest_does_not_count(client, manifest):
     assert client.push_manifest("app", "latest", manifest, content_type="text/plain").status_code == 201
 
 
+CUSTOM = "application/vnd.example.thing.v1+json"
+
+
+@pytest.mark.parametrize("reference", ["latest", "digest"])
+def test_a_manifest_of_any_type_comes_back_as_it_was_pushed(client, reference):
+    for content in (encode({"mediaType": CUSTOM, "anything": 1}), encode({"anything": 2})):
+        named = str(Digest.of(content)) if reference == "digest" else reference
+        answer = client.push_manifest("app", named, content, content_type=f"{CUSTOM}; charset=utf-8")
+        assert answer.status_code == 201
+        pulled = client.get(f"/v2/app/manifests/{named}")
+        assert (pulled.data, pulled.headers["Content-Type"]) == (content, CUSTOM)
+        assert client.head(f"/v2/app/manifests/{named}").headers == pulled.headers
+
+
+@pytest.mark.parametrize("media_type", [CUSTOM, OCI_MANIFEST, DOCKER_MANIFEST])
+def test_a_manifest_that_says_no_type_has_the_one_that_it_was_pushed_with(client, manifest, media_type):
+    del manifest["mediaType"]
+    client.push_manifest("app", "latest", manifest, content_type=media_type)
+    assert client.get("/v2/app/manifests/latest").headers["Content-Type"] == media_type
+
+
+def test_the_last_type_that_the_same_bytes_were_pushed_with_counts(client, manifest):
+    del manifest["mediaType"]
+    for media_type in (CUSTOM, OCI_MANIFEST):
+        digest = client.push_manifest("app", "latest", manifest, content_type=media_type).headers[
+            "Docker-Content-Digest"
+        ]
+        assert client.get(f"/v2/app/manifests/{digest}").headers["Content-Type"] == media_type
+
+
+def test_what_a_manifest_of_another_type_refers_to_must_be_there_as_well(client):
+    for field in ("layers", "blobs", "manifests"):
+        answer = client.push_manifest(
+            "app", "latest", {"mediaType": CUSTOM, field: [descriptor(ABSENT)]}, CUSTOM
+        )
+        assert (answer.status_code, error_code(answer)) == (404, "MANIFEST_BLOB_UNKNOWN")
+
+
+def test_a_type_that_is_no_media_type_is_refused(client):
+    for content, content_type in (({"mediaType": "a thing"}, ""), ({}, "thing"), ({}, "a/b\tc/d")):
+        answer = client.push_manifest("app", "latest", content, content_type)
+        assert (answer.status_code, error_code(answer)) == (400, "MANIFEST_INVALID")
+
+
+def test_a_descriptor_may_carry_its_content_along(client, manifest):
+    manifest["config"]["data"] = "e30="
+    manifest["somethingNew"] = {"unknown": True}
+    assert client.push_manifest("app", "latest", manifest).status_code == 201
+    assert client.get("/v2/app/manifests/latest").data == encode(manifest)
+
+
+def test_an_image_in_sha512_has_nothing_in_sha256(client):
+    config, layer = (client.push_blob("app", content, "sha512") for content in (b"{}", b"layer"))
+    content = encode(image_manifest(config, [layer]))
+    digest = Digest.of(content, "sha512")
+    answer = client.push_manifest("app", f"latest?digest={digest}", content, OCI_MANIFEST)
+    assert (answer.status_code, answer.headers["Docker-Content-Digest"]) == (201, str(digest))
+    assert answer.headers["Location"].endswith(f"/v2/app/manifests/{digest}")
+    for reference in ("latest", digest):
+        pulled = client.get(f"/v2/app/manifests/{reference}")
+        assert (pulled.data, pulled.headers["Docker-Content-Digest"]) == (content, str(digest))
+    assert not [path for path in client.objects() if "sha256" in path]
+    assert client.get(f"/v2/app/manifests/{Digest.of(content)}").status_code == 404
+    assert client.get(f"/v2/app/blobs/{Digest.of(b'layer')}").status_code == 404
+    assert client.delete(f"/v2/app/manifests/{digest}").status_code == 202
+    assert client.get("/v2/app/tags/list").json["tags"] == []
+
+
 def test_a_manifest_has_at_most_4_mib(client, manifest):
     content = encode(manifest)
     full = content + b" " * (MAX_SIZE - len(content))
