@@ -33,8 +33,11 @@ class Setting(NamedTuple):
         return f"{self.storage}, {self.auth or 'no'} authentication, {self.workers} workers"
 
     @contextlib.contextmanager
-    def running(self, directory: Path, s3: S3Server) -> Iterator[Place]:
-        """Run `cfmiddleware serve` in this setting until the block is left."""
+    def running(self, directory: Path, s3: S3Server, **sections: Any) -> Iterator[Place]:
+        """Run `cfmiddleware serve` in this setting until the block is left.
+
+        :param sections: more of the configuration.
+        """
         port, edge_port = free_ports(2)
         (directory / "key.pem").write_text(generate("ecdsa").private_pem)
         wrapper = {"baseurl": f"http://127.0.0.1:{edge_port}", "privatekey": "key.pem", "keypairid": "K1"}
@@ -45,6 +48,7 @@ class Setting(NamedTuple):
             "server": {"workers": self.workers},
             "middleware": {"storage": [{"name": "cloudfront", "options": wrapper}]},
             "edge": {"addr": f"127.0.0.1:{edge_port}"},
+            **sections,
         }
         with contextlib.ExitStack() as stack:
             if self.auth:

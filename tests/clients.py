@@ -280,6 +280,10 @@ class Oras:
         self.registry = registry
         self.provider = Provider(registry, insecure=True, auth_backend=backend)
 
+    def close(self) -> None:
+        """Close its connections."""
+        self.provider.session.close()
+
     def log_in(self, user: str, password: str) -> None:
         """Keep a credential; the registry is not asked about it."""
         self.provider.login(user, password, hostname=self.registry, config_path=str(self._credentials))

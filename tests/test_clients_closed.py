@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,9 +123,11 @@ def test_skopeo_pulls_only_until_its_log_out(
 
 
 def test_oras_pulls_nothing_with_a_wrong_password(place: Place, private: str, tmp_path: Path):
-    oras = place.oras(tmp_path / "oras", credential=(USER, "wrong"))
     seen = len(place.service.server.stderr)
-    with pytest.raises(ValueError, match=r"Unauthorized|authentication"):
+    with (
+        contextlib.closing(place.oras(tmp_path / "oras", credential=(USER, "wrong"))) as oras,
+        pytest.raises(ValueError, match=r"Unauthorized|authentication"),
+    ):
         oras.pull(private, tmp_path / "back")
 
     assert not place.service.from_edge(seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,9 +30,10 @@ def place(
 
 
 @pytest.fixture
-def oras(place: Place, tmp_path: Path) -> Oras:
+def oras(place: Place, tmp_path: Path) -> Iterator[Oras]:
     """The library, logged in where that is necessary."""
-    return place.oras(tmp_path / "oras")
+    with contextlib.closing(place.oras(tmp_path / "oras")) as oras:
+        yield oras
 
 
 @pytest.fixture

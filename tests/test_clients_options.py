@@ -1,0 +1,97 @@
+"""Real clients and what only some of them do: pages, sparse indexes, encrypted layers, old manifests."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from client_settings import OPEN, Place
+from clients import ClientError, Podman, Skopeo
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from images import Image, Index, blobs_in
+from servers import S3Server
+
+pytestmark = pytest.mark.clients
+
+SECTIONS = {
+    "tags": {"maxtags": 2},
+    "catalog": {"maxentries": 2},
+    "validation": {"manifests": {"indexes": {"platforms": "none"}}},
+}
+
+
+@pytest.fixture(scope="module")
+def place(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A registry that answers in short pages, and takes indexes without their images."""
+    with OPEN[0].running(tmp_path_factory.mktemp("place"), s3_server, **SECTIONS) as place:
+        yield place
+
+
+def test_clients_read_a_list_of_tags_to_its_last_page(
+    place: Place, skopeo: Skopeo, other_image: Image, tmp_path: Path
+):
+    tags = ["a", "b", "c", "d", "e"]
+    for tag in tags:
+        skopeo.push(other_image.layout, f"{place.registry}/tagged:{tag}")
+
+    assert skopeo.tags(f"{place.registry}/tagged") == tags
+    with contextlib.closing(place.oras(tmp_path / "oras")) as oras:
+        assert oras.tags(f"{place.registry}/tagged") == tags
+
+
+def test_podman_reads_the_catalog_to_its_last_page(
+    place: Place, skopeo: Skopeo, podman: Podman, other_image: Image
+):
+    names = [f"{place.registry}/found/{letter}" for letter in "abcde"]
+    for name in names:
+        skopeo.push(other_image.layout, f"{name}:1")
+
+    assert podman.search(f"{place.registry}/found") == names
+
+
+def test_an_index_is_pushed_before_its_images(place: Place, skopeo: Skopeo, index: Index, tmp_path: Path):
+    reference = f"{place.registry}/sparse:1"
+    skopeo.push(index.layout, reference, "--multi-arch", "index-only")
+    with pytest.raises(ClientError, match="manifest unknown"):
+        skopeo.pull(reference, tmp_path / "before", "--all")
+
+    skopeo.push(index.layout, reference, "--all")
+    skopeo.pull(reference, tmp_path / "after", "--all")
+
+    assert blobs_in(tmp_path / "after") == blobs_in(index.layout)
+
+
+def test_layers_that_skopeo_encrypts_come_back_readable(
+    place: Place, skopeo: Skopeo, other_image: Image, tmp_path: Path
+):
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem, encryption = serialization.Encoding.PEM, serialization.NoEncryption()
+    own, public = tmp_path / "own.pem", tmp_path / "public.pem"
+    own.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, encryption))
+    public.write_bytes(key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo))
+    reference = f"{place.registry}/encrypted:1"
+
+    skopeo.push(other_image.layout, reference, "--encryption-key", f"jwe:{public}")
+    skopeo.pull(reference, tmp_path / "back", "--decryption-key", str(own))
+
+    layers = json.loads(skopeo.raw_manifest(reference))["layers"]
+    assert {layer["mediaType"] for layer in layers} == {
+        "application/vnd.oci.image.layer.v1.tar+gzip+encrypted"
+    }
+    assert (
+        blobs_in(tmp_path / "back").items()
+        >= {
+            digest: content
+            for digest, content in blobs_in(other_image.layout).items()
+            if digest in other_image.blobs
+        }.items()
+    )
+
+
+def test_dockers_first_manifest_schema_is_refused_by_name(place: Place, skopeo: Skopeo, other_image: Image):
+    with pytest.raises(ClientError, match="manifest invalid: Docker's schema 1"):
+        skopeo.push(other_image.layout, f"{place.registry}/old:1", "--format", "v2s1")
