@@ -15,7 +15,7 @@ import yaml
 from clients import ClientError, Skopeo
 from docker_registry import DockerRegistry, require_docker_registry, running_docker_registry
 from images import Image, Index, blob_file, blobs_in, make_image
-from registry_client import CONFIG, LAYER, OCI_MANIFEST, descriptor, image_manifest
+from registry_client import CONFIG, LAYER, OCI_INDEX, OCI_MANIFEST, descriptor, image_manifest
 from servers import CFMIDDLEWARE, S3Server, free_ports, running
 from serving import Answer, ask
 
@@ -396,6 +396,36 @@ def test_what_one_deleted_is_pushed_again_through_the_other(ways: Ways):
 
 
 # Uploads.
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+def test_referrers_that_were_pushed_through_distribution_are_found(bucket: Bucket, algorithm: str):
+    repository = f"referrers/{algorithm}"
+    config = bucket.theirs.push(repository, b"{}")
+    subject = Digest.of(b"the subject of " + algorithm.encode(), algorithm)
+    about = image_manifest(config, [], subject=descriptor(subject, OCI_MANIFEST), annotations={"a": "b"})
+    digest = bucket.theirs.push_manifest(repository, "signature", about)
+    listed = f"{repository}/referrers/{subject}"
+    assert json.loads(bucket.ours.get(listed).body)["manifests"] == []  # nobody keeps a list of it
+    # What clients do who are not told that the registry does it ("Referrers Tag Schema").
+    entry = {"mediaType": OCI_MANIFEST, "digest": str(digest), "size": len(json.dumps(about))}
+    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]}
+    tag = f"{subject.algorithm}-{subject.hex[:64]}"
+    pushed = bucket.theirs.ask(
+        "PUT", f"{repository}/manifests/{tag}", json.dumps(index).encode(), {"Content-Type": OCI_INDEX}
+    )
+    assert pushed.status == 201, pushed.body
+    (found,) = json.loads(bucket.ours.get(listed).body)["manifests"]
+    assert found == {**entry, "artifactType": CONFIG, "annotations": {"a": "b"}}
+
+
+def test_distribution_passes_over_what_is_ours_alone(own_bucket: Bucket):
+    config = own_bucket.ours.push("a", b"{}")
+    about = image_manifest(config, [], subject=descriptor(Digest.of(b"subject"), OCI_MANIFEST))
+    digest = own_bucket.ours.push_manifest("a", "v1", about)
+    assert own_bucket.theirs.repositories() == ["a"]
+    assert own_bucket.theirs.tags("a") == ["v1"]
+    assert Digest.of(own_bucket.theirs.get("a/manifests/v1").body) == digest
 
 
 def test_an_upload_is_nothing_to_the_other_until_it_is_finished(ways: Ways):

@@ -238,7 +238,7 @@ def test_a_tag_that_a_push_makes_while_it_is_deleted_is_there_or_wholly_gone():
         answers, steps = run(client, requests(client), order)
         assert answers[PUSH] == 201
         pointed, removed = (first_change(steps, who, "/current/") for who in (PUSH, DELETE))
-        looked = next(n for n, (who, op, what) in enumerate(steps) if (who, op) == (DELETE, "stat"))
+        looked = next(n for n, (who, op, what) in enumerate(steps) if (who, op) == (DELETE, "walk"))
         answer = client.get("/v2/app/manifests/v1")
         if looked > pointed:  # the delete saw the tag where the push had moved it, and took it away
             assert (answers[DELETE], answer.status_code) == (202, 404), steps

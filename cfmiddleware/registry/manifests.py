@@ -156,7 +156,8 @@ class Manifests:
         reference = parse_reference(request.route.reference)
         if isinstance(reference, Digest):
             self._delete(request.repository, reference)
-        elif not self._tags.delete(request.repository, reference):
+            return empty(202, {"Docker-Content-Digest": str(reference)})
+        if not self._tags.delete(request.repository, reference):
             raise _unknown(reference)
         return empty(202, {})
 

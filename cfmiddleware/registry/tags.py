@@ -6,7 +6,7 @@ import time
 from typing import NamedTuple
 
 from cfmiddleware.digest import Digest
-from cfmiddleware.errors import ObjectExists, ObjectNotFound, RegistryError
+from cfmiddleware.errors import ObjectExists, RegistryError
 from cfmiddleware.storage.driver import Driver
 
 from . import paths
@@ -52,9 +52,11 @@ class Tags:
 
     def delete(self, repository: str, tag: str) -> bool:
         """Delete a tag, and return whether there was one. Its manifest stays."""
-        try:
-            moved = self._driver.stat(paths.tag_current(repository, tag)).modified
-        except ObjectNotFound:
+        current = paths.tag_current(repository, tag)
+        # Not by a stat: S3 gives whole seconds there, and other times than these in a list.
+        listed = self._driver.walk(paths.tag(repository, tag))
+        moved = next((stat.modified for path, stat in listed if path == current), None)
+        if moved is None:
             return False
         self._drop(repository, _Tag(tag, moved))
         return True
