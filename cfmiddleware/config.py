@@ -25,7 +25,7 @@ from .edge import Edge
 from .errors import ConfigError, nearest
 from .headers import ExtraHeaders
 from .logs import MEMBERS, LogOptions, Scalar
-from .middleware import CloudFrontMiddleware
+from .middleware import LATER, OPTIONS, CloudFrontMiddleware
 from .registry.app import Registry
 from .registry.auth.factory import authenticator
 from .registryoptions import SECTIONS as REGISTRY_SECTIONS
@@ -35,6 +35,7 @@ from .signing.keys import PublicKey, load_public_key
 from .storage.factory import DRIVERS, storage_driver
 
 if TYPE_CHECKING:
+    from .presigned import Presign
     from .probe import App
     from .registry.auth.access import Authenticator
     from .storage.driver import Driver
@@ -190,7 +191,8 @@ class Config:
             chosen = {**self.wrapper_options(given), **(further or {})}
             if self.has_auth() and str(chosen.get("probe", "")).strip().lower() == "none":
                 raise ConfigError("probe: 'none' asks nobody who they are, so it does not go with 'auth'")
-            return CloudFrontMiddleware(app, **chosen)
+            options.refuse_unknown(chosen, (*OPTIONS, *LATER))
+            return CloudFrontMiddleware(app, presign=self._presign(chosen), **chosen)
 
     def app(self) -> App:
         """Return the registry, wrapped if the file says so, with ``http.headers`` on all of its answers."""
@@ -374,13 +376,25 @@ class Config:
         }
         if "rootdirectory" not in result and "storage" in self._tree:
             result["rootdirectory"] = self._root_of_storage()
-        key = result.get("privatekey")
-        if isinstance(key, str) and key and "-----BEGIN" not in key:
-            result["privatekey"] = str(self._here / key)
+        for name in ("privatekey", "iprangesfile"):
+            path = result.get(name)
+            if isinstance(path, str) and path and "-----BEGIN" not in path:
+                result[name] = str(self._here / path)
         prefix = self._section("http").get("prefix")
         if prefix and "prefix" not in result:
             result["prefix"] = prefix
         return result
+
+    def _presign(self, chosen: Mapping[str, Any]) -> Presign | None:
+        """Return what signs the bucket's URLs, if the wrapper has clients to send there."""
+        filtered = str(chosen.get("ipfilteredby") or "none").strip().lower() != "none"
+        if not (filtered or chosen.get("networks")) or "s3" not in self._section("storage"):
+            return None
+        named, own = chosen.get("bucket"), self._section("storage")["s3"]
+        if named and isinstance(own, dict) and str(named).strip() != str(own.get("bucket")):
+            raise ConfigError("bucket: must be that of storage.s3, which signs the URLs of clients near it")
+        presign: Presign | None = getattr(self.driver(), "presigner", None)
+        return presign
 
     @staticmethod
     def _is_readonly(maintenance: object) -> bool:

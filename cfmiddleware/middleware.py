@@ -30,10 +30,13 @@ from .accessrecord import ACCESS
 from .addresses import client_address
 from .bucket import Bucket
 from .digest import Digest
-from .errors import ConfigError
+from .errors import ConfigError, StorageError
 from .layout import Layout, directory, path_below
+from .nearby import Nearby, nearby
+from .presigned import Presign, PresignedURLs, Unusable
 from .probe import Probe, close, respond_or_redirect
 from .reference import BlobPath, parse_blob_path
+from .seldom import Seldom
 from .signing.keyring import KeyRing
 from .signing.signer import URLSigner
 from .signing.url import encode_key
@@ -52,17 +55,8 @@ _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
 _BASE_PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~-]|%[0-9A-F]{2})*)*")
 _TOTAL = re.compile(r"bytes [0-9]+-[0-9]+/([0-9]+)")
 
-#: Options that Distribution's middleware has and this version does not act on.
-_LATER = {
-    "ipfilteredby": "none",
-    "awsregion": None,
-    "updatefrequency": None,
-    "updatefrenquency": None,
-    "iprangesurl": None,
-    "iprangesfile": None,
-    "networks": None,
-    "probecache": None,
-}
+#: Options that this version does not act on yet, with what asks for nothing.
+LATER = {"probecache": None}
 
 
 class CloudFrontMiddleware:
@@ -95,6 +89,19 @@ class CloudFrontMiddleware:
         outside, by ``SCRIPT_NAME``, needs nothing.
     :param bucket: the bucket's name. The app's redirects into it become redirects to CloudFront.
     :param regionendpoint: the bucket's S3-compatible server, if it is not AWS.
+    :param ipfilteredby: which clients in AWS get presigned URLs of S3 instead: ``none``, ``aws`` (all of
+        them) or ``awsregion`` (those in the regions that ``awsregion`` names).
+    :param awsregion: regions, as a list or with commas between them.
+    :param iprangesurl: where AWS's address ranges are fetched from; where AWS publishes them by default.
+    :param iprangesfile: a file with a copy of them, used instead of fetching them unless ``iprangesurl`` is
+        given as well; then the newer of the two counts.
+    :param updatefrequency: how often they are fetched: seconds, or Go's form; ``12h`` by default.
+    :param updatefrenquency: the same, as Distribution's documentation once spelt it.
+    :param networks: further networks (``10.0.0.0/8``) whose clients get presigned URLs of S3, as a list or
+        with commas between them.
+    :param presign: signs those URLs: from an object's whole key and a Unix time to a URL and when it expires,
+        which is not later. Required by ``ipfilteredby`` and ``networks``; a ``config.yml`` with
+        ``storage.s3`` brings its own. From Python only.
     :param clock: gives the time in Unix seconds.
     :raises ConfigError: for an option that cannot work, naming it.
     """
@@ -120,6 +127,14 @@ class CloudFrontMiddleware:
         prefix: str = "",
         bucket: str | None = None,
         regionendpoint: str | None = None,
+        ipfilteredby: str = "none",
+        awsregion: str | Iterable[str] | None = None,
+        iprangesurl: str | None = None,
+        iprangesfile: str | None = None,
+        updatefrequency: int | str | None = None,
+        updatefrenquency: int | str | None = None,
+        networks: str | Iterable[str] | None = None,
+        presign: Presign | None = None,
         clock: Callable[[], float] = time.time,
         **further: object,
     ) -> None:
@@ -158,12 +173,28 @@ class CloudFrontMiddleware:
         width = None if window in (None, "") else options.seconds(window, "window")
         #: The key that signs, looked after where it lies.
         self.keys = _key_ring(privatekey, options.optional_text(keypairid, "keypairid"))
+        grid = ExpiryWindow(lifetime, width)
         self._signer = URLSigner(
             self.keys,
-            ExpiryWindow(lifetime, width),
+            grid,
             hash=options.choice(hash, "hash", _HASHES),
             clock=clock,
         )
+        self._nearby = nearby(
+            ipfilteredby=ipfilteredby,
+            awsregion=awsregion,
+            iprangesurl=iprangesurl,
+            iprangesfile=iprangesfile,
+            updatefrequency=updatefrequency,
+            updatefrenquency=updatefrenquency,
+            networks=networks,
+        )
+        self._presigned: PresignedURLs | None = None
+        if self._nearby is not None:
+            self._presigned = _presigned_urls(
+                presign, grid, clock, "networks" if networks else "ipfilteredby"
+            )
+        self._seldom = Seldom()
         self._lock = threading.Lock()
         self._announce(self._probe)
 
@@ -197,10 +228,12 @@ class CloudFrontMiddleware:
         record: AccessRecord | None = environ.get(ACCESS)
         if record is not None:
             record.repository, record.sent = blob.repository, "app"
+        near = self._nearby is not None and self._is_near(environ, self._nearby)
         client = client_address(environ, self._proxies) if self._bind else None
-        if isinstance(client, ipaddress.IPv6Address):
+        unbindable = isinstance(client, ipaddress.IPv6Address)
+        if unbindable and not near:
             return self.app(environ, start_response)
-        pull = _Pull(self, blob, None if client is None else str(client))
+        pull = _Pull(self, blob, None if client is None else str(client), near=near, edge=not unbindable)
         response: Iterable[bytes] | None = None
         if self._probe == "none":
             if not (pull.find(self._layout.key(*blob)) and pull.sign()):
@@ -212,8 +245,15 @@ class CloudFrontMiddleware:
         if response is not None:
             return response
         if record is not None:
-            record.sent = "edge"
+            record.sent = pull.sent
         return pull.send(start_response)
+
+    def _is_near(self, environ: Mapping[str, Any], nearby: Nearby) -> bool:
+        """Whether the client is known, and better served by S3 itself."""
+        if not self._proxies:
+            return nearby.holds(environ.get("REMOTE_ADDR") or "")
+        client = client_address(environ, self._proxies)
+        return nearby.holds("" if client is None else str(client))
 
     def _ask_by_head(self, pull: _Pull, environ: dict[str, Any]) -> bool:
         """Whether the app said yes to a HEAD of the same request, and the redirect is at hand."""
@@ -251,9 +291,7 @@ class CloudFrontMiddleware:
         if path is None:
             _log.warning("not redirected: key %r is not below the Origin Path %r", key, self.originpath)
             return None
-        if any(segment in ("", ".", "..") for segment in path[1:].split("/")):
-            # Clients and CloudFront may fold such segments; the object would not be the one that was meant.
-            _log.warning("not redirected: key %r has an empty, '.' or '..' segment", key)
+        if not _is_whole(path[1:]):
             return None
         return self._base + encode_key(path)
 
@@ -265,6 +303,23 @@ class CloudFrontMiddleware:
             with self._lock:
                 self.signing_failures += 1
             _log.error("not redirected: the URL of %s could not be signed: %s", digest, error)
+            return None
+
+    def presign(self, key: str, digest: Digest) -> str | None:
+        """Return a presigned URL of S3 for the object at *key*, or None where there is none to be had."""
+        if self._presigned is None or not _is_whole(key):
+            return None
+        try:
+            return self._presigned.url(key, digest.hex)
+        except Exception as error:  # noqa: BLE001 (whatever it is, it must not fail the pull)
+            if self._seldom():
+                # What others raise may show what they sign with.
+                known = isinstance(error, StorageError | Unusable)
+                _log.error(
+                    "sent to CloudFront, though near S3: the URL of %s could not be presigned: %s",
+                    digest,
+                    error if known else type(error).__name__,
+                )
             return None
 
     def _is_the_blob(self, blob: BlobPath, headers: Headers) -> bool:
@@ -306,28 +361,63 @@ class CloudFrontMiddleware:
 class _Pull:
     """One GET of a blob: what is known of it, and the redirect once there is one."""
 
-    __slots__ = ("_address", "_blob", "_location", "_middleware", "_resource", "probe")
+    __slots__ = (
+        "_address",
+        "_blob",
+        "_edge",
+        "_key",
+        "_location",
+        "_middleware",
+        "_near",
+        "_resource",
+        "probe",
+        "sent",
+    )
 
-    def __init__(self, middleware: CloudFrontMiddleware, blob: BlobPath, address: str | None) -> None:
+    def __init__(
+        self,
+        middleware: CloudFrontMiddleware,
+        blob: BlobPath,
+        address: str | None,
+        *,
+        near: bool,
+        edge: bool,
+    ) -> None:
         self._middleware = middleware
         self._blob = blob
         self._address = address
+        self._near = near
+        self._edge = edge
+        self._key = ""
         self._resource: str | None = None
         self._location: str | None = None
         self.probe = Probe()
+        #: Where the redirect leads: ``edge`` or ``s3``.
+        self.sent = "edge"
 
     def judge(self, status: str, headers: Headers) -> bool:
-        """Whether the app said yes, and to an object that CloudFront reaches."""
+        """Whether the app said yes, and to an object that the client can be sent to."""
         key = self._middleware.key_in_bucket(self._blob, status, headers, self.probe)
         return key is not None and self.find(key)
 
     def find(self, key: str) -> bool:
-        """Whether CloudFront reaches *key*, which is then the object to send the client to."""
-        self._resource = self._middleware.resource(key)
+        """Whether the client can be sent to *key*: if near S3, for now, and else if CloudFront reaches it."""
+        self._key = key
+        if self._near:
+            return True
+        self._resource = self._middleware.resource(key) if self._edge else None
         return self._resource is not None
 
     def sign(self) -> bool:
-        """Whether the redirect is at hand."""
+        """Whether the redirect is at hand: to S3 if near it and that can be, and else to CloudFront."""
+        if self._near:
+            self._location = self._middleware.presign(self._key, self._blob.digest)
+            if self._location is not None:
+                self.sent = "s3"
+                return True
+            self._near = False
+            if not self.find(self._key):
+                return False
         if self._resource is not None:
             self._location = self._middleware.sign(self._resource, self._blob.digest, self._address)
         return self._location is not None
@@ -363,6 +453,27 @@ def _as_sent(environ: Mapping[str, Any], prefix: str) -> bool:
 def _all_are(said: Iterable[str], digest: Digest) -> bool:
     """Whether all of the digests that an app said are the one asked for."""
     return all(text == str(digest) for text in said)
+
+
+def _is_whole(key: str) -> bool:
+    """Whether no segment of a key is one that clients and CloudFront may fold, which is logged: the object
+    would not be the one that was meant.
+    """
+    if any(segment in ("", ".", "..") for segment in key.split("/")):
+        _log.warning("not redirected: key %r has an empty, '.' or '..' segment", key)
+        return False
+    return True
+
+
+def _presigned_urls(
+    presign: Presign | None, grid: ExpiryWindow, clock: Callable[[], float], option: str
+) -> PresignedURLs:
+    if presign is None:
+        raise ConfigError(
+            f"{option}: would send clients to S3, but nothing here signs its URLs; it needs storage.s3 in a "
+            "config.yml, or presign=... in Python"
+        )
+    return PresignedURLs(presign, grid, clock=clock)
 
 
 def _directory(value: object, option: str) -> str:
@@ -428,17 +539,15 @@ def _base_url(text: str) -> str:
 
 def _refuse_or_warn(further: Mapping[str, object]) -> None:
     """Refuse options that do not exist; name those that this version does not act on yet."""
-    options.refuse_unknown(further, {*OPTIONS, *_LATER})
-    ignored = [name for name, value in further.items() if str(value).strip() != str(_LATER[name])]
+    options.refuse_unknown(further, {*OPTIONS, *LATER})
+    ignored = [name for name, value in further.items() if str(value).strip() != str(LATER[name])]
     if ignored:
-        _log.warning(
-            "not acted on by this version: %s; every client is sent to CloudFront", ", ".join(ignored)
-        )
+        _log.warning("not acted on by this version: %s", ", ".join(ignored))
 
 
 #: The names of all options, as they are everywhere.
 OPTIONS = tuple(
     name
     for name, parameter in inspect.signature(CloudFrontMiddleware.__init__).parameters.items()
-    if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name != "clock"
+    if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name not in ("clock", "presign")
 )

@@ -66,7 +66,7 @@ def nearby(
 
     :raises ConfigError: for an option that cannot work, naming it.
     """
-    filtered = options.choice(ipfilteredby, "ipfilteredby", _FILTERS)
+    filtered = options.choice(ipfilteredby or "none", "ipfilteredby", _FILTERS)
     own = Networks(_networks(networks))
     feed: RangeFeed | None = None
     regions = _regions(awsregion, filtered)

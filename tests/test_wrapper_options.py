@@ -187,11 +187,11 @@ class TestStartSays:
         assert "everybody" in line
 
     def test_which_options_are_of_a_later_version(self, caplog):
-        (line,) = self.said(caplog, ipfilteredby="aws", awsregion="eu-west-3", iprangesurl=None)
-        assert "ipfilteredby, awsregion;" in line
+        (line,) = self.said(caplog, probecache="30s")
+        assert line == "not acted on by this version: probecache"
 
-    def test_nothing_of_a_later_option_that_asks_for_what_is_done_anyway(self, caplog):
-        assert self.said(caplog, ipfilteredby="none") == []
+    def test_nothing_of_options_that_ask_for_what_is_done_anyway(self, caplog):
+        assert self.said(caplog, ipfilteredby="none", probecache=None) == []
 
 
 def test_every_option_is_described_where_the_class_is():
