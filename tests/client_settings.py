@@ -44,7 +44,7 @@ class Setting(NamedTuple):
         tree = {
             "version": 0.1,
             "storage": {**STORAGES[self.storage](s3), "delete": {"enabled": True}},
-            "http": {"addr": f"127.0.0.1:{port}"},
+            "http": {"addr": f"127.0.0.1:{port}", **sections.pop("http", {})},
             "server": {"workers": self.workers},
             "middleware": {"storage": [{"name": "cloudfront", "options": wrapper}]},
             "edge": {"addr": f"127.0.0.1:{edge_port}"},
