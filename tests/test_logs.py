@@ -33,7 +33,10 @@ def members(message: str, *args: object, **fields: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "parameter",
-    ["Signature", "Policy", "X-Amz-Signature", "X-Amz-Security-Token", "X-Amz-Credential", "token"],
+    [
+        *("Signature", "Policy", "X-Amz-Signature", "X-Amz-Security-Token", "X-Amz-Credential", "token"),
+        *("SIGNATURE", "policy", "access_token", "x-amz-credential"),
+    ],
 )
 def test_a_secret_in_a_url_is_left_out_of_the_line(parameter: str):
     shown = line("Invalid request line: %r", f"GET /a?Expires=17&{parameter}=s3cr3t~-_&Key-Pair-Id=K1 HTTP/9")
