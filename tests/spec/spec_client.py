@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import json
@@ -272,7 +273,10 @@ def _ask_once(method: str, url: str, body: Any, headers: dict[str, str]) -> Answ
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
     try:
         target = f"{parts.path}?{parts.query}" if parts.query else parts.path
-        connection.request(method, target, body, headers)
+        chunked = "Transfer-Encoding" in headers
+        # A registry may answer, and end the connection, before it has read what it does not take.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.request(method, target, body, headers, encode_chunked=chunked)
         answer = connection.getresponse()
         return Answer(answer.status, answer.headers, answer.read())
     finally:
