@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -279,6 +280,14 @@ def test_a_manifest_has_at_most_4_mib(client, manifest):
     assert client.push_manifest("app", "full", full).status_code == 201
     answer = client.push_manifest("app", "over", full + b" ")
     assert (answer.status_code, error_code(answer)) == (413, "SIZE_INVALID")
+
+
+@pytest.mark.parametrize(("size", "left"), [(MAX_SIZE + 1, 0), (5 * MAX_SIZE, 5 * MAX_SIZE)])
+def test_a_manifest_that_is_too_large_is_read_to_its_end_unless_it_is_far_too_large(client, size, left):
+    body = io.BytesIO(b" " * size)
+    answer = client.put("/v2/app/manifests/over", input_stream=body, content_length=size)
+    assert answer.status_code == 413
+    assert len(body.read()) == left
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,10 @@ from .tags import Tags
 #: The largest manifest, in bytes (OCI Distribution, "Pushing manifests").
 MAX_SIZE = 4 << 20
 
+# Up to this many bytes are read of what is too large: most clients look for the answer only when they have
+# sent everything, and would find the connection closed.
+_MOST_READ = 4 * MAX_SIZE
+
 
 class Manifests:
     """The manifests of all repositories.
@@ -179,14 +183,21 @@ class Manifests:
 def _read_content(request: Request) -> bytes:
     content = bytearray()
     try:
-        if (content_length(request.environ) or 0) > MAX_SIZE:
+        announced = content_length(request.environ) or 0
+        if announced > _MOST_READ:
             raise _too_large()
+        too_large, taken = announced > MAX_SIZE, 0
         for chunk in read_body(request.environ):
-            content += chunk
-            if len(content) > MAX_SIZE:
-                raise _too_large()
+            taken += len(chunk)
+            too_large = too_large or taken > MAX_SIZE
+            if not too_large:
+                content += chunk
+            if taken > _MOST_READ:
+                break
     except BodyBroken as broken:
         raise RegistryError("MANIFEST_INVALID", 400, str(broken)) from None
+    if too_large:
+        raise _too_large()
     return bytes(content)
 
 
