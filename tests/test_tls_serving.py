@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from clients import ClientError, Skopeo
+from images import Image, blobs_in
 from servers import CFMIDDLEWARE, Server, eventually, free_port, running
 from tls import write_certificate
 
@@ -161,6 +163,29 @@ def answer_of(connection: ssl.SSLSocket) -> bytes:
         return connection.recv(65536)
     except TimeoutError:
         return b""
+
+
+@pytest.mark.clients
+def test_skopeo_pushes_and_pulls_an_image_and_checks_the_certificate(
+    served: Served, skopeo: Skopeo, image: Image, tmp_path: Path
+):
+    (tmp_path / "trusted").mkdir()
+    (tmp_path / "trusted" / "ca.crt").write_bytes(x509_only(served.trusted))
+    reference = f"127.0.0.1:{served.port}/team/app:1"
+    checked = [str(tmp_path / "trusted"), "--dest-tls-verify=true", "--src-tls-verify=true"]
+
+    skopeo.copy(f"oci:{image.layout}", f"docker://{reference}", "--dest-cert-dir", *checked)
+    skopeo.copy(f"docker://{reference}", f"oci:{tmp_path / 'back'}", "--src-cert-dir", *checked)
+
+    assert blobs_in(tmp_path / "back") == blobs_in(image.layout)
+    with pytest.raises(ClientError):
+        skopeo.copy(f"docker://{reference}", f"oci:{tmp_path / 'untrusted'}", "--src-tls-verify=true")
+
+
+def x509_only(file: Path) -> bytes:
+    """Return the certificate of a file that has its key as well."""
+    text = file.read_bytes()
+    return text[text.index(b"-----BEGIN CERTIFICATE") :]
 
 
 # Who must show a certificate, which versions and suites are spoken
