@@ -20,6 +20,7 @@ from spec_client import (
     manifest,
     some_bytes,
 )
+from spec_servers import Setup, serving
 
 from cfmiddleware.digest import Digest
 
@@ -289,3 +290,23 @@ class TestPushingManifestsWithSubject:
 
     def test_an_image_without_a_subject_names_none(self, repo):
         assert "OCI-Subject" not in repo.put_manifest("v1", repo.image()).headers
+
+
+class TestSparseManifests:
+    """Section "Push": what a manifest refers to need not be there where the operator does not ask for it."""
+
+    @pytest.mark.parametrize("wrapped", [False, True], ids=["direct", "wrapped"])
+    def test_layers_and_platforms_may_be_left_out(self, tmp_path, wrapped):
+        setup = Setup("inmemory", wrapped, 1)
+        validation = {"manifests": {"layers": "none", "indexes": {"platforms": "none"}}}
+        with serving(setup, {"inmemory": {}}, tmp_path, validation=validation) as client:
+            repo = client.repository()
+            fields = json.loads(repo.image())
+            layers = [*fields["layers"], descriptor(some_bytes(9), OCI_LAYER)]
+            for content in (
+                json.dumps({**fields, "layers": layers}).encode(),
+                index([repo.push_image().descriptor, MISSING]),
+            ):
+                assert repo.put_manifest("sparse", content).status == 201
+                assert repo.manifest("sparse").body == content
+                assert repo.put_manifest(Digest.of(content), content).status == 201
