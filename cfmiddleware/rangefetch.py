@@ -65,14 +65,15 @@ def fetch(url: str, known: Fetched | None = None, limits: Limits = LIMITS) -> Fe
 
     :raises FetchError: for every other outcome.
     """
-    request = urllib.request.Request(url)  # noqa: S310 (see check_url)
+    headers = {}
     if known is not None and known.etag is not None:
-        request.add_header("If-None-Match", known.etag)
+        headers["If-None-Match"] = known.etag
     if known is not None and known.modified is not None:
-        request.add_header("If-Modified-Since", known.modified)
+        headers["If-Modified-Since"] = known.modified
     deadline = time.monotonic() + limits.seconds
     try:
         check_url(url)
+        request = urllib.request.Request(url, headers=headers)  # noqa: S310 (it was checked)
         with urllib.request.build_opener(_CarefulRedirects).open(request, timeout=limits.silence) as answer:
             content = _read(answer, deadline, limits.size)
             return Fetched(content, answer.headers["ETag"], answer.headers["Last-Modified"])
