@@ -142,6 +142,7 @@ def test_any_range_can_be_read(driver, size, offset, length):
 
     end = None if length is None else offset + length
     assert found == content_of(size)[offset:end]
+    assert reader.size == len(found)
 
 
 @pytest.mark.parametrize("arguments", [(-1, None), (0, -1)])

@@ -33,6 +33,9 @@ class Reader(Protocol):
     whoever opened the reader, also after its end.
     """
 
+    #: How many bytes there are to read in all; known from the moment it was opened.
+    size: int
+
     def __iter__(self) -> Iterator[bytes]: ...
 
     def __next__(self) -> bytes: ...

@@ -88,7 +88,8 @@ class FilesystemDriver:
             file = FileIO(self._file(path), "rb")
             if offset:
                 file.seek(offset)
-        return FileReader(path, file, length)
+            rest = max(0, os.fstat(file.fileno()).st_size - offset)
+        return FileReader(path, file, rest if length is None else min(rest, length))
 
     def read(self, path: str) -> bytes:
         """Return the object at *path*."""
@@ -243,10 +244,10 @@ class FilesystemDriver:
 class FileReader:
     """A part of an open file."""
 
-    def __init__(self, path: str, file: FileIO, length: int | None) -> None:
+    def __init__(self, path: str, file: FileIO, size: int) -> None:
         self._path = path
         self._file = file
-        self._left = length
+        self._left = self.size = size
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -255,12 +256,11 @@ class FileReader:
         if self._file.closed:
             raise StopIteration
         with _errors("read", self._path, absent=False):
-            chunk = self._file.read(_CHUNK if self._left is None else min(_CHUNK, self._left))
+            chunk = self._file.read(min(_CHUNK, self._left))
         if not chunk:
             self.close()
             raise StopIteration
-        if self._left is not None:
-            self._left -= len(chunk)
+        self._left -= len(chunk)
         return chunk
 
     def close(self) -> None:

@@ -123,6 +123,7 @@ class MemoryReader:
         self._content = content
         self._position = start
         self._end = end
+        self.size = max(0, end - start)
 
     def __iter__(self) -> Iterator[bytes]:
         return self

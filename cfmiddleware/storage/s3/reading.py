@@ -54,6 +54,7 @@ class S3Reader:
         self._etag = etag
         self._position = start
         self._end = end
+        self.size = end - start
 
     def __iter__(self) -> Iterator[bytes]:
         return self
