@@ -8,6 +8,7 @@ caches nothing: the bytes are on this machine already.
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from xml.sax.saxutils import escape
 from werkzeug.http import http_date, is_resource_modified, unquote_etag
 
 from .addresses import client_address
+from .digest import Digest
 from .errors import ObjectNotFound, StorageError
 from .layout import directory, path_below
 from .ranges import Span, Unsatisfiable, parse_wanted
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("cfmiddleware.edge")
 
 _CONTENT_TYPE = "application/octet-stream"
+
+_BLOB = re.compile(r"/(sha256|sha512)/(?:[0-9a-f]{2}/)?([0-9a-f]{64,128})(?:/data)?\Z")
 
 
 class Edge:
@@ -128,6 +132,9 @@ class Edge:
             ("ETag", etag),
             ("Last-Modified", http_date(stat.modified)),
         ]
+        digest = _digest(path)
+        if digest is not None:
+            headers.append(("Docker-Content-Digest", str(digest)))
         if not is_resource_modified(environ, unquote_etag(etag)[0], last_modified=http_date(stat.modified)):
             return _Answer("304 Not Modified", headers)
         status = "200 OK"
@@ -154,6 +161,18 @@ class Edge:
             reader.close()
             raise
         return _Answer(status, headers, reader, first=first)
+
+
+def _digest(path: str) -> Digest | None:
+    """Return the digest that the path of a blob holds, in whatever layout, or None.
+
+    A pull must be answered with it (OCI Distribution, "Pulling blobs"), and clients see the last answer only.
+    """
+    found = _BLOB.search(path)
+    try:
+        return Digest.parse(f"{found[1]}:{found[2]}") if found else None
+    except ValueError:
+        return None
 
 
 def _as_sent(environ: Mapping[str, Any]) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
 import pytest
-from apps import CONTENT, KEY, KEY_PAIR_ID, Answered, Exchange, ask, key, request
+from apps import CONTENT, DIGEST, KEY, KEY_PAIR_ID, Answered, Exchange, ask, key, request
 from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.http import http_date
@@ -77,6 +77,22 @@ def test_an_object_is_served_under_its_signed_url():
     assert (answer.code, answer.body) == (200, CONTENT)
     assert dict(answer.headers)["Content-Length"] == str(len(CONTENT))
     assert dict(answer.headers)["Accept-Ranges"] == "bytes"
+
+
+@pytest.mark.parametrize(
+    ("path", "digest"),
+    [
+        (f"/blobs/sha256/{DIGEST.hex[:2]}/{DIGEST.hex}/data", str(DIGEST)),
+        (f"/sha256/{DIGEST.hex[:2]}/{DIGEST.hex}", str(DIGEST)),
+        (f"/team/app/blobs/sha256/{DIGEST.hex}", str(DIGEST)),
+        (f"/blobs/sha512/{DIGEST.hex[:2]}/{DIGEST.hex * 2}/data", f"sha512:{DIGEST.hex * 2}"),
+        (f"/blobs/sha512/{DIGEST.hex[:2]}/{DIGEST.hex}/data", None),
+        (f"/blobs/sha256/{DIGEST.hex[:2]}/{DIGEST.hex}/link", None),
+    ],
+)
+def test_an_answer_has_the_digest_that_a_blobs_key_names(path: str, digest: str | None):
+    answer = fetch(edge(stored(path)), signed(path))
+    assert (answer.code, dict(answer.headers).get("Docker-Content-Digest")) == (200, digest)
 
 
 @pytest.mark.parametrize("hash", ["sha1", "sha256"])

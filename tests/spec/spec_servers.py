@@ -28,12 +28,17 @@ class Setup(NamedTuple):
         return f"{self.storage}-{front}-{self.workers}"
 
 
-#: The memory of one worker is not another's, and so not that of an edge in a process of its own.
+#: The memory of one worker is not another's. S3 has not every combination, for its server takes most of the time
+#: that the suite needs.
 SETUPS = [
-    Setup(storage, wrapped, workers)
-    for storage in ("inmemory", "filesystem", "s3")
-    for wrapped in (False, True)
-    for workers in ((1,) if storage == "inmemory" else (1, 4))
+    Setup("inmemory", False, 1),
+    Setup("inmemory", True, 1),
+    Setup("filesystem", False, 1),
+    Setup("filesystem", False, 4),
+    Setup("filesystem", True, 1),
+    Setup("filesystem", True, 4),
+    Setup("s3", False, 1),
+    Setup("s3", True, 4),
 ]
 
 

@@ -107,7 +107,7 @@ class TestPullingBlobs:
     def test_the_registry_says_the_digest_that_was_asked_for(self, repo, algorithm):
         digest = repo.push_blob(some_bytes(100), algorithm)
         answer = repo.blob(digest)
-        for one in answer.redirects or [answer]:
+        for one in (*answer.redirects, answer):
             assert one.headers["Docker-Content-Digest"] == str(digest)
 
     def test_a_pull_leads_to_the_edge_where_there_is_one(self, repo):
