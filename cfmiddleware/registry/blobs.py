@@ -20,6 +20,8 @@ from .routes import parse_digest
 # What a digest names never changes; Distribution says a year as well.
 _CACHE_CONTROL = "max-age=31536000"
 
+_CONTENT_TYPE = ("Content-Type", "application/octet-stream")
+
 
 class Probe(Protocol):
     """What a wrapper puts into the environ as ``cfmiddleware.probe`` to learn where a blob is."""
@@ -129,23 +131,21 @@ class Blobs:
     def get(self, request: Request) -> Answer:
         """Answer GET and HEAD: the blob, or the range of it that was asked for."""
         digest = parse_digest(request.route.reference)
+        # Set by a wrapper and by no client: those can only set names that begin with HTTP_.
+        probe = cast("Probe | None", request.environ.get("cfmiddleware.probe"))
+        conditional = request.header("Range") or request.header("If-None-Match")
+        if request.method == "GET" and probe is None and not conditional:
+            return self._whole(request.repository, digest)
         located = self.locate(request.repository, digest)
         if located is None:
             raise _unknown(digest)
-        # Set by a wrapper and by no client: those can only set names that begin with HTTP_.
-        probe = cast("Probe | None", request.environ.get("cfmiddleware.probe"))
         if probe is not None:
             probe.located(self._driver.key(located.path), located.size)
         etag = f'"{digest}"'
-        headers = [
-            ("Docker-Content-Digest", str(digest)),
-            ("ETag", etag),
-            ("Cache-Control", _CACHE_CONTROL),
-            ("Accept-Ranges", "bytes"),
-        ]
+        headers = _headers(digest, etag)
         if matches(request.header("If-None-Match"), etag):
             return Answer(304, headers)
-        headers.append(("Content-Type", "application/octet-stream"))
+        headers.append(_CONTENT_TYPE)
         try:
             span = self._wanted(request, located.size, etag)
         except Unsatisfiable:
@@ -172,6 +172,18 @@ class Blobs:
                 raise _unknown(digest) from None
         return Answer(status, headers, body)
 
+    def _whole(self, repository: str, digest: Digest) -> Answer:
+        """Answer with all of a blob; the storage says its size with the first byte, so that it is asked once."""
+        data = read_link(self._driver, paths.layer_link(repository, digest))
+        if data is None:
+            raise _unknown(digest)
+        try:
+            body = self._driver.open(paths.blob_data(data))
+        except ObjectNotFound:
+            raise _unknown(digest) from None
+        length = ("Content-Length", str(body.size))
+        return Answer(200, [*_headers(digest, f'"{digest}"'), _CONTENT_TYPE, length], body)
+
     def _wanted(self, request: Request, size: int, etag: str) -> Span | None:
         header = request.header("Range")
         if not header or request.method != "GET":  # ranges are defined for GET alone (RFC 9110, 14.2)
@@ -189,6 +201,16 @@ class Blobs:
             raise _unknown(digest)
         self._driver.delete([path])
         return empty(202, {"Docker-Content-Digest": str(digest)})
+
+
+def _headers(digest: Digest, etag: str) -> list[tuple[str, str]]:
+    """Return what every answer about a blob says."""
+    return [
+        ("Docker-Content-Digest", str(digest)),
+        ("ETag", etag),
+        ("Cache-Control", _CACHE_CONTROL),
+        ("Accept-Ranges", "bytes"),
+    ]
 
 
 def matches(condition: str, etag: str) -> bool:
