@@ -28,7 +28,7 @@ class Setup(NamedTuple):
         return f"{self.storage}-{front}-{self.workers}"
 
 
-#: The memory of one worker is not another's. S3 has not every combination, for its server takes most of the time
+#: The memory of one worker is not another's. S3 has not every combination: its server takes most of the time
 #: that the suite needs.
 SETUPS = [
     Setup("inmemory", False, 1),
