@@ -173,7 +173,7 @@ class Blobs:
         return Answer(status, headers, body)
 
     def _whole(self, repository: str, digest: Digest) -> Answer:
-        """Answer with all of a blob; the storage says its size with the first byte, so that it is asked once."""
+        """Answer with all of a blob. The storage is asked once: it says the size with the first byte."""
         data = read_link(self._driver, paths.layer_link(repository, digest))
         if data is None:
             raise _unknown(digest)
