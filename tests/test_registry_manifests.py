@@ -244,6 +244,15 @@ def test_what_a_manifest_of_another_type_refers_to_must_be_there_as_well(client)
         assert (answer.status_code, error_code(answer)) == (404, "MANIFEST_BLOB_UNKNOWN")
 
 
+def test_a_manifest_is_no_web_page(client):
+    page = {"mediaType": "text/html", "page": "<script>alert(1)</script>"}
+    for manifest, content_type in ((page, "text/html"), ({"page": page["page"]}, "image/svg+xml")):
+        answer = client.push_manifest("app", "latest", manifest, content_type)
+        assert (answer.status_code, error_code(answer)) == (400, "MANIFEST_INVALID")
+    client.push_image("app", "latest")
+    assert client.get("/v2/app/manifests/latest").headers["X-Content-Type-Options"] == "nosniff"
+
+
 def test_a_type_that_is_no_media_type_is_refused(client):
     for content, content_type in (({"mediaType": "a thing"}, ""), ({}, "thing"), ({}, "a/b\tc/d")):
         answer = client.push_manifest("app", "latest", content, content_type)

@@ -21,6 +21,8 @@ from registry_client import (
 
 from cfmiddleware.cli import main
 from cfmiddleware.digest import Digest
+from cfmiddleware.errors import RegistryError, StorageUnavailable
+from cfmiddleware.registry.auth.access import Grant, needed
 from cfmiddleware.registry.referrers import Referrers
 from cfmiddleware.registry.tags import Tags
 from cfmiddleware.storage.filesystem import FilesystemDriver
@@ -123,6 +125,26 @@ def test_only_referrers_of_the_type_that_is_asked_for_are_listed(client):
     assert answer.json["manifests"] == [sbom]
     assert answer.headers["OCI-Filters-Applied"] == "artifactType"
     assert "OCI-Filters-Applied" not in client.get(f"/v2/app/referrers/{SUBJECT}").headers
+
+
+class Tokens:
+    """Knows what a client may do, as if its token said so."""
+
+    def __init__(self, *names):
+        self._grant = Grant("someone", {("repository", name): frozenset(("pull",)) for name in names})
+
+    def authorize(self, request):
+        (access,) = needed(request.route, request.method)
+        if not self._grant.allows(access):
+            raise RegistryError("UNAUTHORIZED", 401, f"needs {access}")
+        return self._grant
+
+
+def test_who_may_pull_may_see_what_refers_to_what(client):
+    expected = attach(client, SUBJECT)
+    assert referrers(RegistryClient(client.driver, auth=Tokens("app")), SUBJECT) == [expected]
+    answer = RegistryClient(client.driver, auth=Tokens("other")).get(f"/v2/app/referrers/{SUBJECT}")
+    assert (answer.status_code, error_code(answer)) == (401, "UNAUTHORIZED")
 
 
 def test_a_referrer_that_is_pushed_again_is_listed_once(client):
@@ -257,6 +279,19 @@ def test_the_command_leaves_alone_what_a_fallback_tag_lists(stored, capsys):
     as_distribution_has_it(client, SUBJECT, descriptor(Digest.parse(old["digest"]), OCI_MANIFEST))
     assert main(["referrers", str(config)]) == 0
     assert links(client) == set()
+
+
+def test_the_command_says_in_one_line_that_the_storage_failed(stored, capsys, monkeypatch):
+    client, config = stored
+    attach(client, SUBJECT)
+
+    def broken(driver, prefix):
+        raise StorageUnavailable("the disk is gone")
+
+    monkeypatch.setattr(FilesystemDriver, "walk", broken)
+    assert main(["referrers", str(config)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "the storage failed after 0 manifests" in line
 
 
 def test_a_page_looks_at_a_bounded_number_of_manifests(client, monkeypatch):

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from cfmiddleware.config import Config
+from cfmiddleware.errors import ConfigError, StorageUnavailable
 from cfmiddleware.registry.referrers import Referrers
 from cfmiddleware.registry.tags import Tags
 
@@ -32,13 +33,18 @@ def run(arguments: Any) -> int:
     """Add what is missing, and print it."""
     driver = Config.load(arguments.config).driver()
     driver.check()
-    found = added = 0
-    for referrer in Referrers(driver, Tags(driver)).scan(write=not arguments.dry_run):
-        found += 1
-        if referrer.written:
-            added += 1
-            done = "would be added" if arguments.dry_run else "added"
-            print(f"{referrer.repository}: {referrer.digest} refers to {referrer.subject}: {done}")
     done = "would be added" if arguments.dry_run else "added"
+    found = added = 0
+    try:
+        for referrer in Referrers(driver, Tags(driver)).scan(write=not arguments.dry_run):
+            found += 1
+            if referrer.written:
+                added += 1
+                print(f"{referrer.repository}: {referrer.digest} refers to {referrer.subject}: {done}")
+    except StorageUnavailable as error:
+        raise ConfigError(
+            f"{arguments.config}: the storage failed after {found} manifests, of which {added} {done}: {error}; "
+            "start the command again"
+        ) from None
     print(f"{found} manifest{'' if found == 1 else 's'} with a subject, {added} {done}")
     return 0

@@ -37,8 +37,9 @@ _GENERIC = {
     "text/plain",
 }
 
-# The grammar of RFC 6838, 4.2.
-_MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}+/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}+")
+# The grammar of RFC 6838, 4.2. Nothing but applications' types: a manifest that said that it is text/html
+# would be a web page at the registry's own address, made by whoever may push.
+_MEDIA_TYPE = re.compile(r"application/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}+")
 
 # Layers that a client fetches from elsewhere and need not push.
 _NOT_DISTRIBUTED = (
@@ -210,7 +211,7 @@ def _checked_type(fields: dict[str, Any], sent: str) -> str:
         # What is both can be read as either, and signed as one and run as the other (CVE-2021-41190).
         raise _invalid("a manifest has either config and layers, or manifests")
     if stated is not None and not (isinstance(stated, str) and _MEDIA_TYPE.fullmatch(stated)):
-        raise _invalid(f"mediaType {str(stated)[:100]!r} is no media type")
+        raise _invalid(f"mediaType {str(stated)[:100]!r} is not of the form application/...")
     media_type: str
     if stated is not None:
         media_type = stated
@@ -218,7 +219,7 @@ def _checked_type(fields: dict[str, Any], sent: str) -> str:
             raise _invalid(f"Content-Type says {sent or 'nothing'}, the manifest itself {stated}")
     elif sent not in _GENERIC:
         if not _MEDIA_TYPE.fullmatch(sent):
-            raise _invalid("the Content-Type is no media type")
+            raise _invalid("the Content-Type is not of the form application/...")
         media_type = sent
     elif is_image or is_index:
         media_type = OCI_INDEX if is_index else OCI_MANIFEST

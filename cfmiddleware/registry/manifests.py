@@ -56,7 +56,8 @@ class Manifests:
         if digest is None or content is None:
             raise _unknown(reference)
         etag = f'"{digest}"'
-        headers = {"Docker-Content-Digest": str(digest), "ETag": etag}
+        # Whoever may push chooses the type; no browser is to guess another one from the bytes.
+        headers = {"Docker-Content-Digest": str(digest), "ETag": etag, "X-Content-Type-Options": "nosniff"}
         if matches(request.header("If-None-Match"), etag):
             return Answer(304, list(headers.items()))
         return whole(200, self._media_type(request.repository, digest, content), content, headers)
