@@ -221,6 +221,11 @@ class CloudFrontMiddleware:
         """Return *url*, which must be encoded already, signed."""
         return self._signer.url(url, Digest.of(url.encode()).hex, address)
 
+    def close(self) -> None:
+        """End what runs in the background of this process. It may be used on; what is known stays."""
+        if self._nearby is not None:
+            self._nearby.close()
+
     def _pull(
         self, blob: BlobPath, environ: dict[str, Any], start_response: StartResponse
     ) -> Iterable[bytes]:
