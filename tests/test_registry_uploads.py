@@ -162,7 +162,7 @@ def test_the_long_form_of_content_range_is_understood(client):
 def test_a_chunk_that_is_not_as_long_as_it_says_has_no_effect(client, length):
     url = client.start("app")
     answer = client.patch(url, data=CONTENT[:length], headers={"Content-Range": "0-9"})
-    assert (answer.status_code, error_code(answer)) == (400, "BLOB_UPLOAD_INVALID")
+    assert (answer.status_code, error_code(answer)) == (400, "SIZE_INVALID")
     assert client.get(url).headers["Range"] == "0-0"
 
 

@@ -43,7 +43,7 @@ def run(arguments: Any) -> int:
                 print(f"{referrer.repository}: {referrer.digest} refers to {referrer.subject}: {done}")
     except StorageUnavailable as error:
         raise ConfigError(
-            f"{arguments.config}: the storage failed after {found} manifests, of which {added} {done}: {error}; "
+            f"{arguments.config}: the storage failed after {found} manifests, {added} {done}: {error}; "
             "start the command again"
         ) from None
     print(f"{found} manifest{'' if found == 1 else 's'} with a subject, {added} {done}")

@@ -258,7 +258,9 @@ def _exactly(length: int, chunks: Iterator[bytes]) -> Iterator[bytes]:
             break
         yield chunk
     if left:
-        raise BodyBroken(f"the body does not have the {length} bytes that its Content-Range names")
+        raise RegistryError(
+            "SIZE_INVALID", 400, f"the body does not have the {length} bytes that its Content-Range names"
+        )
 
 
 def _digest_invalid(mismatch: DigestMismatch) -> RegistryError:
