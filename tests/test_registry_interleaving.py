@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from itertools import combinations
 
@@ -55,6 +56,8 @@ class Turns:
 class SteppedDriver:
     """A driver that waits for its turn before each operation of one of the two threads.
 
+    What was there before them is half a minute old.
+
     :param clock: whether the times of objects tell which is older; those of S3 are whole seconds.
     """
 
@@ -62,6 +65,7 @@ class SteppedDriver:
         self._inner = inner
         self._clock = clock
         self.turns: Turns | None = None
+        self.began = 0.0
         self.me = threading.local()
 
     def __getattr__(self, name: str):
@@ -82,10 +86,14 @@ class SteppedDriver:
             result = attribute(first, *rest)
             if name != "walk":
                 return result
-            found = list(result)
-            return found if self._clock else [(path, stat._replace(modified=0)) for path, stat in found]
+            return [(path, stat._replace(modified=self._time(stat.modified))) for path, stat in result]
 
         return operation
+
+    def _time(self, modified: float) -> float:
+        if not self._clock:
+            return 0
+        return modified if modified >= self.began else modified - 30
 
 
 def operation_on_layers(name: str, what: str) -> bool:
@@ -104,7 +112,7 @@ def run(client, requests, order):
         finally:
             turns.end(number)
 
-    client.driver.turns = turns
+    client.driver.turns, client.driver.began = turns, time.time()
     threads = [threading.Thread(target=work, args=(number,)) for number in (0, 1)]
     for thread in threads:
         thread.start()

@@ -22,6 +22,9 @@ _FEW = 32
 # A push that began to move a tag up to this many seconds ago may still be about to finish.
 _UNDER_WAY = 60
 
+# By so many seconds the machines of one storage may differ about the time, whole seconds included.
+_SKEW = 2
+
 
 class _Tag(NamedTuple):
     """A tag as it was seen, and when it was last pointed to a manifest in Unix seconds."""
@@ -86,7 +89,7 @@ class Tags:
         """
         self._driver.delete([paths.tag_current(repository, tag.name)])
         entries = self._index(repository, tag.name)
-        since = max(tag.moved, time.time() - _UNDER_WAY)
+        since = max(tag.moved + _SKEW, time.time() - _UNDER_WAY)
         pushed = max((entry for entry in entries if entry[0] > since), default=None)
         if pushed is not None and has_link(self._driver, paths.revision_link(repository, pushed[1])):
             self._put_back(repository, tag.name, pushed[1])
