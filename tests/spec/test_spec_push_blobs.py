@@ -136,6 +136,19 @@ class TestPushingABlobInChunks:
         assert repo.start().headers.get("OCI-Chunk-Min-Length", "0").isdecimal()
 
     @BOTH
+    def test_chunks_of_the_smallest_length_make_a_blob(self, repo, algorithm):
+        answer = repo.start(**{"digest-algorithm": algorithm})
+        length = max(CHUNK, int(answer.headers.get("OCI-Chunk-Min-Length", "0")))
+        content, location = some_bytes(3 * length - 5), answer.headers["Location"]
+        for begin in (0, length):
+            answer = repo.patch(location, content[begin : begin + length], begin)
+            assert (answer.status, answer.headers["Range"]) == (202, f"0-{begin + length - 1}")
+            location = answer.headers["Location"]
+        digest = Digest.of(content, algorithm)
+        answer = repo.finish(location, digest, content[2 * length :], 2 * length)
+        assert_pushed(repo, answer, digest, content)
+
+    @BOTH
     def test_the_last_chunk_may_come_in_a_patch(self, repo, algorithm):
         digest = Digest.of(BLOB, algorithm)
         location = self.send(repo, repo.location(**{"digest-algorithm": algorithm}))
