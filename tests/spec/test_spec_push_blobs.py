@@ -210,8 +210,7 @@ class TestPushingABlobInChunks:
     def test_a_chunk_that_is_not_as_long_as_its_range_is_refused(self, repo, length):
         location = repo.location()
         answer = repo.ask("PATCH", location, BLOB[:length], {"Content-Range": f"0-{CHUNK - 1}"})
-        assert answer.status == 400
-        assert answer.code() in ("SIZE_INVALID", "BLOB_UPLOAD_INVALID")
+        assert (answer.status, answer.code()) == (400, "SIZE_INVALID")
         self.status(repo, location, 0)
 
     @pytest.mark.parametrize("text", ["a-b", "5-0", "0", "-5", "0-5-9"])
