@@ -38,6 +38,8 @@ SETUPS = [
     Setup("filesystem", True, 1),
     Setup("filesystem", True, 4),
     Setup("s3", False, 1),
+    Setup("s3", False, 4),
+    Setup("s3", True, 1),
     Setup("s3", True, 4),
 ]
 
