@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
+import signal
 import sys
 import threading
 import urllib.request
@@ -213,6 +215,10 @@ class TestWhereNothingCanBePresigned:
     def test_what_is_no_url_never_gets_into_a_header(self, url: str):
         assert location(near_wrap(presign=Presigner(url=url))).startswith(EDGE)
 
+    def test_a_url_that_outlives_its_time_is_not_sent(self):
+        wrapped = near_wrap(presign=lambda key, expires: (f"{S3}{key}", expires + 1))
+        assert location(wrapped).startswith(EDGE)
+
     def test_an_object_that_cloudfront_cannot_reach_is_served_by_the_app(self):
         app = App("307 Temporary Redirect", [("Location", "https://images.s3.amazonaws.com/x")])
         wrapped = near_wrap(app, Presigner(OSError()), bucket="images", rootdirectory="/team")
@@ -232,6 +238,7 @@ class TestBoundUrls:
         for probe in ("get", "head", "none"):
             wrapped = near_wrap(presign=Presigner(OSError()), bindip=True, probe=probe)
             assert ask(wrapped, request(REMOTE_ADDR="2001:db8::1")).body == CONTENT
+            assert wrapped.signing_failures == 0  # it was not even tried
 
     def test_a_near_client_with_ipv4_gets_a_bound_one_where_nothing_can_be_presigned(self):
         assert "Policy=" in location(near_wrap(presign=Presigner(OSError()), bindip=True))
@@ -295,6 +302,17 @@ class TestReuse:
         assert [name for name, _ in presign.asked] == ["a", "b", "c", "d"]
         urls.url("b", "0" * 64)
         assert [name for name, _ in presign.asked] == ["a", "b", "c", "d", "b"]
+
+    def test_a_process_forked_while_another_thread_remembers_does_not_wait_for_it(self):
+        urls = PresignedURLs(Presigner(), ExpiryWindow(1200), clock=lambda: 1_700_000_000)
+        urls.url("a", "0" * 64)
+        with urls._memory.lock:
+            process = os.fork()
+            if process == 0:
+                signal.alarm(5)  # ends it if it waits
+                urls.url("a", "0" * 64)
+                os._exit(0)
+        assert os.waitpid(process, 0)[1] == 0
 
     def test_each_object_has_its_own_url(self):
         urls = PresignedURLs(Presigner(), ExpiryWindow(1200), clock=lambda: 1_700_000_000)
@@ -391,6 +409,19 @@ class TestAws:
     @pytest.mark.parametrize("named", ["eu-west-3", "EU-West-3, ap-south-1", ["eu-west-3"]])
     def test_some_of_its_regions(self, file: Path, named: Any):
         assert self.fronts(file, ipfilteredby="awsregion", awsregion=named) == ["edge", "s3", "edge"]
+
+    def test_ranges_are_fetched_from_aws_unless_there_is_a_file(self, file: Path, monkeypatch):
+        with contextlib.closing(Web()) as web:
+            web.replies = [Reply(body=document("35.180.0.0/16"))]
+            monkeypatch.setattr("cfmiddleware.nearby.URL", web.url)
+            assert self.fronts(file, ipfilteredby="aws") == ["s3", "s3", "edge"]
+            assert web.requests == []
+            wrapped = wrap(App(), presign=Presigner(), ipfilteredby="aws")
+            try:
+                assert eventually(lambda: location(wrapped, "35.180.1.1").startswith(S3))
+            finally:
+                wrapped.close()
+            assert len(web.requests) == 1
 
     def test_its_regions_and_networks_of_ones_own(self, file: Path):
         own = {"networks": [f"{FAR}/32"]}
