@@ -95,11 +95,12 @@ def _key_files(text: str) -> dict[str, str]:
 
 
 def _plain(given: Mapping[str, str], global_conf: Mapping[str, str]) -> dict[str, Any]:
-    """Return the wrapper's options with a key's path that does not depend on where the server was started."""
+    """Return the wrapper's options with paths that do not depend on where the server was started."""
     result: dict[str, Any] = dict(given)
-    key = given.get("privatekey")
-    if key and "-----BEGIN" not in key:
-        result["privatekey"] = str(_here(global_conf) / key)
+    for name in ("privatekey", "iprangesfile"):
+        path = given.get(name)
+        if path and "-----BEGIN" not in path:
+            result[name] = str(_here(global_conf) / path)
     return result
 
 

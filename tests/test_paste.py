@@ -164,6 +164,15 @@ def test_an_option_of_the_section_takes_the_place_of_the_files(here: Path):
     assert redirect(app, push(app, b"layer")).startswith("https://section.example/docker/registry/")
 
 
+def test_a_snapshot_of_ranges_is_relative_to_the_ini_file(here: Path):
+    s3 = "storage: {s3: {region: us-east-1, bucket: images, accesskey: a, secretkey: s}}"
+    (here / "config.yml").write_text(CONFIG.replace("storage: {filesystem: {rootdirectory: objects}}", s3))
+
+    line = refusal(here, FILTERED + "ipfilteredby = aws\niprangesfile = missing.json\n")
+
+    assert f"iprangesfile: {here}/missing.json" in line
+
+
 def test_the_edge_takes_everything_from_a_configuration_file(here: Path):
     edge = load(here, "[app:main]\nuse = egg:cfmiddleware#edge\nconfig = config.yml\n")
 
