@@ -249,6 +249,18 @@ def test_an_image_of_one_is_built_upon_through_the_other_without_its_layers_bein
     assert ways.writer.get(f"{ways.repository}/more/blobs/{layer}").status == 200
 
 
+def test_what_distribution_keeps_under_another_name_is_mounted_so_that_it_serves_it(bucket: Bucket):
+    content = b"a blob to mount by its sha512 digest"
+    alias = bucket.theirs.push("alias/source", content, "sha512")
+
+    mounted = bucket.ours.ask("POST", f"alias/target/blobs/uploads/?mount={alias}&from=alias/source")
+
+    assert mounted.status == 201
+    for digest in (alias, Digest.of(content)):
+        assert bucket.theirs.get(f"alias/target/blobs/{digest}").body == content
+        assert bucket.ours.get(f"alias/target/blobs/{digest}").status in (200, 307)
+
+
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
 def test_a_blob_of_either_algorithm_is_pulled_from_the_other(ways: Ways, algorithm: str):
     content = f"blob of {ways.repository}".encode() * 1000

@@ -356,6 +356,7 @@ def test_an_alias_of_distribution_is_mounted_as_one(client):
     client.driver.write(f"{ROOT}repositories/source/_layers/sha512/{alias.hex}/link", str(DIGEST).encode())
     assert client.post(f"/v2/app/blobs/uploads/?mount={alias}&from=source").status_code == 201
     assert blob(client, alias).data == CONTENT
+    assert blob(client, DIGEST).data == CONTENT
 
 
 # Races and lost clients

@@ -91,6 +91,9 @@ class Uploads:
             # What must be there is the link: that the bytes exist says not that this client may read them.
             located = self._blobs.locate(name, digest)
             if located is not None:
+                if located.data != digest:
+                    # Distribution serves data under another name only where its own name is linked too.
+                    self._blobs.link(request.repository, located.data, located.data)
                 self._blobs.link(request.repository, digest, located.data)
                 return digest
         return None
