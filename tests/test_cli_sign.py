@@ -142,6 +142,7 @@ def test_signing_makes_no_data_directory(capsys, tmp_path: Path):
         (["https://d.example/a b"], "is no URL that can be signed: encode it first"),
         (["https://d.example/\x1b"], "is no URL that can be signed"),
         (["https://d.example/a#b"], "leave out any fragment"),
+        (["https://d.example/a?x=1&Signature=s"], "the URL has a parameter 'Signature', which is Cloud"),
         ([str(DIGEST), "--address", "::1"], "--address: '::1' is no IPv4 address"),
         ([str(DIGEST), "--address", "x"], "--address: 'x' is no IPv4 address"),
         ([str(DIGEST), "--repository", "UP"], "--repository: 'UP' is no repository's name"),

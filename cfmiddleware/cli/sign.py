@@ -13,6 +13,7 @@ from cfmiddleware.embedded import default_directory, embedded
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.middleware import CloudFrontMiddleware
 from cfmiddleware.reference import is_name
+from cfmiddleware.signing.url import SIGNING_PARAMETERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -107,6 +108,11 @@ def _url(text: str) -> str:
         raise ConfigError(
             f"{text!r} is no URL that can be signed: encode it first, and leave out any fragment"
         )
+    _, _, query = text.partition("?")
+    for name in (part.partition("=")[0] for part in query.split("&")):
+        if name in SIGNING_PARAMETERS:
+            # Not the URL itself: it may be signed, and so open what others may not read.
+            raise ConfigError(f"the URL has a parameter {name!r}, which is CloudFront's own; leave it out")
     return text
 
 
