@@ -280,7 +280,11 @@ class CloudFrontMiddleware:
         if code in ("200", "206"):
             if not self._is_the_blob(blob, headers) or self._is_small(headers, probe):
                 return None
-            return self._layout.key(*blob) if probe.key is None else probe.key.lstrip("/")
+            if probe.key is not None:
+                return probe.key.lstrip("/")
+            if probe.path is not None:
+                return f"{self.rootdirectory}/{probe.path.lstrip('/')}".lstrip("/")
+            return self._layout.key(*blob)
         if code in _REDIRECTS and self._bucket is not None:
             # The app itself sends the client to this object, so the digest need not be said again. Flask and
             # Django put a small page for people into every redirect, so its type says nothing.

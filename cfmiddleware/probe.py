@@ -34,10 +34,11 @@ class Probe:
     An app finds it as ``environ.get("cfmiddleware.probe")`` and need not import this class.
     """
 
-    __slots__ = ("declined", "final", "key", "size")
+    __slots__ = ("declined", "final", "key", "path", "size")
 
     def __init__(self) -> None:
         self.key: str | None = None
+        self.path: str | None = None
         self.size: int | None = None
         self.final = False
         self.declined = False
@@ -49,6 +50,15 @@ class Probe:
         :param size: its size in bytes, where it is known.
         """
         self.key = key
+        self.size = size
+        self.final = True
+
+    def placed(self, path: str, size: int | None = None) -> None:
+        """Name the object as :meth:`located` does, by its path below the wrapper's root directory.
+
+        For an app that does not know the bucket behind CloudFront, such as one on a file system.
+        """
+        self.key, self.path = None, path
         self.size = size
         self.final = True
 

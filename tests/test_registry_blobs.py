@@ -171,6 +171,9 @@ class Located:
     def located(self, key: str, size: int) -> None:
         self.told.append((key, size))
 
+    def placed(self, path: str, size: int) -> None:
+        self.told.append((path, size))
+
 
 class CountingDriver(MemoryDriver):
     """A driver that counts what is opened."""
@@ -199,6 +202,12 @@ def test_a_wrapper_learns_the_key_and_the_size_of_a_blob():
     told, status, _, body = probe(client, DIGEST)
     key = f"team/docker/registry/v2/blobs/sha256/{DIGEST.hex[:2]}/{DIGEST.hex}/data"
     assert (told, status, b"".join(body)) == ([(key, 1024)], 200, CONTENT)
+
+
+def test_a_wrapper_learns_the_path_of_a_blob_in_no_bucket(client):
+    told, status, _, body = probe(client, DIGEST)
+    path = f"/docker/registry/v2/blobs/sha256/{DIGEST.hex[:2]}/{DIGEST.hex}/data"
+    assert (told, status, b"".join(body)) == ([(path, 1024)], 200, CONTENT)
 
 
 def test_a_response_that_is_closed_unread_opens_nothing():

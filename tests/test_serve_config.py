@@ -142,6 +142,23 @@ def test_start_up_says_which_origin_path_cloudfront_must_have(tmp_path: Path):
     assert 'if it is blank, set originpath: ""' in line
 
 
+def test_a_directory_is_served_through_an_edge_with_an_origin_path(tmp_path: Path):
+    port, edge_port = free_port(), free_port()
+    options = {
+        "baseurl": f"http://127.0.0.1:{edge_port}",
+        "privatekey": "keys",
+        "rootdirectory": "/team/prod",
+    }
+    middleware = {"storage": [{"name": "cloudfront", "options": options}]}
+    file = configuration(tmp_path, edge_port, http={"addr": f"127.0.0.1:{port}"}, middleware=middleware)
+    with running([CFMIDDLEWARE, "serve", str(file)], tmp_path / "process", ports=[port, edge_port]) as server:
+        service = Service(server, port, edge_port)
+        digest = service.push("app", b"layer")
+
+        assert service.pull("app", digest) == b"layer"
+        assert urlsplit(service.redirect("app", digest)).path.startswith("/docker/registry/v2/blobs/")
+
+
 def test_slow_pushes_keep_neither_pulls_nor_v2_waiting(tmp_path: Path):
     # Many more than there are threads: what is refused must give its thread back at once.
     server = {"workers": 1, "threads": 32, "uploads": 4, "gracefultimeout": 1}

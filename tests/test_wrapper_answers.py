@@ -132,6 +132,19 @@ class TestWhatAnAppThatKnowsTheProbeCanSay:
         assert ask(wrap(app, rootdirectory="/team/prod")).code == 200
         assert "not redirected" in caplog.text
 
+    @pytest.mark.parametrize(
+        ("options", "path"),
+        [
+            ({}, "/docker/x"),
+            ({"rootdirectory": "/team/prod"}, "/docker/x"),
+            ({"rootdirectory": "/team/prod", "originpath": "/team"}, "/prod/docker/x"),
+            ({"rootdirectory": "/team/prod", "originpath": ""}, "/team/prod/docker/x"),
+        ],
+    )
+    def test_where_the_object_is_below_the_root_directory(self, options, path):
+        app = self.app(lambda probe: probe.placed("/docker/x", 7))
+        assert str(ask(wrap(app, **options)).location).startswith(f"{EDGE}{path}?")
+
     def test_that_no_redirect_is_wanted(self):
         assert ask(wrap(self.app(lambda probe: probe.decline()))).code == 200
 

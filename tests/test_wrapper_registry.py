@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,6 +11,7 @@ from apps import BLOB, CONTENT, DIGEST, KEY, Exchange, ask, request, wrap
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.registry.app import Registry
+from cfmiddleware.storage.filesystem import FilesystemDriver
 from cfmiddleware.storage.memory import MemoryDriver
 
 SHA512 = Digest.of(CONTENT, "sha512")
@@ -47,6 +49,17 @@ def test_the_object_is_the_one_that_the_registry_names(driver: Counting):
     answer = ask(wrap(Registry(driver), rootdirectory="/team/prod"), request(f"/v2/team/app/blobs/{SHA512}"))
     assert urlsplit(str(answer.location)).path == f"/{KEY}"
     assert dict(answer.headers)["Docker-Content-Digest"] == str(SHA512)
+
+
+def test_a_directory_stands_where_the_wrapper_says_that_it_is_in_the_bucket(tmp_path: Path):
+    driver = FilesystemDriver(tmp_path)
+    driver.write(f"/{KEY}", CONTENT)
+    driver.write(f"{LAYERS}/sha256/{DIGEST.hex}/link", str(DIGEST).encode())
+    driver.write(f"{LAYERS}/sha512/{SHA512.hex}/link", str(DIGEST).encode())
+    for digest in (DIGEST, SHA512):
+        asked = request(f"/v2/team/app/blobs/{digest}")
+        answer = ask(wrap(Registry(driver), rootdirectory="/team/prod"), asked)
+        assert (answer.code, urlsplit(str(answer.location)).path) == (307, f"/{KEY}")
 
 
 def test_a_blob_of_another_repository_is_not_found(driver: Counting):

@@ -29,6 +29,9 @@ class Probe(Protocol):
     def located(self, key: str, size: int) -> None:
         """Take the object's whole key in its bucket and its size in bytes; the answer's status is final."""
 
+    def placed(self, path: str, size: int) -> None:
+        """Take the same of an object in no bucket that we know, by its path below the root directory."""
+
 
 class Located(NamedTuple):
     """Where the bytes of a repository's blob are: what its link names, the path, the size in bytes."""
@@ -140,7 +143,10 @@ class Blobs:
         if located is None:
             raise _unknown(digest)
         if probe is not None:
-            probe.located(self._driver.key(located.path), located.size)
+            if self._driver.in_bucket:
+                probe.located(self._driver.key(located.path), located.size)
+            else:
+                probe.placed(located.path, located.size)
         etag = f'"{digest}"'
         headers = _headers(digest, etag)
         if matches(request.header("If-None-Match"), etag):

@@ -82,6 +82,10 @@ class Driver(Protocol):
     #: How many bytes one writer takes; zero where there is no limit (S3's parts are 10,000 at the most).
     largest_piece: int
 
+    #: Whether keys are those of the bucket, its root directory in front. Where they are not, the one who puts
+    #: CloudFront in front of a registry says which directory of a bucket this is.
+    in_bucket: bool
+
     def key(self, path: str) -> str:
         """Return the whole key, without a slash in front, that the object at *path* has in its bucket."""
 

@@ -41,6 +41,7 @@ class FilesystemDriver:
     name = "filesystem"
     smallest_piece = 0
     largest_piece = 0
+    in_bucket = False
 
     def __init__(self, rootdirectory: str | os.PathLike[str], *, where: str = "storage.filesystem") -> None:
         self._root = os.path.abspath(rootdirectory).rstrip("/")

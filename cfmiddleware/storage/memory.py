@@ -27,6 +27,7 @@ class MemoryDriver:
 
     def __init__(self, rootdirectory: str = "") -> None:
         self._root = clean_root(rootdirectory)
+        self.in_bucket = bool(self._root)
         self._lock = Lock()
         self._objects: dict[str, tuple[bytes, float]] = {}
 

@@ -57,6 +57,7 @@ class S3Driver:
     """
 
     name = "s3"
+    in_bucket = True
 
     def __init__(self, options: S3Options, *, where: str = "storage.s3") -> None:
         self.smallest_piece = options.smallest_part
