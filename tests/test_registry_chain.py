@@ -142,6 +142,51 @@ def test_a_piece_that_a_crash_left_behind_goes_with_the_upload(driver, upload):
     assert names(driver, upload) == []
 
 
+class Composing:
+    """A driver that takes no more than three sources, as S3 takes no more than 10,000 parts."""
+
+    def __init__(self, driver):
+        self._driver = driver
+
+    def __getattr__(self, name):
+        return getattr(self._driver, name)
+
+    def compose(self, path, sources):
+        assert len(sources) <= 3
+        self._driver.compose(path, sources)
+
+
+@pytest.mark.parametrize("more", [b"", b"end"])
+@pytest.mark.parametrize("pieces", [3, 4, 11])
+def test_more_pieces_than_the_storage_joins_at_once_are_joined_in_steps(driver, monkeypatch, pieces, more):
+    monkeypatch.setattr("cfmiddleware.registry.chain._MOST_SOURCES", 3)
+    upload = Upload.begin(Composing(driver), "app", LIMIT)
+    sent = [bytes([number]) * (LIMIT + 1 + number) for number in range(pieces)] + [more]
+    for content in sent:
+        add(upload, content)
+
+    upload.assemble(upload.state(), "/blob")
+
+    assert driver.read("/blob") == b"".join(sent)
+    upload.end()
+    assert names(driver, upload) == []
+
+
+def test_what_was_joined_in_steps_goes_when_the_upload_ended_meanwhile(driver, monkeypatch):
+    monkeypatch.setattr("cfmiddleware.registry.chain._MOST_SOURCES", 3)
+    upload = Upload.begin(driver, "app", LIMIT)
+    for _ in range(7):
+        add(upload, b"x" * (LIMIT + 1))
+    state = upload.state()
+    driver.delete([f"/docker/registry/v2/repositories/app/_uploads/{upload.uuid}/{state.pieces[-1].name}"])
+    left = names(driver, upload)
+
+    with pytest.raises(ObjectNotFound):
+        upload.assemble(state, "/blob")
+
+    assert names(driver, upload) == left
+
+
 def test_a_state_written_after_the_end_brings_no_upload_back(upload):
     late = upload.extend(upload.state(), [b"late"])
     upload.end()

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 #: What a state carries itself at most, in bytes, where the storage composes objects of any size.
 DEFAULT_INLINE_LIMIT = 1 << 20
 
+# How many objects are put together at a time. An object of S3 has at most 10,000 parts, and each piece is one
+# or more of them.
+_MOST_SOURCES = 1000
+
 _STARTED = "startedat"
 _STATE = "state-"
 _PIECE = "piece-"
@@ -310,16 +314,27 @@ class Upload:
             self._driver.write(path, state.inline)
             return
         sources = [self._folder + piece.name for piece in state.pieces]
-        if not state.inline:
-            self._driver.compose(path, sources)
-            return
-        last = self._folder + self._new_piece()
-        self._driver.write(last, state.inline)
+        joined: list[str] = []
         try:
-            self._driver.compose(path, [*sources, last])
-        except ObjectNotFound:  # whoever ended the upload did not know of our last piece
-            self._driver.delete([last])
+            if state.inline:
+                sources.append(self._folder + self._new_piece())
+                joined.append(sources[-1])
+                self._driver.write(sources[-1], state.inline)
+            while len(sources) > _MOST_SOURCES:
+                sources = [
+                    self._join(sources[first : first + _MOST_SOURCES], joined)
+                    for first in range(0, len(sources), _MOST_SOURCES)
+                ]
+            self._driver.compose(path, sources)
+        except ObjectNotFound:  # whoever ended the upload did not know of what we added to it
+            self._driver.delete(joined)
             raise
+
+    def _join(self, sources: list[str], joined: list[str]) -> str:
+        """Make one piece of *sources*, which stay, note it in *joined*, and return where it is."""
+        joined.append(self._folder + self._new_piece())
+        self._driver.compose(joined[-1], sources)
+        return joined[-1]
 
     def _new_piece(self) -> str:
         name = _PIECE + str(uuid4())
