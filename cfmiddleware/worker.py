@@ -22,9 +22,11 @@ from gunicorn.workers.gthread import ThreadWorker
 # Seconds in which a body that is on its way already may come in, so that the connection can be kept.
 _DRAIN = 0.05
 
-# A client gets so many seconds, and so many bytes of what it still sends, until its connection is cut.
+# A client gets so many seconds, and so many bytes of what it still sends, until its connection is cut. Many
+# clients read no answer before they have sent their body, so a refused chunk of three times the 5 MiB of
+# ``OCI-Chunk-Min-Length`` is let in: cut, the client would see no 416 and not learn where the upload stands.
 _LINGER = 2.0
-_MAX_BYTES = 1 << 20
+_MAX_BYTES = 16 << 20
 
 # A body of which more bytes are unread at the answer is not waited for, and the answer says so: a client that
 # believes that the connection stays would send its next request there, and get no answer.

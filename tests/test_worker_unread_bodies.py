@@ -63,6 +63,14 @@ def test_a_connection_that_cannot_stay_is_announced_to_end(connection: socket.so
     assert (refused.status, refused.getheader("Connection")) == (401, "close")
 
 
+def test_a_client_that_reads_no_answer_before_it_has_sent_its_chunk_sees_it_all_the_same(port: int):
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+            refused = push(connection, b"x" * (15 << 20), {})
+
+        assert (refused.status, refused.getheader("Connection")) == (401, "close")
+
+
 def test_a_connection_stays_after_a_large_body_that_was_read(connection: socket.socket):
     accepted = push(connection, b"x" * 900_000, basic("alice", "open sesame"))
 
