@@ -175,6 +175,40 @@ def set_up(options: LogOptions) -> None:
     logging.config.dictConfig(configuration(options))
 
 
+class HeldBack(logging.Handler):
+    """Keeps the package's messages for as long as it may still turn out that nothing can start.
+
+    A command that cannot work is to say that in one line. Used in a ``with`` statement; where that was left
+    without an error, :meth:`replay` logs what was kept.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._records: list[logging.LogRecord] = []
+        self._logger = logging.getLogger("cfmiddleware")
+
+    def __enter__(self) -> HeldBack:
+        self._before = self._logger.handlers, self._logger.level, self._logger.propagate
+        self._logger.handlers, self._logger.propagate = [self], False
+        self._logger.setLevel(logging.INFO)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._logger.handlers, level, self._logger.propagate = self._before
+        self._logger.setLevel(level)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a message."""
+        self._records.append(record)
+
+    def replay(self) -> None:
+        """Log the messages as logging is set up now."""
+        for record in self._records:
+            logger = logging.getLogger(record.name)
+            if logger.isEnabledFor(record.levelno):
+                logger.handle(record)
+
+
 def to_stderr(level: str = "INFO") -> None:
     """Let the package's messages be seen where nobody has set up logging."""
     logger = logging.getLogger("cfmiddleware")

@@ -212,3 +212,30 @@ def test_an_edge_of_a_storage_in_memory_is_told_to_be_blind(tmp_path: Path):
     assert line == (
         "config.yml: edge: cannot see a storage in the memory of another process; choose filesystem or s3"
     )
+
+
+@pytest.mark.parametrize("fault", ["taken port", "taken edge port", "storage"])
+def test_what_a_start_has_to_say_does_not_stand_in_front_of_why_it_failed(
+    tmp_path: Path, taken: int, fault: str
+):
+    wrapper = WRAPPER.replace("no.pem", "pk-K1.pem, rootdirectory: /team/prod")
+    subprocess.run([CFMIDDLEWARE, "keygen", "--out", "pk-K1"], cwd=tmp_path, check=True, capture_output=True)
+    (tmp_path / "file").write_text("where a directory should be")
+    place = "file/objects" if fault == "storage" else "objects"
+    edge = taken if fault == "taken edge port" else free_port()
+    (tmp_path / "config.yml").write_text(
+        f"storage: {{filesystem: {{rootdirectory: {place}}}}}\n{wrapper}\n"
+        f"redis: {{addr: 'r:1'}}\nedge: {{addr: '127.0.0.1:{edge}'}}"
+    )
+
+    port = taken if fault == "taken port" else free_port()
+    line = refusal("serve", "config.yml", "--addr", f"127.0.0.1:{port}", cwd=tmp_path)
+
+    assert "config.yml" in line or str(taken) in line
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:15001", ":15001", "[::]:15001"])
+def test_an_edge_at_every_address_is_refused_for_no_redirect_could_name_it(tmp_path: Path, address: str):
+    line = refusal("serve", "--data", "data", "--edge-addr", address, cwd=tmp_path)
+
+    assert line == "--edge-addr: choose the address that clients are to be sent to; redirects name it"

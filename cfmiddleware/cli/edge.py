@@ -29,9 +29,11 @@ def add_parser(commands: Commands) -> None:
 def run(arguments: Any) -> int:
     """Serve until a signal comes."""
     processes.check_gunicorn()
-    config = Config.load(arguments.config)
+    with logs.HeldBack() as messages:
+        config = Config.load(arguments.config)
+        service = processes.edge_service(config, arguments.addr)
     log = config.log_options()
     logs.set_up(log)
-    service = processes.edge_service(config, arguments.addr)
+    messages.replay()
     print(f"The edge is on {service.url}.", flush=True)
     return processes.run([service], log)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from cfmiddleware.version import __version__
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+_EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 (it is refused)
 
 _TRY = """\
 Try:
@@ -57,27 +60,48 @@ def add_parser(commands: Commands) -> None:
 def run(arguments: Any) -> int:
     """Serve until a signal comes."""
     processes.check_gunicorn()
+    with logs.HeldBack() as messages:
+        config = _configuration(arguments)
+        services = _services(config, arguments)
+    log = config.log_options()
+    logs.set_up(log)
+    messages.replay()
+    print(_greeting(config, services), end="", flush=True)
+    return processes.run(services, log)
+
+
+def _configuration(arguments: Any) -> Config:
+    """Return the configuration that the arguments name, or the one that stands in for it."""
     if arguments.config is None:
         address = Address.parse(arguments.addr or DEFAULT_ADDRESS, "--addr")
         edge_address = Address.parse(arguments.edge_addr or DEFAULT_EDGE, "--edge-addr")
         if not edge_address[1]:
             raise ConfigError("--edge-addr: choose a port; redirects name it")
-        config = embedded(arguments.data or default_directory(), str(address), str(edge_address))
-    elif arguments.data is not None:
+        if edge_address[0] in _EVERY_ADDRESS:
+            raise ConfigError(
+                "--edge-addr: choose the address that clients are to be sent to; redirects name it"
+            )
+        return embedded(arguments.data or default_directory(), str(address), str(edge_address))
+    if arguments.data is not None:
         raise ConfigError("--data goes without CONFIG: the file's storage section says where the data is")
-    else:
-        config = Config.load(arguments.config)
-    log = config.log_options()
-    logs.set_up(log)
+    return Config.load(arguments.config)
 
-    registry = processes.registry_service(config, arguments.addr)
-    services = [registry]
-    lines = [f"cfmiddleware {__version__}", f"  registry  {registry.url}"]
+
+def _services(config: Config, arguments: Any) -> list[processes.Service]:
+    """Return the registry and, where one is asked for, the edge, both listening."""
+    services = [processes.registry_service(config, arguments.addr)]
     if config.edge_address() is not None:
         services.append(processes.edge_service(config, arguments.edge_addr))
-        lines.append(f"  edge      {services[1].url}")
     elif arguments.edge_addr:
         raise ConfigError(f"--edge-addr: {arguments.config} asks for no edge; give it an 'edge' section")
+    return services
+
+
+def _greeting(config: Config, services: Sequence[processes.Service]) -> str:
+    """Return what is said when all is ready: where things are, and what to try."""
+    registry = services[0]
+    lines = [f"cfmiddleware {__version__}", f"  registry  {registry.url}"]
+    lines += [f"  edge      {edge.url}" for edge in services[1:]]
     lines.append(f"  data      {config.data()}")
     host = registry.url.partition("://")[2]
     plain = registry.certificates is None
@@ -89,5 +113,4 @@ def run(arguments: Any) -> int:
     hints = _TRY.format(
         host=host, url=registry.url, option=option, dest_option=" --dest-tls-verify=false" if plain else ""
     )
-    print("\n".join(lines), hints, sep="\n", end="", flush=True)
-    return processes.run(services, log)
+    return "\n".join(lines) + "\n" + hints
