@@ -76,20 +76,28 @@ def _announcing_ends(app: Any) -> Any:
     """Return the app with ``Connection: close`` on answers after which its connection cannot stay."""
 
     def announcing(environ: dict[str, Any], start_response: Any) -> Any:
-        # What gunicorn reads a body of a known length from, and the response that it will write.
+        # What gunicorn reads the body from, and the response that it will write.
         reader: Any = getattr(environ["wsgi.input"], "reader", None)
         response: Any = getattr(start_response, "__self__", None)
-        if getattr(reader, "length", 0) <= _DRAINED or not hasattr(response, "force_close"):
+        if not _much_is_unread(reader) or not hasattr(response, "force_close"):
             return app(environ, start_response)
 
         def start(*arguments: Any) -> Any:
-            if reader.length > _DRAINED:
+            if _much_is_unread(reader):
                 response.force_close()
             return start_response(*arguments)
 
         return app(environ, start)
 
     return announcing
+
+
+def _much_is_unread(reader: Any) -> bool:
+    """Whether so much of a body may be unread that its connection cannot stay.
+
+    Nobody knows how much a chunked body has yet to come; gunicorn drops its parser where that has ended.
+    """
+    return bool(getattr(reader, "length", 0) > _DRAINED or getattr(reader, "parser", None))
 
 
 def _without_tls(connection: Any) -> socket.socket | None:

@@ -13,6 +13,8 @@ from servers import CFMIDDLEWARE, free_port, running
 
 from cfmiddleware.digest import Digest
 
+OPEN = basic("alice", "open sesame")
+
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
@@ -61,6 +63,21 @@ def test_a_connection_that_cannot_stay_is_announced_to_end(connection: socket.so
     refused = push(connection, b"x" * 900_000, {})
 
     assert (refused.status, refused.getheader("Connection")) == (401, "close")
+
+
+@pytest.mark.parametrize(("headers", "answer"), [({}, (401, "close")), (OPEN, (201, "keep-alive"))])
+def test_a_connection_ends_after_a_chunked_body_only_where_it_was_not_read(
+    connection: socket.socket, headers: dict[str, str], answer: tuple[int, str]
+):
+    body = b"x" * 100_000
+    lines = [f"POST /v2/a/blobs/uploads/?digest={Digest.of(body)} HTTP/1.1", "Host: registry"]
+    lines += ["Transfer-Encoding: chunked", *(f"{name}: {value}" for name, value in headers.items())]
+    connection.sendall("\r\n".join([*lines, "\r\n"]).encode() + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
+
+    given = http.client.HTTPResponse(connection)
+    given.begin()
+
+    assert (given.status, given.getheader("Connection")) == answer
 
 
 def test_a_client_that_reads_no_answer_before_it_has_sent_its_chunk_sees_it_all_the_same(port: int):
