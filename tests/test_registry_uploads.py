@@ -443,6 +443,26 @@ def test_of_chunks_that_race_one_wins_and_the_others_learn_where_the_upload_stan
     assert client.put(f"{url}?digest={Digest.of(content)}").status_code == 201
 
 
+@pytest.mark.parametrize("size", [20, 2000])
+def test_a_chunk_that_comes_when_the_upload_has_ended_is_told_and_leaves_nothing(client, size):
+    url = client.start("app")
+    client.patch(url, data=CONTENT)
+
+    class Late(io.BytesIO):
+        def read(self, wanted=-1):
+            if self.tell() == 0:
+                assert client.put(f"{url}?digest={DIGEST}").status_code == 201
+            return super().read(wanted)
+
+    environ = EnvironBuilder(url, method="PATCH").get_environ()
+    environ["CONTENT_LENGTH"] = str(size)
+    environ["wsgi.input"] = Late(bytes(size))
+    _, status, _ = run_wsgi_app(client.registry, environ, buffered=True)
+
+    assert status.startswith("404 ")
+    assert uploads(client) == set()
+
+
 def test_puts_that_race_all_succeed_and_make_one_blob(client):
     url = client.start("app")
     client.patch(url, data=CONTENT[:5000])

@@ -274,10 +274,23 @@ class Upload:
         """Make *state* what the upload is at.
 
         :raises ObjectExists: when another request went on from the same state and was faster.
+        :raises UploadUnknown: when the upload has ended meanwhile; then nothing of *state* stays.
         """
         name = f"{_STATE}{state.number:08d}"
         self._driver.create(self._folder + name, state.encode())
         self._known.add(name)
+        # A first small chunk is spared the look: nearly every upload of a small blob has no other request
+        # that could end it meanwhile, and what may stay behind is one state.
+        if (state.number > 1 or state.pieces) and not self._is_there():
+            self._driver.delete(self._folder + left for left in [name, *(p.name for p in state.pieces)])
+            raise UploadUnknown(self.uuid)
+
+    def _is_there(self) -> bool:
+        try:
+            self._driver.stat(self._folder + _STARTED)
+        except ObjectNotFound:
+            return False
+        return True
 
     def discard(self, state: State, before: State) -> None:
         """Remove what *state*, which did not come into force, wrote beyond the state *before* it."""

@@ -129,6 +129,8 @@ class Uploads:
         except ObjectExists:
             upload.discard(after, before)
             raise _out_of_order(request, upload, self._state(upload)) from None
+        except UploadUnknown:
+            raise _unknown(upload) from None
         return empty(202, _standing(request, upload, after))
 
     def finish(self, request: Request) -> Answer:

@@ -123,7 +123,9 @@ class S3Driver:
         if wanted and answer["ContentLength"] and not answer.get("ContentRange"):
             answer["Body"].close()
             raise StorageUnavailable(f"S3 sent all of {path} where a range was asked for")
-        return S3Reader(self._client(), self._bucket, key, path, answer["Body"], answer["ETag"], offset, end)
+        return S3Reader(
+            self._client(), self._bucket, key, path, answer["Body"], answer.get("ETag", ""), offset, end
+        )
 
     def read(self, path: str) -> bytes:
         """Return the object at *path*."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
@@ -30,7 +30,7 @@ class S3Reader:
     """The body of a GetObject, which is asked for again from where it broke off.
 
     :param body: the body of the first answer.
-    :param etag: what the object must still be when it is asked for again.
+    :param etag: what the object must still be when it is asked for again; empty where the server says none.
     :param start: the offset of the first byte, in bytes.
     :param end: the offset after the last byte.
     """
@@ -95,12 +95,13 @@ class S3Reader:
     def _ask_again(self) -> None:
         if self._body is not None:
             self._body.close()
+        unchanged: dict[str, Any] = {"IfMatch": self._etag} if self._etag else {}
         try:
             self._body = self._client.get_object(
                 Bucket=self._bucket,
                 Key=self._key,
                 Range=f"bytes={self._position}-{self._end - 1}",
-                IfMatch=self._etag,
+                **unchanged,
             )["Body"]
         except ClientError as error:
             self._body = None
