@@ -43,7 +43,15 @@ def scan(among: list[Network], text: str) -> bool:
     address = ipaddress.ip_address(text)
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
-    return any(address in network for network in among)
+    return any(address in unmapped(network) for network in among)
+
+
+def unmapped(network: Network) -> Network:
+    """Return the IPv4 network that is written as an IPv6 one (``::ffff:192.0.2.0/120``), or *network*."""
+    first = network.network_address
+    if isinstance(first, ipaddress.IPv6Address) and first.ipv4_mapped is not None and network.prefixlen >= 96:
+        return ipaddress.IPv4Network((first.ipv4_mapped, network.prefixlen - 96))
+    return network
 
 
 def set_of(among: list[Network]) -> Networks:
@@ -78,6 +86,7 @@ def test_an_address_is_what_the_wrapper_takes_for_one(text: str):
 
 
 @given(st.lists(networks(), max_size=12), st.lists(spelt | mapped, max_size=4))
+@example([ipaddress.ip_network("::/0"), ipaddress.ip_network("::ffff:0:0/96")], [])
 def test_a_set_holds_what_a_linear_scan_finds(among: list[Network], further: list[str]):
     built = set_of(among)
     for text in [*further, *(text for network in among for text in neighbours(network))]:

@@ -20,7 +20,7 @@ from serving import Service, ask, is_linux, serving, workers
 on_linux = pytest.mark.skipif(not is_linux(), reason="looks at processes in /proc, which only Linux has")
 
 #: More than anything here takes, and less than the 30 seconds that requests under way would get.
-SOON = 8
+SOON = 20
 
 
 @pytest.fixture(scope="module")
