@@ -68,10 +68,11 @@ class Service(NamedTuple):
         assert answer.status == 200, answer
         return answer.body
 
-    def slow_upload(self, name: str) -> socket.socket:
-        """Begin an upload and send the first of its bytes only."""
-        location = ask("POST", f"{self.url}/v2/{name}/blobs/uploads/").headers["Location"]
-        path = urlsplit(location).path
+    def slow_upload(self, name: str, path: str = "") -> socket.socket:
+        """Send the first bytes only of an upload: of the one at *path*, or of a new one."""
+        if not path:
+            location = ask("POST", f"{self.url}/v2/{name}/blobs/uploads/").headers["Location"]
+            path = urlsplit(location).path
         raw = socket.create_connection(("127.0.0.1", self.port), timeout=5)
         raw.sendall(f"PATCH {path} HTTP/1.1\r\nHost: registry\r\nContent-Length: 99\r\n\r\nx".encode())
         return raw
