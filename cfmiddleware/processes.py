@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import logs
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .probe import App
 
 _PR_SET_PDEATHSIG = 1
-_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 _BACKLOG = 2048
 
 
@@ -103,8 +103,10 @@ def _check_storage(config: Config) -> None:
     """
     driver = config.driver()
     source, sink = os.pipe()
-    pid = os.fork()
+    with _signals_held():
+        pid = os.fork()
     if pid == 0:
+        _let_signals_end_this()
         message = ""
         try:
             driver.check()
@@ -153,21 +155,25 @@ def listen(address: Address, option: str) -> socket.socket:
     return listener
 
 
+def ending_well(serve: Callable[[], int]) -> int:
+    """Do what starts servers and calls :func:`run`, and return the exit status.
+
+    A signal that comes before the servers run ends the command as one that comes later does.
+    """
+    for number in _ENDING:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        return serve()
+    except KeyboardInterrupt:
+        return 0
+
+
 def run(services: Sequence[Service], log: LogOptions) -> int:
     """Serve until a signal comes or one of the services ends, and return the exit status.
 
     :param log: how the servers log.
     """
     children: dict[int, str] = {}
-    command = os.getpid()
-    for service in services:
-        pid = os.fork()
-        if pid == 0:
-            _serve_in_child(service, [other for other in services if other is not service], log, command)
-        children[pid] = service.name
-    for service in services:
-        service.socket.close()
-
     told: list[int] = []
 
     def tell(number: int, frame: FrameType | None) -> None:
@@ -175,8 +181,18 @@ def run(services: Sequence[Service], log: LogOptions) -> int:
         # The first signal lets requests under way end; who is in a hurry sends another.
         _signal_all(children, signal.SIGTERM if len(told) == 1 else signal.SIGINT)
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(number, tell)
+    command = os.getpid()
+    with _signals_held():
+        for service in services:
+            pid = os.fork()
+            if pid == 0:
+                others = [other for other in services if other is not service]
+                _serve_in_child(service, others, log, command)
+            children[pid] = service.name
+        for number in _ENDING:
+            signal.signal(number, tell)
+    for service in services:
+        service.socket.close()
 
     status = 0
     while children:
@@ -188,6 +204,27 @@ def run(services: Sequence[Service], log: LogOptions) -> int:
             told.append(0)
             _signal_all(children, signal.SIGTERM)
     return 0 if status == 0 else 1
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Keep the signals that end a process until the block is left.
+
+    A signal that comes while a process forks is dealt with in one of the functions that Python calls around
+    the fork, where the exception that it raises is told and forgotten: the Ctrl-C would be lost.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _let_signals_end_this() -> None:
+    """End :func:`_signals_held` in a child, where a signal ends the process at once."""
+    for number in _ENDING:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 
 
 def _signal_all(children: Mapping[int, str], number: int) -> None:
@@ -206,6 +243,9 @@ def _serve_in_child(service: Service, others: Sequence[Service], log: LogOptions
         # A process group of its own, so that Ctrl-C reaches the command alone, which then ends its children
         # in order; and no life without the command, even if that is killed.
         os.setpgid(0, 0)
+        # One that came before that was the command's, which sends a SIGTERM for it.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _let_signals_end_this()
         _die_with_parent(command)
         for other in others:
             other.socket.close()
@@ -252,7 +292,6 @@ def _gunicorn(service: Service, log: LogOptions) -> None:
         # The control socket has one place for all; two gunicorns would share it.
         "control_socket_disable": True,
         "pre_fork": _hold_signals,
-        "post_fork": _release_signals,
     }
     certificates = service.certificates
     if certificates is not None:
@@ -280,18 +319,11 @@ def _hold_signals(master: Any, worker: Any) -> None:
 
     Python forgets what reaches a process between the fork and its own first step in it, and a worker has the
     master's handlers until it sets its own. It would miss the one SIGTERM that the master sends, and be
-    waited for in vain.
+    waited for in vain. The worker lets them in when it has its handlers.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
 
 
-def _release_signals(master: Any = None, worker: Any = None) -> None:
-    """End :func:`_hold_signals`: in the master as soon as it has forked, in a worker as ``post_fork``."""
-    if worker is not None:
-        for number in _ENDING:
-            signal.signal(number, _stop)
+def _release_signals() -> None:
+    """End :func:`_hold_signals` in the master, as soon as it has forked."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    sys.exit(0)

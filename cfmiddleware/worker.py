@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import selectors
+import signal
 import socket
 import ssl
 import threading
@@ -39,11 +40,16 @@ _MAX_LINGERING = 1000
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     """The worker of ``cfmiddleware serve``.
 
-    The two methods are gunicorn 27's; where another version does not call them, it does as it always does.
+    The methods are gunicorn 27's; where another version does not call them, it does as it always does.
     """
 
     wsgi: Any
     _closer: Closer | None = None
+
+    def init_signals(self) -> None:
+        """Set the handlers, and let in the signals that were held since before the fork."""
+        super().init_signals()
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def load_wsgi(self) -> None:
         """Load the app."""

@@ -59,6 +59,10 @@ def add_parser(commands: Commands) -> None:
 
 def run(arguments: Any) -> int:
     """Serve until a signal comes."""
+    return processes.ending_well(lambda: _serve(arguments))
+
+
+def _serve(arguments: Any) -> int:
     processes.check_gunicorn()
     with logs.HeldBack() as messages:
         config = _configuration(arguments)
