@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from . import headers, options, tls
+from . import cacheoptions, headers, options, tls
 from .edge import Edge
 from .errors import ConfigError, nearest
 from .headers import ExtraHeaders
@@ -38,17 +38,29 @@ if TYPE_CHECKING:
     from .presigned import Presign
     from .probe import App
     from .registry.auth.access import Authenticator
+    from .registry.descriptors import Descriptors
     from .storage.driver import Driver
 
 _log = logging.getLogger("cfmiddleware")
 
 #: Sections that are read, and those of Distribution's that are not, by their names at the top of the file.
-_SECTIONS = ("version", "log", "storage", "auth", "middleware", "http", "edge", "server", *REGISTRY_SECTIONS)
-_ABSENT = ("notifications", "redis", "health", "proxy", "policy", "compatibility", "loglevel")
+_SECTIONS = (
+    "version",
+    "log",
+    "storage",
+    "auth",
+    "middleware",
+    "http",
+    "edge",
+    "server",
+    "redis",
+    *REGISTRY_SECTIONS,
+)
+_ABSENT = ("notifications", "health", "proxy", "policy", "compatibility", "loglevel")
 _ABSENT_OF = {
     "log": ("hooks", "reportcaller"),
     "http": ("net", "secret", "debug", "http2", "h2c"),
-    "storage": ("cache", "tag"),
+    "storage": ("tag",),
     "middleware": ("registry", "repository"),
 }
 
@@ -162,9 +174,17 @@ class Config:
             delete=delete,
             readonly=readonly,
             max_uploads=self.server_options().uploads,
+            descriptors=self._descriptors(),
             auth=self.auth(),
             **further,
         )
+
+    def _descriptors(self) -> Descriptors | None:
+        """Return what ``storage.cache`` asks for, or None where the storage is to be asked each time."""
+        storage, driver = self._section("storage"), self.driver()
+        place = cacheoptions.namespace(driver.name, storage.get(driver.name) or {})
+        with self._at(""):
+            return cacheoptions.descriptors(storage.get("cache"), self._tree.get("redis"), place, self._here)
 
     def auth(self) -> Authenticator | None:
         """Return what the section ``auth`` describes, or None where anybody may do everything."""

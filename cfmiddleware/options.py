@@ -93,6 +93,21 @@ def choice(value: object, name: str, choices: Collection[str]) -> str:
 
 def seconds(value: object, name: str, minimum: int = 1) -> int:
     """Return a duration in whole seconds, from a number of seconds or Go's form (``20m``, ``1h30m``)."""
+    total = _duration(value, name)
+    if total != total.to_integral_value() or total < minimum:
+        raise ConfigError(f"{name}: {_shown(value)} must be whole seconds, at least {minimum}")
+    return int(total)
+
+
+def short_seconds(value: object, name: str) -> float:
+    """Return a duration in seconds that may be as short as a millisecond (``10ms``)."""
+    total = _duration(value, name)
+    if not Decimal("0.001") <= total <= 3600:
+        raise ConfigError(f"{name}: {_shown(value)} must be from 1ms to 1h")
+    return float(total)
+
+
+def _duration(value: object, name: str) -> Decimal:
     total: Decimal | None = None
     if isinstance(value, int | float) and not isinstance(value, bool):
         total = Decimal(str(value))
@@ -106,9 +121,7 @@ def seconds(value: object, name: str, minimum: int = 1) -> int:
         raise ConfigError(
             f"{name}: {_shown(value)} is no duration; write seconds (1200) or Go's form (20m, 1h30m)"
         )
-    if total != total.to_integral_value() or total < minimum:
-        raise ConfigError(f"{name}: {_shown(value)} must be whole seconds, at least {minimum}")
-    return int(total)
+    return total
 
 
 def size(value: object, name: str, minimum: int = 0, maximum: int | None = None) -> int:

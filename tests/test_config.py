@@ -298,7 +298,7 @@ def test_sections_that_are_not_acted_on_are_named_in_one_warning(
         """
         version: 0.1
         log: {level: info, hooks: [{type: mail}]}
-        storage: {inmemory: , cache: {blobdescriptor: inmemory}}
+        storage: {inmemory: , tag: {concurrencylimit: 5}}
         http: {addr: ":5000", debug: {addr: ":5001"}}
         health: {storagedriver: {enabled: true}}
         notifications: {endpoints: [{name: a, url: http://a.example}]}
@@ -307,7 +307,7 @@ def test_sections_that_are_not_acted_on_are_named_in_one_warning(
 
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    for name in ("log.hooks", "storage.cache", "http.debug", "health", "notifications"):
+    for name in ("log.hooks", "storage.tag", "http.debug", "health", "notifications"):
         assert name in record.getMessage()
 
 
@@ -320,7 +320,7 @@ EVERYTHING: dict[str, Any] = {
         "inmemory": None,
         "delete": {"enabled": True},
         "maintenance": {"readonly": {"enabled": False}},
-        "cache": {"blobdescriptor": "inmemory"},
+        "cache": {"blobdescriptor": "inmemory", "blobdescriptorsize": 5, "blobdescriptorttl": "60s"},
     },
     "http": {
         "addr": "127.0.0.1:5000",
@@ -348,6 +348,11 @@ EVERYTHING: dict[str, Any] = {
         **{"publickeys": {"K1": ""}, "storage": {"inmemory": None}},
     },
     "server": {"workers": 1, "threads": 64, "uploads": 8, "gracefultimeout": "30s"},
+    "redis": {
+        **{"addr": "127.0.0.1:6379", "username": "a", "password": "b", "db": 0, "poolsize": 4},
+        **{"dialtimeout": "10ms", "readtimeout": "10ms", "writetimeout": 1, "maxidleconns": 1},
+        **{"pool": {"maxidle": 1, "maxactive": 1, "idletimeout": "300s"}, "tls": {"enabled": True}},
+    },
 }
 
 scalars = (

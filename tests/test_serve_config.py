@@ -114,11 +114,11 @@ def test_as_many_workers_run_as_the_file_says(tmp_path: Path):
 def test_absent_sections_are_named_in_one_line_of_the_log(tmp_path: Path):
     health = {"storagedriver": {"enabled": True}}
 
-    with serving_file(tmp_path, edge=None, health=health, redis={"addr": "r:1"}) as service:
+    with serving_file(tmp_path, edge=None, health=health, proxy={"remoteurl": "https://r"}) as service:
         warnings = [line for line in service.server.stderr.splitlines() if "not acted on" in line]
 
     assert len(warnings) == 1
-    assert warnings[0].endswith("config.yml: not acted on by this version: redis, health")
+    assert warnings[0].endswith("config.yml: not acted on by this version: health, proxy")
 
 
 def test_start_up_says_which_origin_path_cloudfront_must_have(tmp_path: Path):

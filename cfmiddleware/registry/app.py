@@ -21,6 +21,7 @@ from .blobs import Blobs
 from .bodies import BodyBroken, has_body
 from .catalog import Catalog
 from .chain import DEFAULT_INLINE_LIMIT
+from .descriptors import Descriptors
 from .documents import Required
 from .manifests import Manifests
 from .referrers import Referrers
@@ -67,6 +68,8 @@ class Registry:
         everything but layers that are not distributed.
     :param mountsearch: in how many repositories a blob is looked for at the most that a client wants to mount
         without saying from where, and without a token that names repositories.
+    :param descriptors: what remembers where blobs are, for those who pull them; None asks the storage each
+        time.
     :param auth: who tells what a client may do; asked before anything is done, and before a body is read.
     """
 
@@ -85,6 +88,7 @@ class Registry:
         maxtags: int | None = None,
         required: Required | None = None,
         mountsearch: int = DEFAULT_MOUNT_SEARCH,
+        descriptors: Descriptors | None = None,
         auth: Authenticator | None = None,
     ) -> None:
         self._prefix = "/" + prefix.strip("/") if prefix.strip("/") else ""
@@ -93,7 +97,7 @@ class Registry:
         self._slots = BoundedSemaphore(max_uploads)
         self._readonly = readonly
         self._auth = auth
-        blobs = Blobs(driver)
+        blobs = Blobs(driver, descriptors)
         uploads = Uploads(driver, blobs, inline_limit, mountsearch)
         tags = Tags(driver, maxtags)
         referrers = Referrers(driver, tags)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, Protocol, cast
+from typing import Protocol, cast
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ObjectNotFound, RegistryError
@@ -13,6 +13,7 @@ from cfmiddleware.storage.driver import Driver, Reader
 from . import paths
 from .answers import Answer, empty
 from .chain import DigestMismatch
+from .descriptors import Descriptors, Located
 from .links import has_link, read_link, write_link
 from .requests import Request
 from .routes import parse_digest
@@ -31,14 +32,6 @@ class Probe(Protocol):
 
     def placed(self, path: str, size: int) -> None:
         """Take the same of an object in no bucket that we know, by its path below the root directory."""
-
-
-class Located(NamedTuple):
-    """Where the bytes of a repository's blob are: what its link names, the path, the size in bytes."""
-
-    data: Digest
-    path: str
-    size: int
 
 
 class LazyBody:
@@ -72,10 +65,13 @@ class Blobs:
     """The blobs of all repositories.
 
     :param driver: where they are.
+    :param descriptors: what remembers, for those who read, where a blob is; without it the storage is asked
+        each time.
     """
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: Driver, descriptors: Descriptors | None = None) -> None:
         self._driver = driver
+        self._descriptors = descriptors
 
     def locate(self, repository: str, digest: Digest) -> Located | None:
         """Return where a repository's blob is, or None where the repository has no such blob.
@@ -85,11 +81,31 @@ class Blobs:
         data = read_link(self._driver, paths.layer_link(repository, digest))
         if data is None:
             return None
-        path = paths.blob_data(data)
         try:
-            return Located(data, path, self._driver.stat(path).size)
+            return Located.of(data, self._driver.stat(paths.blob_data(data)).size)
         except ObjectNotFound:  # Distribution's garbage collector leaves links behind
             return None
+
+    def _find(self, repository: str, digest: Digest) -> Located | None:
+        """Return where a repository's blob is for one who reads it, who may be told what is remembered."""
+        if self._descriptors is None:
+            return self.locate(repository, digest)
+        return self._descriptors.find(repository, digest, lambda: self.locate(repository, digest))
+
+    def _open(self, repository: str, digest: Digest, path: str, span: Span) -> Reader:
+        """Open what was found.
+
+        :raises RegistryError: ``BLOB_UNKNOWN`` where it is gone; then it is no longer remembered either.
+        """
+        try:
+            return self._driver.open(path, span.offset, span.length)
+        except ObjectNotFound:
+            self._forget(repository, digest)
+            raise _unknown(digest) from None
+
+    def _forget(self, repository: str, digest: Digest) -> None:
+        if self._descriptors is not None:
+            self._descriptors.forget(repository, digest)
 
     def has(self, repository: str, digest: Digest) -> bool:
         """Whether a repository has a blob, by its link alone: one request to the storage instead of two.
@@ -137,9 +153,9 @@ class Blobs:
         # Set by a wrapper and by no client: those can only set names that begin with HTTP_.
         probe = cast("Probe | None", request.environ.get("cfmiddleware.probe"))
         conditional = request.header("Range") or request.header("If-None-Match")
-        if request.method == "GET" and probe is None and not conditional:
+        if self._descriptors is None and request.method == "GET" and probe is None and not conditional:
             return self._whole(request.repository, digest)
-        located = self.locate(request.repository, digest)
+        located = self._find(request.repository, digest)
         if located is None:
             raise _unknown(digest)
         if probe is not None:
@@ -172,10 +188,7 @@ class Blobs:
         body: Iterable[bytes] = LazyBody(self._driver, located.path, span)
         if request.method == "GET" and probe is None and span.length:
             # Opened before the status is sent, so that an object that is gone can still be an error.
-            try:
-                body = self._driver.open(located.path, span.offset, span.length)
-            except ObjectNotFound:
-                raise _unknown(digest) from None
+            body = self._open(request.repository, digest, located.path, span)
         return Answer(status, headers, body)
 
     def _whole(self, repository: str, digest: Digest) -> Answer:
@@ -205,7 +218,9 @@ class Blobs:
         path = paths.layer_link(request.repository, digest)
         if not has_link(self._driver, path):
             raise _unknown(digest)
+        self._forget(request.repository, digest)
         self._driver.delete([path])
+        self._forget(request.repository, digest)
         return empty(202, {"Docker-Content-Digest": str(digest)})
 
 

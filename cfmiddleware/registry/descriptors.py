@@ -1,0 +1,91 @@
+"""Where blobs are, remembered: the descriptor cache (Distribution's ``storage.cache.blobdescriptor``).
+
+Only that a blob is there is remembered, never that it is not; and only for those who read. What is pushed,
+mounted or referred to is looked up in the storage.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from cfmiddleware.digest import Digest
+from cfmiddleware.remembered import Remembered
+
+from . import paths
+
+#: How many descriptors a process remembers by default, and for how many seconds any is remembered.
+DEFAULT_SIZE = 10_000
+DEFAULT_SECONDS = 60
+
+
+class Located(NamedTuple):
+    """Where the bytes of a repository's blob are: what its link names, the path, the size in bytes."""
+
+    data: Digest
+    path: str
+    size: int
+
+    @classmethod
+    def of(cls, data: Digest, size: int) -> Located:
+        """Return where the bytes of *data* are."""
+        return cls(data, paths.blob_data(data), size)
+
+
+#: Asks the storage where a blob is; None where there is none.
+Ask = Callable[[], Located | None]
+
+
+class Descriptors(Protocol):
+    """Remembers where blobs are. Safe to share between threads and to carry over a fork."""
+
+    def find(self, repository: str, digest: Digest, ask: Ask) -> Located | None:
+        """Return where a repository's blob is, from memory or from *ask*, whose errors are passed on."""
+
+    def forget(self, repository: str, digest: Digest) -> None:
+        """Remember a blob no longer. Called before a link is deleted and again after that, so that nobody
+        remembers what was seen in between.
+        """
+
+
+class InMemoryDescriptors:
+    """Descriptors in the memory of each process.
+
+    A process that deletes a blob forgets it at once. The others do not hear of that: they say yes for
+    *seconds* at the most, counted from before the storage was asked.
+
+    :param size: how many are remembered; the least recently used is forgotten first.
+    :param seconds: how long.
+    :param clock: seconds that never go backwards.
+    """
+
+    def __init__(
+        self,
+        size: int = DEFAULT_SIZE,
+        seconds: float = DEFAULT_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._remembered: Remembered[tuple[str, Digest], tuple[Located, float]] = Remembered(size)
+        self._seconds = seconds
+        self._clock = clock
+
+    def __len__(self) -> int:
+        return len(self._remembered)
+
+    def find(self, repository: str, digest: Digest, ask: Ask) -> Located | None:
+        """Return where a repository's blob is, from memory or from *ask*."""
+        now = self._clock()
+        key = (repository, digest)
+        known = self._remembered.get(key)
+        if known is not None and now < known[1]:
+            return known[0]
+        ticket = self._remembered.ticket()
+        located = ask()
+        if located is not None:
+            self._remembered.put(key, (located, now + self._seconds), ticket)
+        return located
+
+    def forget(self, repository: str, digest: Digest) -> None:
+        """Remember a blob no longer, in this process."""
+        self._remembered.forget((repository, digest))
