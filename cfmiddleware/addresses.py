@@ -39,10 +39,16 @@ def client_address(environ: Mapping[str, Any], trustedproxies: int = 0) -> Addre
     With N proxies the client is the N-th value of ``X-Forwarded-For`` from the right; fewer values than that,
     or an N-th that is no bare address, mean that a proxy was passed by or misled: the client is unknown.
     """
+    return parse_address(client_text(environ, trustedproxies))
+
+
+def client_text(environ: Mapping[str, Any], trustedproxies: int = 0) -> str:
+    """Return what stands where the client's address should, unread; empty where there is nothing.
+
+    For who reads it as strictly as :func:`client_address` does, and faster.
+    """
     if not trustedproxies:
-        return parse_address(environ.get("REMOTE_ADDR") or "")
+        return environ.get("REMOTE_ADDR") or ""
     # Only the last N values are split off: the rest of the header is the client's to fill.
     values = environ.get("HTTP_X_FORWARDED_FOR", "").rsplit(",", trustedproxies)[-trustedproxies:]
-    if len(values) < trustedproxies:
-        return None
-    return parse_address(values[0].strip(" \t"))
+    return values[0].strip(" \t") if len(values) == trustedproxies else ""
