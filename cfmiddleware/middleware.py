@@ -35,6 +35,7 @@ from .layout import Layout, directory, path_below
 from .nearby import Nearby, nearby
 from .presigned import Presign, PresignedURLs, Unusable
 from .probe import Probe, close, respond_or_redirect
+from .probecache import Yes, monotonic, probe_cache
 from .reference import BlobPath, parse_blob_path
 from .seldom import Seldom
 from .signing.keyring import KeyRing
@@ -55,8 +56,8 @@ _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
 _BASE_PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~-]|%[0-9A-F]{2})*)*")
 _TOTAL = re.compile(r"bytes [0-9]+-[0-9]+/([0-9]+)")
 
-#: Options that this version does not act on yet, with what asks for nothing.
-LATER = {"probecache": None}
+#: Options that a ``config.yml`` may hold although this version does not act on them: there are none.
+LATER: tuple[str, ...] = ()
 
 
 class CloudFrontMiddleware:
@@ -79,6 +80,9 @@ class CloudFrontMiddleware:
     :param trustedproxies: how many proxies in front append to ``X-Forwarded-For``.
     :param probe: how the app is asked. ``get``: by the client's own GET. ``head``: by a HEAD first, for apps
         that authorise HEAD as they do GET. ``none``: not at all; *everybody* gets a URL for every digest.
+    :param probecache: how long an app's yes counts for further requests that differ in nothing that could
+        authorise: seconds, or Go's form, up to ``1h``; off by default. Whoever loses access keeps it that
+        much longer.
     :param requiredigest: whether an app's 200 counts only with the digest in ``Docker-Content-Digest``.
     :param minimumsize: blobs smaller than this, in bytes, are served by the app.
     :param layout: how keys are made of digests: ``distribution``, ``quay``, ``oci`` or a template.
@@ -103,6 +107,7 @@ class CloudFrontMiddleware:
         which is not later. Required by ``ipfilteredby`` and ``networks``; a ``config.yml`` with
         ``storage.s3`` brings its own. From Python only.
     :param clock: gives the time in Unix seconds.
+    :param elapsed: gives seconds that never go backwards, for ``probecache``.
     :raises ConfigError: for an option that cannot work, naming it.
     """
 
@@ -119,6 +124,7 @@ class CloudFrontMiddleware:
         bindip: bool | str = False,
         trustedproxies: int | str = 0,
         probe: str = "get",
+        probecache: int | str | None = None,
         requiredigest: bool | str = True,
         minimumsize: int | str = 0,
         layout: str = "distribution",
@@ -136,9 +142,10 @@ class CloudFrontMiddleware:
         networks: str | Iterable[str] | None = None,
         presign: Presign | None = None,
         clock: Callable[[], float] = time.time,
+        elapsed: Callable[[], float] = monotonic,
         **further: object,
     ) -> None:
-        _refuse_or_warn(further)
+        options.refuse_unknown(further, OPTIONS)
         self.app = app
         #: Signatures that could not be made; each of those pulls was served by the app.
         self.signing_failures = 0
@@ -161,6 +168,7 @@ class CloudFrontMiddleware:
         self._base = _base_url(baseurl)
         self._prefix = _directory(prefix, "prefix")
         self._probe = options.choice(probe, "probe", _PROBES)
+        self._yeses = probe_cache(probecache, self._probe, elapsed)
         self._require_digest = options.boolean(requiredigest, "requiredigest")
         self._minimum_size = options.size(minimumsize, "minimumsize")
         self._bind = options.boolean(bindip, "bindip")
@@ -239,16 +247,25 @@ class CloudFrontMiddleware:
         if unbindable and not near:
             return self.app(environ, start_response)
         pull = _Pull(self, blob, None if client is None else str(client), near=near, edge=not unbindable)
-        response: Iterable[bytes] | None = None
-        if self._probe == "none":
+        question = None if self._yeses is None else self._yeses.question(environ)
+        if question is not None and question.yes is not None:
+            # Everything but the app's yes is of this request: who is near, the address, the key that signs.
+            if not (pull.find(question.yes.key) and pull.sign()):
+                return self.app(environ, start_response)
+            if record is not None and question.yes.user:
+                record.user = question.yes.user
+        elif self._probe == "none":
             if not (pull.find(self._layout.key(*blob)) and pull.sign()):
                 return self.app(environ, start_response)
-        elif self._probe == "get" or not self._ask_by_head(pull, environ):
-            response = respond_or_redirect(
-                self.app, environ, start_response, pull.probe, pull.judge, pull.sign
-            )
-        if response is not None:
-            return response
+        else:
+            if self._probe == "get" or not self._ask_by_head(pull, environ):
+                response = respond_or_redirect(
+                    self.app, environ, start_response, pull.probe, pull.judge, pull.sign
+                )
+                if response is not None:
+                    return response
+            if question is not None and self._yeses is not None:
+                self._yeses.remember(question, Yes(pull.key, "" if record is None else record.user))
         if record is not None:
             record.sent = pull.sent
         return pull.send(start_response)
@@ -374,11 +391,11 @@ class _Pull:
         "_address",
         "_blob",
         "_edge",
-        "_key",
         "_location",
         "_middleware",
         "_near",
         "_resource",
+        "key",
         "probe",
         "sent",
     )
@@ -397,10 +414,11 @@ class _Pull:
         self._address = address
         self._near = near
         self._edge = edge
-        self._key = ""
         self._resource: str | None = None
         self._location: str | None = None
         self.probe = Probe()
+        #: The object's whole key in the bucket, once it is known.
+        self.key = ""
         #: Where the redirect leads: ``edge`` or ``s3``.
         self.sent = "edge"
 
@@ -411,7 +429,7 @@ class _Pull:
 
     def find(self, key: str) -> bool:
         """Whether the client can be sent to *key*: if near S3, for now, and else if CloudFront reaches it."""
-        self._key = key
+        self.key = key
         if self._near:
             return True
         self._resource = self._middleware.resource(key) if self._edge else None
@@ -420,12 +438,12 @@ class _Pull:
     def sign(self) -> bool:
         """Whether the redirect is at hand: to S3 if near it and that can be, and else to CloudFront."""
         if self._near:
-            self._location = self._middleware.presign(self._key, self._blob.digest)
+            self._location = self._middleware.presign(self.key, self._blob.digest)
             if self._location is not None:
                 self.sent = "s3"
                 return True
             self._near = False
-            if not self.find(self._key):
+            if not self.find(self.key):
                 return False
         if self._resource is not None:
             self._location = self._middleware.sign(self._resource, self._blob.digest, self._address)
@@ -546,17 +564,9 @@ def _base_url(text: str) -> str:
     return f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
 
 
-def _refuse_or_warn(further: Mapping[str, object]) -> None:
-    """Refuse options that do not exist; name those that this version does not act on yet."""
-    options.refuse_unknown(further, {*OPTIONS, *LATER})
-    ignored = [name for name, value in further.items() if str(value).strip() != str(LATER[name])]
-    if ignored:
-        _log.warning("not acted on by this version: %s", ", ".join(ignored))
-
-
 #: The names of all options, as they are everywhere.
 OPTIONS = tuple(
     name
     for name, parameter in inspect.signature(CloudFrontMiddleware.__init__).parameters.items()
-    if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name not in ("clock", "presign")
+    if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name not in ("clock", "elapsed", "presign")
 )

@@ -186,12 +186,8 @@ class TestStartSays:
         (line,) = self.said(caplog, probe="none")
         assert "everybody" in line
 
-    def test_which_options_are_of_a_later_version(self, caplog):
-        (line,) = self.said(caplog, probecache="30s")
-        assert line == "not acted on by this version: probecache"
-
     def test_nothing_of_options_that_ask_for_what_is_done_anyway(self, caplog):
-        assert self.said(caplog, ipfilteredby="none", probecache=None) == []
+        assert self.said(caplog, ipfilteredby="none", probecache="none") == []
 
 
 def test_every_option_is_described_where_the_class_is():
