@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -30,11 +31,7 @@ class Digest(NamedTuple):
 
         :raises ValueError: for anything else, white space and upper case included.
         """
-        algorithm, _, hexadecimal = text.partition(":")
-        pattern = _HEX.get(algorithm)
-        if pattern is None or not pattern.fullmatch(hexadecimal):
-            raise ValueError("a digest is sha256: and 64, or sha512: and 128 lower-case hex digits")
-        return cls(algorithm, hexadecimal)
+        return _parse(text)
 
     @classmethod
     def of(cls, content: bytes, algorithm: str = "sha256") -> Digest:
@@ -44,3 +41,13 @@ class Digest(NamedTuple):
     def hasher(self) -> _Hash:
         """Return a new hash object of this digest's algorithm."""
         return hashlib.new(self.algorithm)
+
+
+# A few digests are asked for over and over. What is none raises, and so is not kept.
+@lru_cache(maxsize=4096)
+def _parse(text: str) -> Digest:
+    algorithm, _, hexadecimal = text.partition(":")
+    pattern = _HEX.get(algorithm)
+    if pattern is None or not pattern.fullmatch(hexadecimal):
+        raise ValueError("a digest is sha256: and 64, or sha512: and 128 lower-case hex digits")
+    return Digest(algorithm, hexadecimal)

@@ -7,6 +7,7 @@ quantifiers, which never give back what they took and so cannot backtrack.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from .digest import Digest
@@ -52,6 +53,12 @@ def parse_blob_path(path: str, prefix: str = "") -> BlobPath | None:
     """
     if len(path) > len(prefix) + _MAX_BLOB_PATH or not path.startswith(prefix + "/v2/"):
         return None
+    return _parse_blob_path(path, prefix)
+
+
+# A few blobs are asked for over and over. Nothing long is kept: the path's length has been looked at.
+@lru_cache(maxsize=4096)
+def _parse_blob_path(path: str, prefix: str) -> BlobPath | None:
     for length in _TAIL_LENGTHS:
         tail = _BLOB_TAIL.match(path, max(0, len(path) - length))
         if tail is not None:

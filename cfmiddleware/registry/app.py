@@ -156,7 +156,8 @@ class Registry:
 
     def _dispatch(self, environ: WSGIEnvironment) -> Answer:
         route = parse_route(environ.get("PATH_INFO", ""), self._prefix)
-        base = quote(environ.get("SCRIPT_NAME", ""), safe="/", encoding="latin-1") + self._prefix
+        mount = environ.get("SCRIPT_NAME", "")
+        base = (quote(mount, safe="/", encoding="latin-1") if mount else "") + self._prefix
         request = Request(environ, route, base, self._host, self._relative)
         record: AccessRecord | None = environ.get(ACCESS)
         if record is not None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 from urllib.parse import parse_qs, quote
 
 from .routes import Route
 
 _HOST = re.compile(r"[A-Za-z0-9._-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?")
+
+
+@cache  # of the names that the resources ask for; none of them is a client's
+def _variable(name: str) -> str:
+    return "HTTP_" + name.upper().replace("-", "_")
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class Request:
 
     def header(self, name: str) -> str:
         """Return a header as it was sent, or an empty string."""
-        return str(self.environ.get("HTTP_" + name.upper().replace("-", "_"), ""))
+        return str(self.environ.get(_variable(name), ""))
 
     @cached_property
     def query(self) -> dict[str, list[str]]:

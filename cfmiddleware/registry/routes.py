@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import RegistryError
-from cfmiddleware.reference import is_name, is_tag
+from cfmiddleware.reference import is_name, is_tag, parse_blob_path
 
 Resource = Literal["base", "catalog", "blob", "uploads", "upload", "manifest", "tags", "referrers"]
 
@@ -41,6 +41,9 @@ def parse_route(path: str, prefix: str = "") -> Route:
 
     Paths are read from the right, so that a repository's name may hold words such as ``blobs`` itself.
     """
+    blob = parse_blob_path(path, prefix)
+    if blob is not None:  # what is asked for most
+        return Route("blob", blob.repository, path.rpartition("/")[2])
     if not path.startswith(prefix + "/v2"):
         raise _no_such_path()
     rest = path[len(prefix) + len("/v2") :]
