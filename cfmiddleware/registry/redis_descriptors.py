@@ -1,7 +1,8 @@
 """Where blobs are, remembered in a Redis that all workers share.
 
-A link that is deleted leaves a mark in its descriptor's place for a minute. While the mark is there, nobody
-writes a descriptor: one who had asked the storage before the delete would bring it back (``SET NX``).
+Who finds nothing there leaves a lease, a value that nobody else has, asks the storage, and puts what it said
+in the place of that very lease. A delete takes away what is there, be it a descriptor or a lease: those who
+had asked the storage before have nothing left to replace. So does a Redis that evicts, or is restarted empty.
 
 A Redis that does not answer costs speed only: the storage is asked, and the next request may try Redis again
 after a second. A delete that could not tell Redis is told as soon as it answers, before this worker believes
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -22,17 +24,25 @@ from .descriptors import DEFAULT_SECONDS, Ask, Located
 
 _log = logging.getLogger("cfmiddleware")
 
-_DELETED = b"-"
+# Seconds that one who has found nothing has to ask the storage.
+_LEASE = 30
 
-# Seconds for which a mark stays, and within which one who asked the storage may write what it said.
-_MARKED = 60
-_FRESH = 30
+# One step, so that nothing comes in between, however late it is done: a client that has given up waiting may
+# have sent it all the same.
+_REPLACE = """
+if redis.call('get', KEYS[1]) == ARGV[1] then
+    return redis.call('set', KEYS[1], ARGV[2], 'ex', ARGV[3])
+end
+"""
 
 # Seconds for which a Redis that has failed is not asked.
 _PAUSE = 1.0
 
 # Deletes that Redis has not been told of; beyond, it is not believed until its descriptors have expired.
 _MAX_UNTOLD = 10_000
+
+# How many of them go into one command.
+_TOLD_AT_ONCE = 500
 
 
 class Client(Protocol):
@@ -41,8 +51,14 @@ class Client(Protocol):
     def get(self, name: str) -> Any:
         """Return a value, or None."""
 
-    def set(self, name: str, value: bytes, *, ex: int, nx: bool = False) -> Any:
-        """Set a value for *ex* seconds; with *nx*, only where there is none."""
+    def set(self, name: str, value: bytes, *, ex: int, nx: bool) -> Any:
+        """Set a value for *ex* seconds; with *nx* only where there is none, and say whether it was."""
+
+    def delete(self, *names: str) -> Any:
+        """Take values away."""
+
+    def eval(self, script: str, numkeys: int, *keys_and_args: Any) -> Any:
+        """Run a script."""
 
 
 class RedisDescriptors:
@@ -71,8 +87,9 @@ class RedisDescriptors:
         self._log_it = Seldom(60, clock)
         self._paused_until = 0.0
         self._distrusted_until = 0.0
-        # Changed by single operations, each of which is atomic; no lock that a fork could find taken.
-        self._untold: dict[str, None] = {}
+        # One entry for each call of `forget`: two that forget the same do not count for each other. Changed
+        # by single operations, each of which is atomic; no lock that a fork could find taken.
+        self._untold: dict[tuple[str, object], None] = {}
 
     def find(self, repository: str, digest: Digest, ask: Ask) -> Located | None:
         """Return where a repository's blob is, from Redis or from *ask*."""
@@ -80,41 +97,52 @@ class RedisDescriptors:
         if began < self._paused_until or began < self._distrusted_until:
             return ask()
         name = self._name(repository, digest)
+        lease = b""
         try:
             self._tell()
             found = self._client.get(name)
+            if found is None:
+                lease = uuid.uuid4().hex.encode()
+                if not self._client.set(name, lease, ex=_LEASE, nx=True):
+                    lease = b""
         except self._errors as error:
             self._fail(error)
             return ask()
         if found is not None:
-            # What is no descriptor is a mark, or not ours: never followed, and never replaced.
-            return _read(found) or ask()
+            # What is no descriptor is a lease, or not ours: never followed, and never replaced.
+            return _read(found, name) or ask()
         located = ask()
-        if located is not None and self._clock() - began < _FRESH:
-            value = f"{located.data} {located.size}".encode()
+        if lease:
             try:
-                self._client.set(name, value, ex=self._seconds, nx=True)
+                if located is None:
+                    self._client.delete(name)  # clients ask for what they are about to push
+                else:
+                    value = f"{name} {located.data} {located.size}".encode()
+                    self._client.eval(_REPLACE, 1, name, lease, value, self._seconds)
             except self._errors as error:
                 self._fail(error)
         return located
 
     def forget(self, repository: str, digest: Digest) -> None:
-        """Mark a blob as deleted, for all who share the Redis."""
-        name = self._name(repository, digest)
+        """Remember a blob no longer, for all who share the Redis."""
         if len(self._untold) >= _MAX_UNTOLD:
-            self._distrusted_until = self._clock() + max(self._seconds, _MARKED)
+            # What others have asked the storage before is written within a lease's time.
+            self._distrusted_until = self._clock() + self._seconds + _LEASE
             self._untold.clear()
-        self._untold[name] = None
+        self._untold[self._name(repository, digest), object()] = None
         try:
             self._tell()
         except self._errors as error:
             self._fail(error)
 
     def _tell(self) -> None:
-        """Mark what Redis has not been told of yet."""
-        for name in list(self._untold):
-            self._client.set(name, _DELETED, ex=_MARKED)
-            self._untold.pop(name, None)
+        """Take away what Redis has not been told of yet."""
+        untold = list(self._untold)
+        for first in range(0, len(untold), _TOLD_AT_ONCE):
+            some = untold[first : first + _TOLD_AT_ONCE]
+            self._client.delete(*{name for name, _ in some})
+            for entry in some:
+                self._untold.pop(entry, None)
 
     def _fail(self, error: Exception) -> None:
         self._paused_until = self._clock() + _PAUSE
@@ -125,12 +153,17 @@ class RedisDescriptors:
         return f"cfmiddleware:{self._namespace}:{repository}@{digest}"
 
 
-def _read(value: object) -> Located | None:
-    """Return the descriptor that a value from Redis is, or None."""
+def _read(value: object, name: str) -> Located | None:
+    """Return the descriptor that a value from Redis is, or None.
+
+    :param name: its key, with which the value begins: nobody is sent to a blob that was not asked for, even
+        if a connection should mix up its answers.
+    """
     if not isinstance(value, bytes):
         return None
-    digest, _, size = value.decode("ascii", "replace").partition(" ")
-    if not (size.isascii() and size.isdecimal() and len(size) < 20):
+    key, _, descriptor = value.decode("ascii", "replace").partition(" ")
+    digest, _, size = descriptor.partition(" ")
+    if key != name or not (size.isascii() and size.isdecimal() and len(size) < 20):
         return None
     try:
         return Located.of(Digest.parse(digest), int(size))
