@@ -217,10 +217,14 @@ class Blobs:
         digest = parse_digest(request.route.reference)
         path = paths.layer_link(request.repository, digest)
         if not has_link(self._driver, path):
+            # Another worker may have deleted it, or this one, whose storage did not say so in time.
+            self._forget(request.repository, digest)
             raise _unknown(digest)
         self._forget(request.repository, digest)
-        self._driver.delete([path])
-        self._forget(request.repository, digest)
+        try:
+            self._driver.delete([path])
+        finally:  # an error does not mean that nothing was deleted
+            self._forget(request.repository, digest)
         return empty(202, {"Docker-Content-Digest": str(digest)})
 
 
