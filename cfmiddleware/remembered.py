@@ -21,7 +21,7 @@ class _Memory(Generic[K, V]):
         self.process = os.getpid()
         self.lock = threading.Lock()
         self.entries: OrderedDict[K, V] = OrderedDict()
-        self.forgotten = 0
+        self.forgotten = object()  # another one whenever something is forgotten
 
 
 class Remembered(Generic[K, V]):
@@ -49,15 +49,15 @@ class Remembered(Generic[K, V]):
                 memory.entries.move_to_end(key)
             return value
 
-    def ticket(self) -> int:
+    def ticket(self) -> object:
         """Return what :meth:`put` must be given, taken before the value is looked up anywhere."""
         return self._own().forgotten
 
-    def put(self, key: K, value: V, ticket: int) -> None:
+    def put(self, key: K, value: V, ticket: object) -> None:
         """Remember *value*, unless something was forgotten since *ticket*: it may be older than that."""
         memory = self._own()
         with memory.lock:
-            if memory.forgotten != ticket:
+            if memory.forgotten is not ticket:
                 return
             memory.entries[key] = value
             memory.entries.move_to_end(key)
@@ -68,7 +68,7 @@ class Remembered(Generic[K, V]):
         """Remember nothing under *key*, nor what is being looked up at this moment."""
         memory = self._own()
         with memory.lock:
-            memory.forgotten += 1
+            memory.forgotten = object()
             memory.entries.pop(key, None)
 
     def _own(self) -> _Memory[K, V]:
