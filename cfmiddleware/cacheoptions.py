@@ -29,6 +29,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import secrets
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -83,12 +85,18 @@ def descriptors(cache: object, redis: object, namespace: str, here: Path) -> Des
     return None
 
 
-def namespace(storage: str, where: Mapping[str, Any]) -> str:
+def namespace(storage: str, where: Mapping[str, Any], here: Path) -> str:
     """Return a short name for the place where a registry's blobs are.
 
     :param storage: the driver's name.
     :param where: the driver's options.
+    :param here: what relative paths are relative to.
     """
+    if storage == "inmemory":  # gone with the process, and no other process has it
+        return secrets.token_hex(8)
+    if storage == "filesystem":
+        root = here / str(where.get("rootdirectory") or "/var/lib/registry")
+        where = {"rootdirectory": str(root.resolve())}
     names = ("bucket", "region", "regionendpoint", "rootdirectory")
     place = "\0".join([storage, *(str(where.get(name) or "").strip("/") for name in names)])
     return hashlib.sha256(place.encode()).hexdigest()[:16]
@@ -96,7 +104,7 @@ def namespace(storage: str, where: Mapping[str, Any]) -> str:
 
 def _redis_descriptors(settings: Mapping[str, Any], namespace: str, seconds: int) -> RedisDescriptors:
     try:
-        from redis import Redis, RedisError
+        from redis import ChildDeadlockedError, Redis, RedisError
         from redis.backoff import NoBackoff
         from redis.exceptions import ConnectionError as NotConnected
         from redis.retry import Retry
@@ -106,10 +114,10 @@ def _redis_descriptors(settings: Mapping[str, Any], namespace: str, seconds: int
         ) from None
     # Once more, at once, over a new connection: Redis was restarted, or a firewall has dropped an idle one.
     retry = Retry(NoBackoff(), 1, (NotConnected,))
-    # Version 2 of its protocol is what every Redis, and what calls itself compatible, speaks.
-    return RedisDescriptors(
-        Redis(**settings, retry=retry, protocol=2), (RedisError, OSError), namespace, seconds
-    )
+    # A ValueError is what it makes of answers that are not of Redis's protocol.
+    errors = (RedisError, OSError, ValueError, ChildDeadlockedError)
+    # Version 2 of the protocol is what every Redis, and what calls itself compatible, speaks.
+    return RedisDescriptors(Redis(**settings, retry=retry, protocol=2), errors, namespace, seconds)
 
 
 def _redis_settings(given: Mapping[str, Any], here: Path) -> dict[str, Any]:
@@ -176,13 +184,29 @@ def _tls_settings(given: Mapping[str, Any], here: Path) -> dict[str, Any]:
     named = [here / options.text(file, f"redis.tls.clientcas[{n}]") for n, file in enumerate(authorities)]
     if not options.boolean(given.get("enabled", bool(files or named)), "redis.tls.enabled"):
         return {}
-    settings: dict[str, Any] = {"ssl": True}
+    # Older versions of redis-py look at no name unless they are told to.
+    settings: dict[str, Any] = {"ssl": True, "ssl_cert_reqs": "required", "ssl_check_hostname": True}
+    context = ssl.create_default_context()
     if files:
         _readable(files["certificate"], "redis.tls.certificate")
         _readable(files["key"], "redis.tls.key")
+        try:
+            # A key with a password would make it ask for one on the terminal.
+            context.load_cert_chain(files["certificate"], files["key"], password="")
+        except (ssl.SSLError, ValueError):
+            raise ConfigError(
+                "redis.tls: 'certificate' and 'key' must be PEM files of one pair, the key without a password"
+            ) from None
         settings |= {"ssl_certfile": str(files["certificate"]), "ssl_keyfile": str(files["key"])}
     if named:
         texts = [_readable(file, f"redis.tls.clientcas[{n}]") for n, file in enumerate(named)]
+        for n, text in enumerate(texts):
+            try:
+                context.load_verify_locations(cadata=text)
+            except (ssl.SSLError, ValueError):
+                raise ConfigError(
+                    f"redis.tls.clientcas[{n}]: {named[n]} must be a PEM file of certificates"
+                ) from None
         settings["ssl_ca_data"] = "\n".join(texts)
     return settings
 

@@ -182,7 +182,7 @@ class Config:
     def _descriptors(self) -> Descriptors | None:
         """Return what ``storage.cache`` asks for, or None where the storage is to be asked each time."""
         storage, driver = self._section("storage"), self.driver()
-        place = cacheoptions.namespace(driver.name, storage.get(driver.name) or {})
+        place = cacheoptions.namespace(driver.name, storage.get(driver.name) or {}, self._here)
         with self._at(""):
             return cacheoptions.descriptors(storage.get("cache"), self._tree.get("redis"), place, self._here)
 
