@@ -21,13 +21,14 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from . import options
 from .accessrecord import ACCESS
-from .addresses import client_address
+from .addresses import client_address, client_text
 from .bucket import Bucket
 from .digest import Digest
 from .errors import ConfigError, StorageError
@@ -166,6 +167,8 @@ class CloudFrontMiddleware:
             )
 
         self._base = _base_url(baseurl)
+        # A few objects are asked for over and over. What cannot be reached raises, and so is not kept.
+        self._resource = lru_cache(maxsize=4096)(self._url_at_the_edge)
         self._prefix = _directory(prefix, "prefix")
         self._probe = options.choice(probe, "probe", _PROBES)
         self._yeses = probe_cache(probecache, self._probe, elapsed)
@@ -272,10 +275,7 @@ class CloudFrontMiddleware:
 
     def _is_near(self, environ: Mapping[str, Any], nearby: Nearby) -> bool:
         """Whether the client is known, and better served by S3 itself."""
-        if not self._proxies:
-            return nearby.holds(environ.get("REMOTE_ADDR") or "")
-        client = client_address(environ, self._proxies)
-        return nearby.holds("" if client is None else str(client))
+        return nearby.holds(client_text(environ, self._proxies))
 
     def _ask_by_head(self, pull: _Pull, environ: dict[str, Any]) -> bool:
         """Whether the app said yes to a HEAD of the same request, and the redirect is at hand."""
@@ -313,12 +313,22 @@ class CloudFrontMiddleware:
 
     def resource(self, key: str) -> str | None:
         """Return the URL of an object at the edge, unsigned, or None if CloudFront cannot reach it."""
+        try:
+            return self._resource(key)
+        except _NotReached as reason:
+            _log.warning("not redirected: %s", reason)
+            return None
+
+    def _url_at_the_edge(self, key: str) -> str:
+        """Return the same.
+
+        :raises _NotReached: if CloudFront cannot reach it.
+        """
         path = path_below(key, self.originpath)
         if path is None:
-            _log.warning("not redirected: key %r is not below the Origin Path %r", key, self.originpath)
-            return None
+            raise _NotReached(f"key {key!r} is not below the Origin Path {self.originpath!r}")
         if not _is_whole(path[1:]):
-            return None
+            raise _NotReached(_FOLDED.format(path[1:]))
         return self._base + encode_key(path)
 
     def sign(self, resource: str, digest: Digest, address: str | None) -> str | None:
@@ -333,7 +343,10 @@ class CloudFrontMiddleware:
 
     def presign(self, key: str, digest: Digest) -> str | None:
         """Return a presigned URL of S3 for the object at *key*, or None where there is none to be had."""
-        if self._presigned is None or not _is_whole(key):
+        if self._presigned is None:
+            return None
+        if not _is_whole(key):
+            _log.warning("not redirected: %s", _FOLDED.format(key))
             return None
         try:
             return self._presigned.url(key, digest.hex)
@@ -350,11 +363,16 @@ class CloudFrontMiddleware:
 
     def _is_the_blob(self, blob: BlobPath, headers: Headers) -> bool:
         """Whether the headers of a 200 are those of the blob asked for, and not of a page for people."""
-        said = [value.strip() for name, value in headers if name.lower() == "docker-content-digest"]
-        if not said and self._require_digest:
-            return False
-        types = [value.strip().lower() for name, value in headers if name.lower() == "content-type"]
-        return _all_are(said, blob.digest) and not any(type.startswith("text/html") for type in types)
+        said = not self._require_digest
+        for name, value in headers:
+            field = name.lower()
+            if field == "docker-content-digest":
+                if value.strip() != str(blob.digest):
+                    return False
+                said = True
+            elif field == "content-type" and value.strip().lower().startswith("text/html"):
+                return False
+        return said
 
     def _is_small(self, headers: Headers, probe: Probe) -> bool:
         """Whether the whole blob is known to be too small to be worth a second connection."""
@@ -471,10 +489,12 @@ def _as_sent(environ: Mapping[str, Any], prefix: str) -> bool:
     sent would then be asked for something else than what is signed.
     """
     path = environ["PATH_INFO"][len(prefix) :]
-    sent = (environ.get("RAW_URI"), environ.get("REQUEST_URI"))
-    return all(
-        not uri or (uri.partition("?")[0].endswith(path) and "%" not in uri.partition("?")[0]) for uri in sent
-    )
+    for uri in (environ.get("RAW_URI"), environ.get("REQUEST_URI")):
+        if uri and uri != path:
+            sent = uri.partition("?")[0]
+            if not sent.endswith(path) or "%" in sent:
+                return False
+    return True
 
 
 def _all_are(said: Iterable[str], digest: Digest) -> bool:
@@ -482,14 +502,18 @@ def _all_are(said: Iterable[str], digest: Digest) -> bool:
     return all(text == str(digest) for text in said)
 
 
+class _NotReached(Exception):
+    """CloudFront does not reach an object; the message says why."""
+
+
+_FOLDED = "key {!r} has an empty, '.' or '..' segment"
+
+
 def _is_whole(key: str) -> bool:
-    """Whether no segment of a key is one that clients and CloudFront may fold, which is logged: the object
-    would not be the one that was meant.
+    """Whether no segment of a key is one that clients and CloudFront may fold: the object would not be the
+    one that was meant.
     """
-    if any(segment in ("", ".", "..") for segment in key.split("/")):
-        _log.warning("not redirected: key %r has an empty, '.' or '..' segment", key)
-        return False
-    return True
+    return not any(segment in ("", ".", "..") for segment in key.split("/"))
 
 
 def _presigned_urls(
