@@ -163,7 +163,6 @@ class Config:
             relative = options.boolean(http.get("relativeurls", False), "relativeurls")
         with self._at("storage."):
             delete = _switch(storage, "delete", self._delete)
-            readonly = self._is_readonly(storage.get("maintenance") or {})
         with self._at(""):
             further = registry_options(self._tree)
         return Registry(
@@ -172,7 +171,7 @@ class Config:
             host=host,
             relativeurls=relative,
             delete=delete,
-            readonly=readonly,
+            readonly=self.is_readonly(),
             max_uploads=self.server_options().uploads,
             descriptors=self._descriptors(),
             auth=self.auth(),
@@ -190,6 +189,15 @@ class Config:
         """Return what the section ``auth`` describes, or None where anybody may do everything."""
         with self._at(""):
             return authenticator(self._section("auth"), self._here) if self.has_auth() else None
+
+    def is_readonly(self) -> bool:
+        """Whether ``storage.maintenance`` refuses all that would change anything."""
+        maintenance = self._section("storage").get("maintenance") or {}
+        with self._at("storage."):
+            if not isinstance(maintenance, dict):
+                raise ConfigError("maintenance: must be a section of options")
+            options.refuse_unknown(maintenance, ("readonly", "uploadpurging"), "maintenance.")
+            return _switch(maintenance, "readonly", False, "maintenance.")
 
     def has_auth(self) -> bool:
         """Whether clients must show who they are."""
@@ -415,14 +423,6 @@ class Config:
             raise ConfigError("bucket: must be that of storage.s3, which signs the URLs of clients near it")
         presign: Presign | None = getattr(self.driver(), "presigner", None)
         return presign
-
-    @staticmethod
-    def _is_readonly(maintenance: object) -> bool:
-        """Read ``storage.maintenance``."""
-        if not isinstance(maintenance, dict):
-            raise ConfigError("maintenance: must be a section of options")
-        options.refuse_unknown(maintenance, ("readonly", "uploadpurging"), "maintenance.")
-        return _switch(maintenance, "readonly", False, "maintenance.")
 
     def _cloudfront(self) -> tuple[str, Mapping[str, Any]] | None:
         """Return the place and the options of the storage middleware ``cloudfront``."""

@@ -113,7 +113,8 @@ def _greeting(config: Config, services: Sequence[processes.Service]) -> str:
     if config.has_auth():
         lines.append(f"Clients must log in first: skopeo login{option} {host}")
     else:
-        lines.append("There is no authentication: anyone who reaches the port may push.")
+        may = "pull" if config.is_readonly() else "push"
+        lines.append(f"There is no authentication: anyone who reaches the port may {may}.")
     hints = _TRY.format(
         host=host, url=registry.url, option=option, dest_option=" --dest-tls-verify=false" if plain else ""
     )
