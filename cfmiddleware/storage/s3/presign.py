@@ -19,7 +19,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from botocore.exceptions import BotoCoreError, NoCredentialsError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from cfmiddleware.errors import StorageUnavailable
 
@@ -83,7 +83,9 @@ class Presigner:
         try:
             keys, end = _current(self._connect().credentials)
             place = self._place_of_bucket()
-        except (BotoCoreError, OSError) as error:
+        except (BotoCoreError, ClientError, OSError, RuntimeError) as error:
+            # A role that may not be assumed is a ClientError; credentials that came when they were over are a
+            # RuntimeError.
             raise StorageUnavailable(
                 f"there are no credentials to sign a URL with ({type(error).__name__})"
             ) from error
@@ -135,8 +137,9 @@ def _current(credentials: Credentials | None) -> tuple[_Keys, float | None]:
         frozen = credentials.get_frozen_credentials()
         # Only those that renew themselves have it; boto3 has no other name for it.
         ends.append(getattr(credentials, "_expiry_time", None))
-        # Another thread may have renewed them in between; then the two would not belong together.
-        if credentials.get_frozen_credentials() == frozen:
+        # Another thread may have renewed them in between; then the two would not belong together. Looked at
+        # without asking again, which would renew those that never have long to live each time.
+        if getattr(credentials, "_frozen_credentials", frozen) == frozen:
             ends = ends[-1:]
             break
     keys = _Keys(frozen.access_key or "", frozen.secret_key or "", frozen.token or "")
