@@ -83,7 +83,9 @@ _ALWAYS_ASKED = frozenset(
 _PROTOCOLS = ("HTTP/1.1", "HTTP/1.0")
 
 _PLAIN = frozenset((str, bytes, int, float, bool, type(None)))
-_DEEPEST = 4
+
+# Further inside of lists and the like than this nobody looks.
+_DEEPEST = 5
 
 _SIZE = 10_000
 _LONGEST = 3600
@@ -261,7 +263,10 @@ def _is_plain(value: object, deepest: int = _DEEPEST) -> bool:
     if kind is tuple or kind is list:
         return all(_is_plain(part, deepest - 1) for part in value)  # type: ignore[attr-defined]
     if kind is dict:
-        return all(_is_plain(pair, deepest - 1) for pair in value.items())  # type: ignore[attr-defined]
+        return all(
+            type(name) in _PLAIN and _is_plain(part, deepest - 1)
+            for name, part in value.items()  # type: ignore[attr-defined]
+        )
     return False
 
 
