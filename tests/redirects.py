@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -161,3 +162,19 @@ def of_each_worker(url: str, number: int, seconds: float = 20) -> dict[int, Any]
         assert answer.status == 200, answer
         found[int(answer.headers["X-Process"])] = json.loads(answer.body)
     return found
+
+
+def preloaded() -> Any:
+    """Return the app of the configuration that TEST_CONFIG names, and its threads' names under `/threads`."""
+    from cfmiddleware.server import app
+
+    serve = app(os.environ["TEST_CONFIG"])
+
+    def outer(environ: dict[str, Any], start_response: Any) -> Any:
+        if environ["PATH_INFO"] != "/threads":
+            return serve(environ, start_response)
+        body = json.dumps([thread.name for thread in threading.enumerate()]).encode()
+        start_response("200 OK", [("Content-Length", str(len(body)))])
+        return [body]
+
+    return watched(outer, [])
