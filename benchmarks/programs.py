@@ -91,6 +91,16 @@ class Program:
                     found.append(int(entry.name))
         return found
 
+    def cpu(self) -> float:
+        """Return the seconds of processor time that its processes have used up to now."""
+        ticks = 0
+        for pid in self.processes():
+            with contextlib.suppress(OSError):
+                # The fields after the name, which may hold anything: utime and stime are the 14th and 15th.
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def memory(self) -> Memory:
         """Return what its processes needed up to now."""
         ids = self.processes()

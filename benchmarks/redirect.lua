@@ -1,15 +1,15 @@
 -- What wrk asks for and how it judges the answers.
 --
---   wrk ... -s redirect.lua URL -- PATHS MODE FIRST RATE DISTINCT
+--   wrk ... -s redirect.lua URL -- PATHS MODE FIRST RATE LOOK
 --
 -- PATHS     a file with one path a line
 -- MODE      "random": each request a random one of them; "sequence": one after the other, from FIRST (0-based)
 --           on, and again from the start after the last
 -- FIRST     where a sequence starts, and what seeds the random order
 -- RATE      requests a second, evenly spaced; 0: as many as there can be
--- DISTINCT  1: count the different signatures as well, which costs wrk time: not in a measured run
---
--- An answer counts as wrong unless it is a 307 whose Location is signed.
+-- LOOK      "all": an answer counts as wrong unless it is a 307 whose Location is signed; "signatures": the
+--           same, and the different signatures are counted, which costs wrk time: not in a measured run;
+--           "none": only wrk itself looks, for statuses of 400 and more
 
 local ffi = require("ffi")
 ffi.cdef[[
@@ -30,7 +30,7 @@ function setup(thread)
 end
 
 function init(args)
-   local paths, mode, first, rate, distinct = args[1], args[2], tonumber(args[3]), tonumber(args[4]), args[5]
+   local paths, mode, first, rate, look = args[1], args[2], tonumber(args[3]), tonumber(args[4]), args[5]
    prepared, count = {}, 0
    for path in io.lines(paths) do
       count = count + 1
@@ -63,6 +63,9 @@ function init(args)
          return math.floor((slot - moment) * 1000 + 0.5)
       end
    end
+   if look == "none" then
+      return
+   end
    local seen = {}
    response = function(status, headers, body)
       local location = headers["Location"]
@@ -70,7 +73,7 @@ function init(args)
       if status ~= 307 or not at then
          wrong = wrong + 1
          what = tostring(status)
-      elseif distinct == "1" then
+      elseif look == "signatures" then
          local signature = string.match(location, "Signature=([^&]*)")
          if not seen[signature] then
             seen[signature] = true
@@ -89,10 +92,13 @@ function done(summary, latency, requests)
       what = thread:get("what")
    end
    local errors = summary.errors
+   if errors.status > wrong then
+      wrong, what = errors.status, "400 or more"
+   end
    io.write(string.format(
       '\n{"requests": %d, "seconds": %.6f, "wrong": %d, "wrong_status": "%s", "late": %d, "signatures": %d, ' ..
-      '"socket_errors": %d, "p50": %.6f, "p95": %.6f, "p99": %.6f, "max": %.6f}\n',
-      summary.requests, summary.duration / 1e6, wrong, what, late, signatures,
+      '"bytes": %d, "socket_errors": %d, "p50": %.6f, "p95": %.6f, "p99": %.6f, "max": %.6f}\n',
+      summary.requests, summary.duration / 1e6, wrong, what, late, signatures, summary.bytes,
       errors.connect + errors.read + errors.write + errors.timeout,
       latency:percentile(50) / 1e6, latency:percentile(95) / 1e6, latency:percentile(99) / 1e6,
       latency.max / 1e6))

@@ -3,25 +3,44 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
+import redirect_inprocess
 import redirect_load
+import redirect_memory_s3
 import redirect_servers
 import redirect_store
 from ceph_gateway import Gateway
+from programs import free_ports
 from redirect_load import Load
+from redirect_memory_s3 import MemoryS3
 from redirect_servers import BARE, SERVE, Place, Server, Setting
 from registries import DISTRIBUTION, OURS
 
 Result = dict[str, Any]
+_Kind = TypeVar("_Kind")
 
-_HOT = 1000
+#: Ours with the cheaper of the two kinds of key.
+ECDSA = f"{OURS} (ECDSA)"
+
+#: Blobs that are hot at the same time.
+HOT = 1000
+
+# Signatures are made anew each second of these; what is asked for one after the other meets none twice.
+_SHORT = {"duration": 2, "window": 1}
+
+# More than there are blobs: what is measured here is not what is forgotten.
+_DESCRIPTORS = 200_000
+
+_COLD = 4000
 
 
 @dataclass
@@ -32,6 +51,8 @@ class Bench:
     :param place: where the servers' files and blobs are.
     :param rounds: how often each server's turn comes in a measured drive.
     :param seconds: how long a turn takes.
+    :param quick: do less, as ``--quick`` says.
+    :param ranges: AWS's address ranges, as a file, or None to make some up.
     :param say: takes a line on how far it is.
     """
 
@@ -39,22 +60,23 @@ class Bench:
     place: Place
     rounds: int
     seconds: int
+    quick: bool
+    ranges: Path | None
     say: Callable[[str], None]
-    written: int = 0
-    best: dict[str, float] = field(default_factory=dict)
+    _written: int = 0
+    _best: dict[str, float] = field(default_factory=dict)
     _files: Iterator[int] = field(default_factory=itertools.count)
 
     def need(self, blobs: int) -> None:
         """See that so many blobs are in the bucket."""
-        if blobs > self.written:
+        if blobs > self._written:
             started = time.monotonic()
-            redirect_store.fill(self.gateway, self.place.bucket, range(self.written, blobs))
-            self.say(f"{blobs - self.written} blobs written in {time.monotonic() - started:.0f} s")
-            self.written = blobs
+            redirect_store.fill(self.gateway, self.place.bucket, range(self._written, blobs))
+            self.say(f"{blobs - self._written} blobs written in {time.monotonic() - started:.0f} s")
+            self._written = blobs
 
     def paths(self, blobs: int) -> Path:
-        """Return a file with the paths of the first so many blobs, which are in the bucket."""
-        self.need(blobs)
+        """Return a file with the paths of the first so many blobs."""
         return redirect_load.write_paths(self.place.home / f"paths-{next(self._files)}", range(blobs))
 
     def turns(self, names: Iterable[str]) -> Iterator[tuple[int, str]]:
@@ -64,27 +86,38 @@ class Bench:
             for place in range(len(names)):
                 yield number, names[(place + number) % len(names)]
 
-    def noted(self, name: str, run: Mapping[str, Any]) -> None:
+    def noted(self, name: str, runs: Iterable[Result]) -> None:
         """Remember the highest rate that a server reached."""
-        self.best[name] = max(self.best.get(name, 0), run["rate"])
+        self._best[name] = max([self._best.get(name, 0), *(run["rate"] for run in runs)])
+
+    def highest(self, server: Server, load: Load) -> float:
+        """Return the highest rate that a server reached so far, in requests a second."""
+        if server.name not in self._best:
+            self.noted(server.name, [redirect_load.wrk(server, load, self.seconds) for _ in range(3)])
+        return self._best[server.name]
 
 
 def warm(bench: Bench) -> Result:
-    """One blob, and 1,000 in random order, all asked for before."""
-    names = (OURS, SERVE, DISTRIBUTION, BARE)
+    """Blobs that have all been asked for before: one, and 1,000 in random order."""
+    bench.need(HOT)
     result: Result = {}
     with contextlib.ExitStack() as stack:
-        bench.need(_HOT)
-        servers = _running(bench, stack, dict.fromkeys(names, Setting()))
-        for blobs in (1, _HOT):
-            paths = bench.paths(blobs)
+        names = (OURS, SERVE, DISTRIBUTION, BARE)
+        servers = _started(bench.place, stack, {name: (name, Setting()) for name in names})
+        for blobs in (1, HOT):
+            load = Load(bench.paths(blobs))
 
-            def turn(server: Server, number: int, paths: Path = paths, blobs: int = blobs) -> Result:
+            def turn(server: Server, number: int, look: str = "all", load: Load = load) -> Result:
                 if server.name != BARE:
-                    redirect_load.warm(server, range(blobs))
-                return redirect_load.wrk(server, Load(paths, "random", number), bench.seconds)
+                    redirect_load.warm(server, range(blobs))  # noqa: B023 (called here)
+                return redirect_load.wrk(server, load._replace(first=number), bench.seconds, look=look)
 
-            runs = _contest(bench, servers, turn, f"warm, {blobs} blobs")
+            label = f"warm, {blobs} of them"
+            runs = _contest(bench, servers, turn, label)
+            for name in names:
+                bench.noted(name, runs[name])
+            fast = {name: servers[name] for name in (OURS, BARE)}
+            unseen = _contest(bench, fast, functools.partial(turn, look="none"), f"{label}, not looked at")
             result[str(blobs)] = {
                 "runs": runs,
                 "ratios": [
@@ -93,8 +126,157 @@ def warm(bench: Bench) -> Result:
                     ratio(runs, SERVE, DISTRIBUTION),
                     ratio(runs, SERVE, BARE),
                 ],
+                "not_looked_at": {"runs": unseen, "ratios": [ratio(unseen, OURS, BARE, 0.65)]},
             }
     return result
+
+
+def cold_signatures(bench: Bench) -> Result:
+    """Every request signs; where the blobs are is remembered."""
+    blobs = 6000 if bench.quick else 10_000
+    setting = Setting(**_SHORT, descriptors=_DESCRIPTORS, known=blobs)
+    kinds = {
+        OURS: (OURS, setting),
+        ECDSA: (OURS, setting._replace(key="ecdsa")),
+        DISTRIBUTION: (DISTRIBUTION, setting),
+    }
+    load = Load(bench.paths(blobs), "sequence")
+    with _memory_s3(bench) as (place, s3), contextlib.ExitStack() as stack:
+        servers = _started(place, stack, kinds)
+        redirect_load.warm(servers[DISTRIBUTION], range(blobs), 8)
+        asked = s3.requests
+
+        def turn(server: Server, number: int) -> Result:
+            run = redirect_load.wrk(server, load._replace(first=number * 1000), bench.seconds)
+            if run["rate"] > 0.9 * blobs:
+                raise RuntimeError(f"{server.name} comes round in less than a second: take more blobs")
+            return run
+
+        runs = _contest(bench, servers, turn, "cold signatures")
+        proofs = {}
+        for name, server in servers.items():
+            proof = redirect_load.wrk(server, load, 2, look="signatures")
+            proofs[name] = {"requests": proof["requests"], "signatures": proof["signatures"]}
+        asked = s3.requests - asked
+    return {
+        "blobs": blobs,
+        "runs": runs,
+        "ratios": [ratio(runs, ECDSA, DISTRIBUTION, 2), ratio(runs, OURS, DISTRIBUTION, 1)],
+        "signatures": proofs,
+        "s3_requests": asked,
+    }
+
+
+def cold_descriptors(bench: Bench) -> Result:
+    """Blobs that were never asked for, of servers just started: two questions to S3 and a signature each."""
+    bench.need(_COLD)
+    load = Load(bench.paths(_COLD), "sequence", 1)
+    kinds = {OURS: OURS, DISTRIBUTION: DISTRIBUTION}
+
+    def turn(name: str, number: int) -> Result:
+        with redirect_servers.running(name, bench.place) as server:
+            redirect_load.warm(server, range(1))  # what happens once in a process is not the blobs' cost
+            run = redirect_load.wrk(server, load, bench.seconds)
+        if run["requests"] > _COLD - redirect_load.CONNECTIONS:
+            raise RuntimeError(f"{name} was asked for all {_COLD} blobs: take more")
+        return run
+
+    runs = _contest(bench, kinds, turn, "cold descriptors")
+    return {"blobs": _COLD, "runs": runs, "ratios": [ratio(runs, OURS, DISTRIBUTION)]}
+
+
+def latency(bench: Bench) -> Result:
+    """Latencies at half of the highest rate, and over the ends of expiry windows of 1,000 hot blobs."""
+    bench.need(HOT)
+    seconds, window = (5, 4) if bench.quick else (10, 10)
+    load = Load(bench.paths(HOT))
+    result: Result = {"hey": {}, "hot": {}}
+    names = (OURS, SERVE, DISTRIBUTION, BARE)
+    with contextlib.ExitStack() as stack:
+        servers = _started(bench.place, stack, {name: (name, Setting()) for name in names})
+        for name, server in servers.items():
+            if name != BARE:
+                redirect_load.warm(server, range(HOT))
+            rate = bench.highest(server, load) / 2
+            runs = [redirect_load.hey(server, 0, seconds, rate) for _ in range(1 if bench.quick else 3)]
+            result["hey"][name] = _tail(runs, 5 if name == OURS else None)
+            bench.say(f"latency of {name} at {rate:.0f} requests/s: {_spoken(runs[-1])}")
+        rate = bench.highest(servers[OURS], load) / 2
+        redirect_load.warm(servers[OURS], range(HOT))
+        steady = redirect_load.wrk(servers[OURS], load, seconds, rate=rate)
+    ends = Setting(duration=4 * window, window=window)
+    with redirect_servers.running(OURS, bench.place, ends) as server:
+        redirect_load.warm(server, range(HOT))
+        over = redirect_load.wrk(server, load, 3 * window, rate=rate)
+    result["hot"] = {
+        "steady": _tail([steady], 5),
+        "over_window_ends": _tail([over], 5) | {"window": window, "seconds": 3 * window},
+    }
+    for label, run in (("steady", steady), ("over window ends", over)):
+        bench.say(f"latency of {HOT} hot blobs, {label}, at {rate:.0f} requests/s: {_spoken(run)}")
+    return result
+
+
+def in_process(bench: Bench) -> Result:
+    """What the wrapper costs by itself, and a look-up of an address."""
+    batches = 30 if bench.quick else 100
+    return {
+        "wrapper": redirect_inprocess.wrapper(batches),
+        "ranges": redirect_inprocess.look_ups(bench.ranges, batches),
+    }
+
+
+def distinct(bench: Bench) -> Result:
+    """How the number of distinct blobs, in random order, tells on the rate."""
+    counts = [1, 10, 100, 1000, 10_000] + ([] if bench.quick else [100_000])
+    setting = Setting(descriptors=_DESCRIPTORS, known=counts[-1])
+    kinds = {
+        OURS: (OURS, setting),
+        ECDSA: (OURS, setting._replace(key="ecdsa")),
+        DISTRIBUTION: (DISTRIBUTION, setting),
+    }
+    rounds, seconds = (1, 2) if bench.quick else (min(bench.rounds, 3), 3)
+    result: Result = {"counts": counts, "runs": {name: {} for name in kinds}, "s3_requests": {}}
+    with _memory_s3(bench) as (place, s3), contextlib.ExitStack() as stack:
+        servers = _started(place, stack, kinds)
+        known = 0
+        for count in counts:
+            redirect_load.warm(servers[DISTRIBUTION], range(known, count), 8)
+            known = count
+            for name in (OURS, ECDSA):
+                # More than are remembered are not signed beforehand: hardly any would be asked for in time.
+                redirect_load.warm(servers[name], range(min(count, 10_000)), 2)
+            load = Load(bench.paths(count))
+
+            def turn(server: Server, number: int, load: Load = load) -> Result:
+                return redirect_load.wrk(server, load._replace(first=number), seconds)
+
+            asked = s3.requests
+            label = f"{count} distinct blobs"
+            runs = _contest(dataclasses.replace(bench, rounds=rounds), servers, turn, label)
+            for name in kinds:
+                result["runs"][name][str(count)] = runs[name]
+            result["s3_requests"][str(count)] = s3.requests - asked
+    return result
+
+
+@contextlib.contextmanager
+def _memory_s3(bench: Bench) -> Iterator[tuple[Place, MemoryS3]]:
+    (port,) = free_ports(1)
+    with redirect_memory_s3.running(port) as s3:
+        yield bench.place._replace(endpoint=s3.endpoint), s3
+
+
+def _tail(runs: list[Result], wanted: float | None) -> Result:
+    """Return runs with how far the slow answers are from the usual ones: 99th percentile to median."""
+    value = median(run["p99"] / run["p50"] for run in runs)
+    reached = None if wanted is None else value < wanted
+    return {"runs": runs, "p99_to_p50": value, "wanted": wanted, "reached": reached}
+
+
+def _spoken(run: Result) -> str:
+    names = ("p50", "p95", "p99")
+    return ", ".join(f"{name} {run[name] * 1000:.2f} ms" for name in names)
 
 
 def ratio(runs: Mapping[str, list[Result]], of: str, to: str, wanted: float | None = None) -> Result:
@@ -113,25 +295,35 @@ def ratio(runs: Mapping[str, list[Result]], of: str, to: str, wanted: float | No
     }
 
 
-def _running(bench: Bench, stack: contextlib.ExitStack, settings: Mapping[str, Setting]) -> dict[str, Server]:
+def _started(
+    place: Place, stack: contextlib.ExitStack, kinds: Mapping[str, tuple[str, Setting]]
+) -> dict[str, Server]:
+    """Start servers under labels of their own."""
     return {
-        name: stack.enter_context(redirect_servers.running(name, bench.place, setting))
-        for name, setting in settings.items()
+        label: stack.enter_context(redirect_servers.running(name, place, setting))._replace(name=label)
+        for label, (name, setting) in kinds.items()
     }
 
 
 def _contest(
-    bench: Bench, servers: Mapping[str, Server], turn: Callable[[Server, int], Result], label: str
+    bench: Bench, servers: Mapping[str, _Kind], turn: Callable[[_Kind, int], Result], label: str
 ) -> dict[str, list[Result]]:
     """Return what each server's turns gave."""
     runs: dict[str, list[Result]] = {name: [] for name in servers}
     for number, name in bench.turns(servers):
         run = turn(servers[name], number)
         runs[name].append(run)
-        bench.noted(name, run)
-        bench.say(f"{label}: {name}: {run['rate']:.0f} requests/s, p99 {run['p99'] * 1000:.1f} ms")
+        spoken = f"{run['rate']:.0f} requests/s, {run['cpu_microseconds']:.0f} µs of processor time each"
+        bench.say(f"{label}: {name}: {spoken}, p99 {run['p99'] * 1000:.1f} ms")
     return runs
 
 
 #: The drives by their names, in the order in which they run.
-DRIVES: dict[str, Callable[[Bench], Result]] = {"warm": warm}
+DRIVES: dict[str, Callable[[Bench], Result]] = {
+    "warm": warm,
+    "latency": latency,
+    "cold-signatures": cold_signatures,
+    "cold-descriptors": cold_descriptors,
+    "in-process": in_process,
+    "distinct": distinct,
+}

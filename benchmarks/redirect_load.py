@@ -62,20 +62,20 @@ def write_paths(file: Path, numbers: Iterable[int]) -> Path:
     return file
 
 
-def wrk(
-    server: Server, load: Load, seconds: float, *, rate: float = 0, distinct: bool = False
-) -> dict[str, Any]:
+def wrk(server: Server, load: Load, seconds: float, *, rate: float = 0, look: str = "all") -> dict[str, Any]:
     """Ask for *seconds* on 16 connections, and return what came out: ``rate`` in requests a second, latencies
-    in seconds.
+    in seconds, and the processor time that the server took for a request.
 
     :param rate: requests a second, evenly spaced; 0 for as many as there can be.
-    :param distinct: count the different signatures, which costs wrk time.
+    :param look: ``all``: look at every answer; ``signatures``: count the different signatures as well;
+        ``none``: leave it to wrk to see errors.
     :raises WrongAnswer: for an answer that is no redirect to a signed URL.
     """
     if seconds != int(seconds):
         raise ValueError("wrk runs for whole seconds")
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{int(seconds)}s", "--timeout", "10s", "-s", str(_SCRIPT)]
-    words = [str(load.paths), load.mode, str(load.first), f"{rate:.3f}", "1" if distinct else "0"]
+    words = [str(load.paths), load.mode, str(load.first), f"{rate:.3f}", look]
+    cpu = server.program.cpu()
     done = subprocess.run(
         [*command, f"http://127.0.0.1:{server.port}", "--", *words],
         capture_output=True,
@@ -87,13 +87,15 @@ def wrk(
         found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     except (IndexError, ValueError):
         raise RuntimeError(f"wrk failed: {(done.stderr or done.stdout).strip()[-300:]}") from None
+    cpu = server.program.cpu() - cpu
     if found["wrong"] or found["socket_errors"] or not found["requests"]:
         raise WrongAnswer(
             f"{server.name}: of {found['requests']} answers {found['wrong']} were no signed redirect "
             f"(the last such status: {found['wrong_status'] or 'none'}); "
             f"{found['socket_errors']} connections failed"
         )
-    return {"rate": found["requests"] / found["seconds"], **found}
+    rate, cost = found["requests"] / found["seconds"], cpu * 1e6 / found["requests"]
+    return {"rate": rate, "cpu_microseconds": cost, **found}
 
 
 def hey(server: Server, number: int, seconds: int, rate: float) -> dict[str, Any]:
@@ -124,15 +126,16 @@ def percentiles(latencies: list[float]) -> dict[str, float]:
     return {"p50": cuts[49], "p95": cuts[94], "p99": cuts[98], "max": max(latencies)}
 
 
-def warm(server: Server, numbers: Iterable[int]) -> None:
+def warm(server: Server, numbers: Iterable[int], connections: int = 1) -> None:
     """Ask each process of a server once for each blob, so that it knows the descriptors.
 
+    :param connections: how many connections to each process share the work.
     :raises WrongAnswer: for an answer that is no redirect.
     """
     paths = [redirect_store.path(number) for number in numbers]
     errors: list[BaseException] = []
 
-    def ask(connection: http.client.HTTPConnection) -> None:
+    def ask(connection: http.client.HTTPConnection, paths: list[str]) -> None:
         try:
             for path in paths:
                 connection.request("GET", path)
@@ -144,7 +147,11 @@ def warm(server: Server, numbers: Iterable[int]) -> None:
             errors.append(error)
 
     with contextlib.ExitStack() as stack:
-        threads = [threading.Thread(target=ask, args=(each,)) for each in _one_each(server, stack)]
+        threads = [
+            threading.Thread(target=ask, args=(connection, paths[place::connections]))
+            for own in _to_each(server, connections, stack)
+            for place, connection in enumerate(own)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -153,20 +160,23 @@ def warm(server: Server, numbers: Iterable[int]) -> None:
         raise errors[0]
 
 
-def _one_each(server: Server, stack: contextlib.ExitStack) -> list[http.client.HTTPConnection]:
-    """Return a connection to each of a server's processes that answer requests."""
-    found: dict[int, http.client.HTTPConnection] = {}
+def _to_each(
+    server: Server, count: int, stack: contextlib.ExitStack
+) -> Iterable[list[http.client.HTTPConnection]]:
+    """Return so many connections to each of a server's processes that answer requests."""
+    found: dict[int, list[http.client.HTTPConnection]] = {}
     for _ in range(500):
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
         stack.callback(connection.close)
         # Asked something first, so that a process has taken the connection.
         connection.request("GET", redirect_store.path(0))
         connection.getresponse().read()
         owner = _owner(server, connection.sock.getsockname()[1])
-        if owner is not None:
-            found.setdefault(owner, connection)
-        if len(found) == server.serving:
-            return list(found.values())
+        own = found.setdefault(owner, []) if owner is not None else []
+        if len(own) < count:
+            own.append(connection)
+        if len(found) == server.serving and all(len(own) == count for own in found.values()):
+            return found.values()
     raise RuntimeError(f"{server.name}: only {len(found)} of {server.serving} processes take connections")
 
 

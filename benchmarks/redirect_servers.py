@@ -29,6 +29,8 @@ WORKERS, THREADS = 2, 4
 BASE_URL = "https://d111111abcdef8.cloudfront.net"
 _KEY_PAIR_ID = "K2JCJMDEHXQW5F"
 
+_APP = 'cfmiddleware.server:app("{}")'
+
 _GUNICORN = """\
 bind = "127.0.0.1:{port}"
 worker_class = "gthread"
@@ -51,12 +53,14 @@ class Setting(NamedTuple):
     :param duration: how long a signed URL lives, in seconds.
     :param window: seconds between two expiry times of a blob, or None for ours' default.
     :param descriptors: how many descriptors each worker of ours remembers, for an hour; None for defaults.
+    :param known: how many blobs' descriptors each worker of ours remembers from its start.
     """
 
     key: str = "rsa"
     duration: int = 1200
     window: int | None = None
     descriptors: int | None = None
+    known: int = 0
 
 
 class Server(NamedTuple):
@@ -112,7 +116,7 @@ def location(port: int, number: int = 0) -> str:
 
     :raises RuntimeError: when its answer is no redirect to a signed URL.
     """
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     with contextlib.closing(connection):
         connection.request("GET", redirect_store.path(number))
         response = connection.getresponse()
@@ -185,7 +189,8 @@ def _ours(place: Place, setting: Setting, port: int, home: Path) -> dict[str, An
 def _by_gunicorn(place: Place, setting: Setting, port: int, home: Path) -> list[str]:
     config = home / "config.yml"
     config.write_text(yaml.safe_dump(_ours(place, setting, port, home)))
-    return _gunicorn(port, home, f'cfmiddleware.server:app("{config}")')
+    app = f'redirect_apps:knowing("{config}", {setting.known})' if setting.known else _APP.format(config)
+    return _gunicorn(port, home, app)
 
 
 def _by_command(place: Place, setting: Setting, port: int, home: Path) -> list[str]:
@@ -198,7 +203,10 @@ def _by_command(place: Place, setting: Setting, port: int, home: Path) -> list[s
 
 def _distribution(place: Place, setting: Setting, port: int, home: Path) -> list[str]:
     config = home / "config.yml"
-    config.write_text(yaml.safe_dump(_registry(place, setting._replace(key="rsa"), port, home)))
+    configuration = _registry(place, setting._replace(key="rsa"), port, home)
+    # It walks through the bucket in a random minute of its first hour.
+    configuration["storage"]["maintenance"] = {"uploadpurging": {"enabled": False}}
+    config.write_text(yaml.safe_dump(configuration))
     return [DISTRIBUTION, "serve", str(config)]
 
 

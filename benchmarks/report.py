@@ -40,7 +40,7 @@ def _large(result: dict[str, Any]) -> Iterable[str]:
         if edge := rates[OURS].get("pull_edge"):
             rows.append([f"pull {label}, redirected to the local edge", _spread(edge), "", "", ""])
     yield from ("## Large layers, MB/s", "")
-    yield from _table(("", OURS, DISTRIBUTION, "ratio", "wanted"), rows)
+    yield from table(("", OURS, DISTRIBUTION, "ratio", "wanted"), rows)
     yield ""
     yield from _memory_table(
         (f"{entry['size'] // _MB} MB", name, entry["memory"].get(name))
@@ -56,7 +56,7 @@ def _small(result: dict[str, Any]) -> Iterable[str]:
     )
     rates = result["rates"]
     rows = [_compared("push", rates, "push", "2.0"), _compared("pull", rates, "pull", "")]
-    yield from _table(("", OURS, DISTRIBUTION, "ratio", "wanted"), rows)
+    yield from table(("", OURS, DISTRIBUTION, "ratio", "wanted"), rows)
     yield ""
     yield from _memory_table(("small", name, result["memory"].get(name)) for name in (OURS, DISTRIBUTION))
 
@@ -74,14 +74,14 @@ def _requests(result: dict[str, Any]) -> Iterable[str]:
     ):
         sums = [str(sum(totals[name].get(step, 0) for step in of)) for name in (OURS, DISTRIBUTION)]
         rows.append([label, *sums, f"at most {wanted}"])
-    yield from _table(("", OURS, DISTRIBUTION, "wanted"), rows)
+    yield from table(("", OURS, DISTRIBUTION, "wanted"), rows)
     yield ""
     rows = []
     for name in (OURS, DISTRIBUTION):
         for entry in result[name]:
             operations = ", ".join(f"{count} {operation}" for operation, count in entry["requests"].items())
             rows.append([name, entry["step"], operations])
-    yield from _table(("", "step", "operations"), rows)
+    yield from table(("", "step", "operations"), rows)
 
 
 def _memory(result: dict[str, Any]) -> Iterable[str]:
@@ -109,7 +109,7 @@ def _faults(result: dict[str, Any]) -> Iterable[str]:
             struck = ", ".join(f"{count} {fault.replace('_', ' ')}" for fault, count in of["struck"].items())
             failed = [str(of["failed_pushes"]), str(of["failed_pulls"])]
             rows.append([name, *failed, str(of["requests"]), struck])
-    yield from _table(("", "failed pushes", "failed pulls", "S3 requests", "faults"), rows)
+    yield from table(("", "failed pushes", "failed pulls", "S3 requests", "faults"), rows)
 
 
 _SECTIONS = {
@@ -145,10 +145,11 @@ def _memory_table(entries: Iterable[tuple[str, str, dict[str, int] | None]]) -> 
         if of
     ]
     columns = ("memory, MiB", "processes", "sum of VmHWM", "highest sum of PSS seen")
-    yield from _table(columns, rows)
+    yield from table(columns, rows)
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]:
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]:
+    """Yield the lines of a Markdown table."""
     yield f"| {' | '.join(columns)} |"
     yield "|" + " --- |" * len(columns)
     for row in rows:
