@@ -7,6 +7,7 @@ import json
 import math
 import subprocess
 import sys
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -15,13 +16,18 @@ from typing import Any
 
 import pytest
 from apps import EDGE, KEY_PAIR_ID, key
+from botocore.credentials import Credentials
 from redirects import end_of, path_of, sha256_of
 from servers import free_port, running
 from serving import ask
+from signing_material import in_a_fork
 
 from cfmiddleware.signing.keys import load_public_key
 from cfmiddleware.signing.verify import Refused, Verifier
 from cfmiddleware.signing.windows import ExpiryWindow
+from cfmiddleware.storage.s3 import S3Options
+from cfmiddleware.storage.s3.client import Connection
+from cfmiddleware.storage.s3.presign import Place, Presigner, find_place
 
 BACKENDS = ["cryptography", "rsa"]
 #: Options by the names that the tests give the wrappers.
@@ -152,3 +158,33 @@ def test_the_workers_of_two_gunicorns_make_the_same_urls_within_a_window(tmp_pat
                 break
     assert len(complete) == len(WRAPPERS) * len(BLOBS)
     assert [found for found in urls.values() if len(found) != 1] == []
+
+
+def test_a_process_forked_while_another_thread_presigns_its_first_url_does_not_wait_for_it(monkeypatch):
+    """It does not have that thread, which would never let it go on."""
+    entered, gate = threading.Event(), threading.Event()
+
+    def slow(options: S3Options) -> Place:
+        entered.set()
+        assert gate.wait(20)
+        return find_place(options)
+
+    built = S3Options(bucket="registry", region="us-west-2")
+    credentials = Credentials("AKIDTEST", "secret")
+    presign = Presigner(built, lambda: Connection(None, credentials), lambda: 1_800_000_000)  # type: ignore[arg-type]
+    monkeypatch.setattr("cfmiddleware.storage.s3.presign.find_place", slow)
+    thread = threading.Thread(target=presign, args=("a", 1_800_001_200))
+    thread.start()
+
+    def in_the_child() -> str:
+        gate.set()
+        return presign("a", 1_800_001_200)[0]
+
+    try:
+        assert entered.wait(20)
+        forked = in_a_fork(in_the_child)
+    finally:
+        gate.set()
+        thread.join()
+    assert forked == presign("a", 1_800_001_200)[0]
+    assert forked.startswith("https://registry.s3.us-west-2.amazonaws.com/a?")

@@ -66,7 +66,8 @@ class Presigner:
         self._connect = connect
         self._clock = clock
         self._lock = Lock()
-        self._place: tuple[int, Place] | None = None
+        self._process = os.getpid()
+        self._place: Place | None = None
 
     def __call__(self, key: str, expires: int) -> tuple[str, int]:
         """Return a URL for the object at *key*, and when it expires, which may be before *expires*: not
@@ -107,11 +108,16 @@ class Presigner:
         return f"{place.scheme}://{place.host}{path}?{query}", expires
 
     def _place_of_bucket(self) -> Place:
-        made = self._place
-        if made is None or made[0] != os.getpid():
+        place = self._place
+        if place is None:
+            if self._process != os.getpid():
+                # The lock may have been held, at the fork, by a thread that is not in this process.
+                self._lock, self._process = Lock(), os.getpid()
             with self._lock:
-                made = self._place = (os.getpid(), find_place(self._options))
-        return made[1]
+                place = self._place
+                if place is None:
+                    place = self._place = find_place(self._options)
+        return place
 
 
 def find_place(options: S3Options) -> Place:
