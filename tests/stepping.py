@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
@@ -18,20 +19,32 @@ class Turns:
         self._condition = threading.Condition()
         self._order = list(order)
         self._running = {0, 1}
+        self._busy = False
         self._me = threading.local()
         self.taken: list[tuple[int, str]] = []
 
-    def step(self, what: str) -> None:
-        """Wait for this thread's turn; threads that are not of the two never wait."""
+    @contextlib.contextmanager
+    def step(self, what: str) -> Iterator[None]:
+        """Wait for this thread's turn, and keep it while the block runs.
+
+        Threads that are not of the two never wait.
+        """
         who = getattr(self._me, "number", None)
         if who is None:
+            yield
             return
         with self._condition:
-            assert self._condition.wait_for(lambda: self._next() == who, timeout=10)
+            assert self._condition.wait_for(lambda: self._next() == who and not self._busy, timeout=10)
+            self._busy = True
             self.taken.append((who, what))
-            if self._order:
-                self._order.pop(0)
-            self._condition.notify_all()
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._busy = False
+                if self._order:
+                    self._order.pop(0)
+                self._condition.notify_all()
 
     def run(self, requests: Sequence[Callable[[], int]]) -> list[int]:
         """Run the two requests to their ends and return what they returned."""
@@ -60,14 +73,16 @@ class Turns:
 
 
 class Stepped:
-    """An object whose methods each wait for the turn of the thread that calls them, before and after.
+    """An object some of whose methods wait for the turn of the thread that calls them, and keep it meanwhile.
 
     :param named: the methods.
+    :param after: whether they wait for another turn before they return.
     """
 
-    def __init__(self, inner: Any, named: Sequence[str]) -> None:
+    def __init__(self, inner: Any, named: Sequence[str], *, after: bool = True) -> None:
         self._inner = inner
         self._named = named
+        self._after = after
         self.turns: Turns | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -77,11 +92,13 @@ class Stepped:
         turns = self.turns
 
         def operation(*args: Any, **options: Any) -> Any:
-            turns.step(name)
             try:
-                return attribute(*args, **options)
+                with turns.step(name):
+                    return attribute(*args, **options)
             finally:
-                turns.step(f"after {name}")
+                if self._after:
+                    with turns.step(f"after {name}"):
+                        pass
 
         return operation
 
