@@ -62,8 +62,6 @@ _TOOLS = frozenset(
         PROBE,
     )
 )
-_NOT_HASHED = LEFT_OUT | _TOOLS
-
 _SOCKETS = frozenset(("gunicorn.socket", "werkzeug.socket"))
 
 # The answer to these may be a 304 or a 412, which is the app's to give, or lies in a body, which can be read
@@ -78,6 +76,9 @@ _ALWAYS_ASKED = frozenset(
         "HTTP_TRANSFER_ENCODING",
     )
 )
+
+# All that needs a second look.
+_APART = LEFT_OUT | _TOOLS | _ALWAYS_ASKED
 
 # In later versions of HTTP a request may have a body and no field that says so.
 _PROTOCOLS = ("HTTP/1.1", "HTTP/1.0")
@@ -200,10 +201,10 @@ class ProbeCache:
             return None
         told: list[tuple[Any, ...]] = []
         for name, value in environ.items():
-            if name in _NOT_HASHED:
+            if name in _APART:
+                if name in _ALWAYS_ASKED:
+                    return None
                 continue
-            if name in _ALWAYS_ASKED:
-                return None
             if type(name) is str and (type(value) is str or _is_plain(value)):
                 told.append((name, value))
             elif name in _SOCKETS and (facts := _peer(value)) is not None:
@@ -211,7 +212,7 @@ class ProbeCache:
             else:
                 self._tell(name, value)
                 return None
-        told.sort(key=_name)
+        told.sort()  # by the names, of which no two are the same
         return hashlib.blake2b(marshal.dumps(told, 2), key=self._secret, digest_size=32).digest()
 
     def _tell(self, name: object, value: object) -> None:
@@ -247,10 +248,6 @@ def probe_cache(probecache: object, probe: str, clock: Callable[[], float] = mon
             "probecache: with 'probe: none' the app is not asked, so it says no yes to remember"
         )
     return ProbeCache(seconds, clock=clock)
-
-
-def _name(entry: tuple[Any, ...]) -> Any:
-    return entry[0]
 
 
 def _is_plain(value: object, deepest: int = _DEEPEST) -> bool:
