@@ -439,10 +439,12 @@ class Sharing(RuleBasedStateMachine):
     def every_worker_says_what_is(self) -> None:
         if not hasattr(self, "linked"):
             return
-        with_yes = {
-            key.split(b":")[2].split(b"@")[0].decode() for key in self.redis.keys() if self.is_yes(key)
+        names = {
+            key.split(b":")[2].split(b"@")[0].decode()
+            for key in self.redis.scan_iter()
+            if (self.redis.get(key) or b"").startswith(key + b" ")
         }
-        assert with_yes <= self.linked
+        assert names <= self.linked
 
     def teardown(self) -> None:
         for held in getattr(self, "held", []):
