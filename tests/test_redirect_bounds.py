@@ -17,7 +17,9 @@ import pytest
 from apps import EDGE, request, wrap
 from redirects import every_blob
 
+from cfmiddleware.digest import Digest
 from cfmiddleware.presigned import PresignedURLs
+from cfmiddleware.registry.descriptors import InMemoryDescriptors, Located
 from cfmiddleware.signing.keyring import KeyRing
 from cfmiddleware.signing.keys import KeyPair
 from cfmiddleware.signing.signer import URLSigner
@@ -162,6 +164,17 @@ def test_an_hour_of_new_windows_leaves_no_more_than_the_last_urls():
 
     memory_after(pull, 360_000, signer)
     assert key.signed == 360_001
+
+
+def test_a_million_descriptors_leave_no_more_than_the_last_ones():
+    descriptors = InMemoryDescriptors()
+
+    def find(number: int) -> None:
+        digest = Digest("sha256", digest_of(number))
+        located = Located(digest, f"/{number}", number)
+        assert descriptors.find("team/app", digest, lambda: located) is located
+
+    memory_after(find, MILLION, descriptors)
 
 
 # A million would take a minute and more on a slow machine. The two above show what becomes of what is signed;
