@@ -25,7 +25,7 @@ from .edge import Edge
 from .errors import ConfigError, nearest
 from .headers import ExtraHeaders
 from .logs import MEMBERS, LogOptions, Scalar
-from .middleware import LATER, OPTIONS, CloudFrontMiddleware
+from .middleware import OPTIONS, CloudFrontMiddleware
 from .registry.app import Registry
 from .registry.auth.factory import authenticator
 from .registryoptions import SECTIONS as REGISTRY_SECTIONS
@@ -219,7 +219,7 @@ class Config:
             chosen = {**self.wrapper_options(given), **(further or {})}
             if self.has_auth() and str(chosen.get("probe", "")).strip().lower() == "none":
                 raise ConfigError("probe: 'none' asks nobody who they are, so it does not go with 'auth'")
-            options.refuse_unknown(chosen, (*OPTIONS, *LATER))
+            options.refuse_unknown(chosen, OPTIONS)
             return CloudFrontMiddleware(app, presign=self._presign(chosen), **chosen)
 
     def app(self) -> App:

@@ -57,9 +57,6 @@ _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
 _BASE_PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~-]|%[0-9A-F]{2})*)*")
 _TOTAL = re.compile(r"bytes [0-9]+-[0-9]+/([0-9]+)")
 
-#: Options that a ``config.yml`` may hold although this version does not act on them: there are none.
-LATER: tuple[str, ...] = ()
-
 
 class CloudFrontMiddleware:
     """Wrap a WSGI registry so that its blobs are downloaded from CloudFront.

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
+from .remembered import Remembered
 from .signing.windows import ExpiryWindow
 
 #: Signs a URL for GET: from an object's whole key, and the Unix time when it is to expire, to the URL and
@@ -26,15 +24,6 @@ class Unusable(Exception):
 class _Made(NamedTuple):
     url: str
     expires: int
-
-
-class _Memory:
-    """What one process remembers. The lock is held for microseconds, and never while signing."""
-
-    def __init__(self) -> None:
-        self.process = os.getpid()
-        self.lock = threading.Lock()
-        self.urls: OrderedDict[tuple[str, int], _Made] = OrderedDict()
 
 
 class PresignedURLs:
@@ -60,9 +49,8 @@ class PresignedURLs:
         self._presign = presign
         self._window = window
         self._shortest = min(_SHORTEST, window.duration - window.window)
-        self._cache_size = cache_size
         self._clock = clock
-        self._memory = _Memory()
+        self._made: Remembered[tuple[str, int], _Made] = Remembered(cache_size)
 
     def url(self, key: str, digest_hex: str) -> str:
         """Return the URL of an object.
@@ -76,22 +64,13 @@ class PresignedURLs:
         """
         now = self._clock()
         wanted = (key, self._window.expires(digest_hex, now))
-        memory = self._memory
-        if memory.process != os.getpid():
-            memory = self._memory = _Memory()
-        with memory.lock:
-            made = memory.urls.get(wanted)
-            if made is not None and made.expires - now >= self._shortest:
-                memory.urls.move_to_end(wanted)
-                return made.url
+        made = self._made.get(wanted)
+        if made is not None and made.expires - now >= self._shortest:
+            return made.url
         # Also where there is one that ends soon: its credentials may have been renewed.
         made = _Made(*self._presign(*wanted))
         self._check(made, wanted[1], now)
-        with memory.lock:
-            memory.urls[wanted] = made
-            memory.urls.move_to_end(wanted)
-            if len(memory.urls) > self._cache_size:
-                memory.urls.popitem(last=False)
+        self._made.put(wanted, made)
         return made.url
 
     def _check(self, made: _Made, latest: int, now: float) -> None:

@@ -17,9 +17,7 @@ import marshal
 import os
 import socket
 import ssl
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -27,6 +25,7 @@ from . import options
 from .accessrecord import ACCESS
 from .errors import ConfigError
 from .probe import PROBE
+from .remembered import Remembered
 from .seldom import Seldom
 
 _log = logging.getLogger("cfmiddleware")
@@ -124,15 +123,6 @@ class Question(NamedTuple):
     yes: Yes | None
 
 
-class _Memory:
-    """What one process remembers. The lock is held for microseconds."""
-
-    def __init__(self) -> None:
-        self.process = os.getpid()
-        self.lock = threading.Lock()
-        self.answers: OrderedDict[bytes, tuple[float, Yes]] = OrderedDict()
-
-
 class ProbeCache:
     """Remembers an app's yes, never a no.
 
@@ -147,10 +137,9 @@ class ProbeCache:
 
     def __init__(self, seconds: float, *, size: int = _SIZE, clock: Callable[[], float] = monotonic) -> None:
         self._seconds = seconds
-        self._size = size
         self._clock = clock
         self._secret = os.urandom(32)
-        self._memory = _Memory()
+        self._answers: Remembered[bytes, tuple[float, Yes]] = Remembered(size)
         self._seldom = Seldom()
 
     def question(self, environ: Mapping[str, Any]) -> Question | None:
@@ -161,32 +150,18 @@ class ProbeCache:
         hashed = self._hash(environ)
         if hashed is None:
             return None
-        memory, now = self._here(), self._clock()
-        with memory.lock:
-            found = memory.answers.get(hashed)
-            if found is None:
-                return Question(hashed, now, None)
-            asked, yes = found
-            if now - asked >= self._seconds:
-                del memory.answers[hashed]
-                return Question(hashed, now, None)
-            memory.answers.move_to_end(hashed)
-        return Question(hashed, now, yes)
+        now = self._clock()
+        found = self._answers.get(hashed)
+        if found is None:
+            return Question(hashed, now, None)
+        if now - found[0] >= self._seconds:
+            self._answers.forget(hashed)
+            return Question(hashed, now, None)
+        return Question(hashed, now, found[1])
 
     def remember(self, question: Question, yes: Yes) -> None:
         """Keep the app's answer to a question that was put to it."""
-        memory = self._here()
-        with memory.lock:
-            memory.answers[question.hash] = (question.asked, yes)
-            memory.answers.move_to_end(question.hash)
-            if len(memory.answers) > self._size:
-                memory.answers.popitem(last=False)
-
-    def _here(self) -> _Memory:
-        memory = self._memory
-        if memory.process != os.getpid():
-            memory = self._memory = _Memory()
-        return memory
+        self._answers.put(question.hash, (question.asked, yes))
 
     def _hash(self, environ: Mapping[str, Any]) -> bytes | None:
         """Return a hash that no request has which differs in anything but what is left out.

@@ -50,14 +50,16 @@ class Remembered(Generic[K, V]):
             return value
 
     def ticket(self) -> object:
-        """Return what :meth:`put` must be given, taken before the value is looked up anywhere."""
+        """Return what :meth:`put` must be given where something may be forgotten between looking a value up
+        and remembering it; taken before it is looked up.
+        """
         return self._own().forgotten
 
-    def put(self, key: K, value: V, ticket: object) -> None:
-        """Remember *value*, unless something was forgotten since *ticket*: it may be older than that."""
+    def put(self, key: K, value: V, ticket: object = None) -> None:
+        """Remember *value*; with a *ticket*, unless something was forgotten since: it may be older."""
         memory = self._own()
         with memory.lock:
-            if memory.forgotten is not ticket:
+            if ticket is not None and memory.forgotten is not ticket:
                 return
             memory.entries[key] = value
             memory.entries.move_to_end(key)
