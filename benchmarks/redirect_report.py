@@ -106,6 +106,8 @@ def _latency(result: _Result) -> Iterable[str]:
         f"the same over {over['seconds'] // over['window']} ends of each blob's window of {over['window']} s"
     )
     rows.append(_tail(label, over))
+    if last := hot.get("over_descriptor_ends"):
+        rows.append(_tail("the same with the default life of descriptors, all of which end once", last))
     columns = ("", "requests/s", "p50, ms", "p95, ms", "p99, ms", "p99 / p50", "wanted", "reached")
     yield from table(columns, rows)
 

@@ -52,13 +52,17 @@ class Setting(NamedTuple):
     :param key: the kind of the key that signs, ``rsa`` or ``ecdsa``; docker-registry's is always RSA.
     :param duration: how long a signed URL lives, in seconds.
     :param window: seconds between two expiry times of a blob, or None for ours' default.
-    :param descriptors: how many descriptors each worker of ours remembers, for an hour; None for defaults.
+    :param life: how long ours remembers a descriptor, or None for its default, a minute. docker-registry
+        remembers for ever.
+    :param descriptors: how many descriptors each worker of ours remembers, or None for its default, 10,000.
+        docker-registry remembers all.
     :param known: how many blobs' descriptors each worker of ours remembers from its start.
     """
 
     key: str = "rsa"
     duration: int = 1200
     window: int | None = None
+    life: str | None = "1h"
     descriptors: int | None = None
     known: int = 0
 
@@ -180,9 +184,8 @@ def _ours(place: Place, setting: Setting, port: int, home: Path) -> dict[str, An
     del configuration["http"]["secret"]
     if setting.window is not None:
         configuration["middleware"]["storage"][0]["options"]["window"] = setting.window
-    if setting.descriptors is not None:
-        bounds = {"blobdescriptorsize": setting.descriptors, "blobdescriptorttl": "1h"}
-        configuration["storage"]["cache"] |= bounds
+    bounds = {"blobdescriptorsize": setting.descriptors, "blobdescriptorttl": setting.life}
+    configuration["storage"]["cache"] |= {name: value for name, value in bounds.items() if value is not None}
     return configuration
 
 
