@@ -383,6 +383,18 @@ def test_a_descriptor_does_not_take_the_place_of_another_ones_lease(server: Redi
         assert client.get(KEY) == VALUE
 
 
+def test_of_two_pulls_at_the_same_time_the_answer_of_the_first_is_remembered(server: RedisServer):
+    storage = Holding()
+    one, other = worker(server, storage), worker(server, storage)
+    one.push_blob("team/app", CONTENT)
+    first, second = Held(one), Held(other)
+    with server.client() as client:
+        assert first.finish() == 200
+        assert client.get(KEY) == VALUE
+        assert second.finish() == 200
+        assert client.get(KEY) == VALUE
+
+
 class Sharing(RuleBasedStateMachine):
     """Two workers and a model of what is linked: a set of repositories."""
 
