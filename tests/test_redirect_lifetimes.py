@@ -85,7 +85,7 @@ def wrapped_for(duration: int, window: int, bound: bool) -> tuple[CloudFrontMidd
 
 
 @pytest.mark.parametrize("bound", [False, True], ids=["canned", "custom"])
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(
     lifetime=st.sampled_from(LIFETIMES),
     now=moments,
@@ -142,7 +142,7 @@ def wrapped_near_s3(duration: int, window: int, v4auth: bool) -> tuple[CloudFron
 
 
 @pytest.mark.parametrize("v4auth", [True, False], ids=["version4", "version2"])
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(
     lifetime=st.sampled_from(LIFETIMES_IN_S3),
     now=moments,
