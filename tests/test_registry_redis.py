@@ -508,9 +508,7 @@ def test_a_redis_that_goes_and_comes_back_costs_speed_only(
     works_as_without(other)
     assert not is_warm(one)
     come_back()
-    clock.now += 0.9
-    assert not is_warm(one)  # for a second after the last failure Redis is not asked
-    clock.now += 0.2
+    clock.now += 1.1
     works_as_without(one)
     assert is_warm(one)
     clock.now += 60
@@ -544,6 +542,19 @@ def test_the_failure_is_logged_once_a_minute(
         assert status(client) == 200
         clock.now += 1
         assert len(logged(caplog)) == 1 + second // 60
+
+
+def test_for_a_second_after_a_failure_redis_is_not_asked(own: RedisServer, clock: Clock):
+    descriptors = remembering(own, clock)
+    own.kill()
+    assert descriptors.find("team/app", DIGEST, lambda: None) is None
+    own.start()
+    with own.client() as behind:
+        behind.set(KEY, VALUE)
+    clock.now += 0.99
+    assert descriptors.find("team/app", DIGEST, lambda: None) is None
+    clock.now += 0.02
+    assert descriptors.find("team/app", DIGEST, lambda: None) == HERE
 
 
 def test_a_delete_while_redis_is_down_is_told_before_it_is_believed_again(

@@ -163,7 +163,7 @@ def _read(value: object, name: str) -> Located | None:
         return None
     key, _, descriptor = value.decode("ascii", "replace").partition(" ")
     digest, _, size = descriptor.partition(" ")
-    if key != name or not (size.isascii() and size.isdecimal() and len(size) < 20):
+    if key != name or not (size.isdecimal() and len(size) < 20):
         return None
     try:
         return Located.of(Digest.parse(digest), int(size))
