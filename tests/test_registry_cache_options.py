@@ -215,6 +215,8 @@ def test_what_redis_is_asked_with(tmp_path: Path):
     }
     assert settings | usual == settings
     assert "ssl_ca_data" not in settings
+    # Its own default is to try ten times, for seconds.
+    assert settings["retry"]._retries == 1
     given = {
         "addrs": ["[2001:db8::1]:6380"],
         "username": "registry",

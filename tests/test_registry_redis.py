@@ -692,37 +692,41 @@ def test_a_redis_that_is_full_still_forgets(
         assert "OOM" in logged(caplog)[0] or "maxmemory" in logged(caplog)[0]
 
 
-def test_a_server_that_is_no_redis_costs_speed_only(storage: MemoryDriver, clock: Clock):
-    answers = [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"$abc\r\n", b":x\r\n", b"*1\r\n$-1\r\n", b"\r\n", b""]
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"$abc\r\n",
+        b":x\r\n",
+        b"*1\r\n$-1\r\n",
+        b"-\xff\r\n",
+        b"\r\n",
+        b"",
+    ],
+)
+def test_a_server_that_is_no_redis_costs_speed_only(
+    tmp_path: Path, answer: bytes, caplog: pytest.LogCaptureFixture
+):
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
-            number = 0
             while True:
                 try:
                     connection, _ = listener.accept()
                 except OSError:
                     return
                 with connection:
-                    connection.settimeout(5)
                     if connection.recv(1 << 16):
-                        connection.sendall(answers[number % len(answers)])
-                number += 1
+                        connection.sendall(answer)
 
         thread = threading.Thread(target=serve)
         thread.start()
         try:
-            host, port = listener.getsockname()
-            once = Retry(NoBackoff(), 1, (redis.ConnectionError,))
-            client = redis.Redis(host, port, socket_timeout=0.2, protocol=2, retry=once)
-            descriptors = RedisDescriptors(client, ERRORS, "here", clock=clock)
-            registry = RegistryClient(storage, descriptors=descriptors)
-            for _ in range(len(answers)):
-                works_as_without(registry)
-                clock.now += 2
+            works_as_without(configured(tmp_path, {"addr": f"127.0.0.1:{listener.getsockname()[1]}"}))
         finally:
             listener.shutdown(socket.SHUT_RDWR)
             thread.join(10)
+    assert len(logged(caplog)) <= 1
 
 
 # As a file configures it
@@ -791,6 +795,18 @@ def test_redis_over_tls(tmp_path: Path, caplog: pytest.LogCaptureFixture):
             works_as_without(client)
             assert not is_warm(client), how
             assert len(logged(caplog)) == 1, how
+
+
+def test_a_redis_that_was_restarted_between_two_requests_is_used_at_once(
+    own: RedisServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    client = configured(tmp_path, {"addr": own.address})
+    works_as_without(client)
+    own.kill()
+    own.start()
+    assert status(client) == 200
+    assert is_warm(client)
+    assert logged(caplog) == []
 
 
 def test_a_redis_that_is_down_is_no_reason_not_to_start(tmp_path: Path, caplog: pytest.LogCaptureFixture):
