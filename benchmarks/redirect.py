@@ -56,7 +56,7 @@ def main() -> int:
                 gateway=gateway,
                 place=Place(home, gateway.endpoint, gateway.new_bucket("benchmark")),
                 rounds=arguments.rounds or (2 if arguments.quick else 5),
-                seconds=2 if arguments.quick else 5,
+                seconds=2 if arguments.quick else 4,
                 quick=arguments.quick,
                 ranges=arguments.ranges,
                 say=lambda line: print(line, file=sys.stderr, flush=True),

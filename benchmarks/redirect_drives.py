@@ -42,6 +42,9 @@ _DESCRIPTORS = 200_000
 
 _COLD = 4000
 
+# How many signatures each worker of ours remembers.
+_SIGNATURES = 10_000
+
 # Seconds that ours remembers a descriptor for, by default.
 _LIFE = 60
 
@@ -191,7 +194,7 @@ def cold_descriptors(bench: Bench) -> Result:
 def latency(bench: Bench) -> Result:
     """Latencies at half of the highest rate, and over the ends of expiry windows of 1,000 hot blobs."""
     bench.need(HOT)
-    seconds, window = (5, 4) if bench.quick else (10, 10)
+    seconds, window = (3, 3) if bench.quick else (8, 10)
     load = Load(bench.paths(HOT))
     result: Result = {"hey": {}, "hot": {}}
     names = (OURS, SERVE, DISTRIBUTION, BARE)
@@ -252,9 +255,8 @@ def distinct(bench: Bench) -> Result:
         for count in counts:
             redirect_load.warm(servers[DISTRIBUTION], range(known, count), 8)
             known = count
-            for name in (OURS, ECDSA):
-                # More than are remembered are not signed beforehand: hardly any would be asked for in time.
-                redirect_load.warm(servers[name], range(min(count, 10_000)), 2)
+            for name in (OURS, ECDSA) if count <= _SIGNATURES else ():
+                redirect_load.warm(servers[name], range(count), 2)
             load = Load(bench.paths(count))
 
             def turn(server: Server, number: int, load: Load = load) -> Result:

@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator
 from redirect_drives import ECDSA, HOT
 from redirect_servers import BARE, SERVE
 from registries import DISTRIBUTION, OURS
@@ -102,15 +102,19 @@ def _rates(axes: Axes, results: _Result) -> None:
     axes.margins(x=0.12)
     axes.set_xlabel("requests/s (median of the rounds; lines: lowest to highest)")
     axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    named = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    order = [name for name in _ORDER if name in named]
+    axes.legend([named[name] for name in order], order, frameon=False, fontsize=8, loc="lower right")
 
 
 def _latencies(axes: Axes, results: _Result) -> None:
     axes.set_title("Latency at half of each server's highest rate")
     hey, hot = results["latency"]["hey"], results["latency"]["hot"]
     rows: list[tuple[str, str, _Result]] = [(name, name, hey[name]) for name in _ORDER if name in hey]
-    rows.append((f"{OURS},\n{HOT:,} hot blobs", OURS, hot["steady"]))
-    rows.append((f"{OURS},\n{HOT:,} hot blobs,\nwindows ending", OURS, hot["over_window_ends"]))
+    rows.append((f"{OURS},\n{HOT:,} blobs", OURS, hot["steady"]))
+    rows.append((f"{OURS}, {HOT:,}\nblobs, windows end", OURS, hot["over_window_ends"]))
+    if last := hot.get("over_descriptor_ends"):
+        rows.append((f"{OURS}, {HOT:,}\nblobs, descriptors end", OURS, last))
     markers = {"p50": "o", "p95": "|", "p99": "D"}
     for position, (_, server, part) in enumerate(rows):
         values = {name: median(run[name] for run in part["runs"]) * 1000 for name in markers}
@@ -133,12 +137,12 @@ def _latencies(axes: Axes, results: _Result) -> None:
     axes.set_xlabel("milliseconds (logarithmic)")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(_plain))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.minorticks_off()
     axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3)
 
 
 def _distinct_rates(axes: Axes, results: _Result) -> None:
-    axes.set_title("Requests per second, by the number of distinct blobs")
+    axes.set_title("Requests per second, by distinct blobs")
     _curves(axes, results["distinct"], "rate")
     axes.set_ylabel("requests/s")
     axes.set_ylim(bottom=0)
@@ -146,20 +150,20 @@ def _distinct_rates(axes: Axes, results: _Result) -> None:
 
 
 def _distinct_costs(axes: Axes, results: _Result) -> None:
-    axes.set_title("Processor time per request, by the number of distinct blobs")
+    axes.set_title("Processor time per request, by distinct blobs")
     _curves(axes, results["distinct"], "cpu_microseconds")
     axes.set_yscale("log")
-    axes.set_ylabel("microseconds of the server's processes (logarithmic)")
+    axes.set_ylabel("server's microseconds (logarithmic)")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(_thousands))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.minorticks_off()
 
 
 def _curves(axes: Axes, distinct: _Result, figure: str) -> None:
     axes.set_xscale("log")
-    axes.set_xlabel("distinct blobs, asked for in random order (logarithmic)")
+    axes.set_xlabel("number of distinct blobs, in random order (logarithmic)")
     axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.minorticks_off()
     axes.grid(axis="y", color="#e5e5e5", linewidth=0.8)
     axes.set_axisbelow(True)
     counts = distinct["counts"]

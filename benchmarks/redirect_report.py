@@ -110,6 +110,13 @@ def _latency(result: _Result) -> Iterable[str]:
         rows.append(_tail("the same with the default life of descriptors, all of which end once", last))
     columns = ("", "requests/s", "p50, ms", "p95, ms", "p99, ms", "p99 / p50", "wanted", "reached")
     yield from table(columns, rows)
+    late = sum(run["late"] for part in hot.values() for run in part["runs"])
+    sent = sum(run["requests"] for part in hot.values() for run in part["runs"])
+    yield ""
+    yield (
+        f"Of {sent:,} requests of wrk's at a rate, {late:,} were sent more than 5 ms late, because all of its "
+        "connections waited for answers or it had no processor. hey's workers all ask at the same moments."
+    )
 
 
 def _tail(label: str, part: _Result) -> list[str]:

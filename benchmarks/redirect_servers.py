@@ -135,8 +135,6 @@ def location(port: int, number: int = 0) -> str:
 
 
 def _check(name: str, port: int) -> None:
-    if name == BARE:
-        return
     try:
         location(port)
     except (OSError, RuntimeError) as error:
