@@ -114,8 +114,8 @@ def _latency(result: _Result) -> Iterable[str]:
     sent = sum(run["requests"] for part in hot.values() for run in part["runs"])
     yield ""
     yield (
-        f"Of {sent:,} requests of wrk's at a rate, {late:,} were sent more than 5 ms late, because all of its "
-        "connections waited for answers or it had no processor. hey's workers all ask at the same moments."
+        f"Of {sent:,} requests of wrk's at a rate, {late:,} were sent more than 5 ms late: all of its "
+        "connections waited for answers, or it had no processor. hey's workers all ask at the same moments."
     )
 
 
