@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 from apps import EDGE, KEY_PAIR_ID, key
-from botocore.credentials import Credentials
 from redirects import end_of, path_of, sha256_of
 from servers import free_port, running
 from serving import ask
@@ -26,8 +25,8 @@ from cfmiddleware.signing.keys import load_public_key
 from cfmiddleware.signing.verify import Refused, Verifier
 from cfmiddleware.signing.windows import ExpiryWindow
 from cfmiddleware.storage.s3 import S3Options
-from cfmiddleware.storage.s3.client import Connection
-from cfmiddleware.storage.s3.presign import Place, Presigner, find_place
+from cfmiddleware.storage.s3.client import ClientPerProcess, connect
+from cfmiddleware.storage.s3.presign import Presigner, find_place
 
 BACKENDS = ["cryptography", "rsa"]
 #: Options by the names that the tests give the wrappers.
@@ -160,19 +159,24 @@ def test_the_workers_of_two_gunicorns_make_the_same_urls_within_a_window(tmp_pat
     assert [found for found in urls.values() if len(found) != 1] == []
 
 
-def test_a_process_forked_while_another_thread_presigns_its_first_url_does_not_wait_for_it(monkeypatch):
+@pytest.mark.parametrize(
+    "step",
+    ["storage.s3.presign.find_place", "storage.s3.client.connect"],
+    ids=["the bucket's place", "the client"],
+)
+def test_a_process_forked_while_another_thread_presigns_its_first_url_does_not_wait_for_it(monkeypatch, step):
     """It does not have that thread, which would never let it go on."""
     entered, gate = threading.Event(), threading.Event()
+    built = S3Options(bucket="registry", region="us-west-2", accesskey="AKIDTEST", secretkey="secret")
+    presign = Presigner(built, ClientPerProcess(built).connection, lambda: 1_800_000_000)
+    quick = {"storage.s3.presign.find_place": find_place, "storage.s3.client.connect": connect}[step]
 
-    def slow(options: S3Options) -> Place:
+    def slow(options: S3Options) -> Any:
         entered.set()
         assert gate.wait(20)
-        return find_place(options)
+        return quick(options)
 
-    built = S3Options(bucket="registry", region="us-west-2")
-    credentials = Credentials("AKIDTEST", "secret")
-    presign = Presigner(built, lambda: Connection(None, credentials), lambda: 1_800_000_000)  # type: ignore[arg-type]
-    monkeypatch.setattr("cfmiddleware.storage.s3.presign.find_place", slow)
+    monkeypatch.setattr(f"cfmiddleware.{step}", slow)
     thread = threading.Thread(target=presign, args=("a", 1_800_001_200))
     thread.start()
 

@@ -42,6 +42,7 @@ class ClientPerProcess:
     def __init__(self, options: S3Options) -> None:
         self._options = options
         self._lock = Lock()
+        self._process = os.getpid()
         self._made: tuple[int, Connection] | None = None
 
     def __call__(self) -> S3Client:
@@ -52,6 +53,9 @@ class ClientPerProcess:
         """Return the client of this process with its credentials."""
         made = self._made
         if made is None or made[0] != os.getpid():
+            if self._process != os.getpid():
+                # The lock may have been held, at the fork, by a thread that is not in this process.
+                self._lock, self._process = Lock(), os.getpid()
             with self._lock:
                 made = self._made
                 if made is None or made[0] != os.getpid():
