@@ -242,6 +242,11 @@ def test_what_redis_is_asked_with(tmp_path: Path):
     assert descriptors._client.connection_pool.max_connections == 5
 
 
+def test_what_lies_in_the_memory_of_one_process_is_never_what_another_one_remembers(tmp_path: Path):
+    one, other = (built(tmp_path, REDIS, ADDRESS) for _ in range(2))
+    assert one._name("app", DIGEST) != other._name("app", DIGEST)  # type: ignore[union-attr]
+
+
 def test_the_name_in_a_certificate_of_redis_is_looked_at_whatever_the_version_of_its_package(tmp_path: Path):
     write_certificate(tmp_path / "own.pem")
     for section in ({"enabled": True}, {"clientcas": ["own.pem"]}):
