@@ -44,17 +44,19 @@ def wrapper(batches: int) -> dict[str, Any]:
     wrapped = CloudFrontMiddleware(
         app, baseurl=BASE_URL, privatekey=generate("ecdsa").private_pem, keypairid="K2JCJMDEHXQW5F"
     )
-    hot = [_environ("GET", redirect_store.path(number)) for number in range(_HOT)]
+    hot = [gunicorn_environ("GET", redirect_store.path(number)) for number in range(_HOT)]
     for environ in hot:
-        _redirected(wrapped, environ)
+        check_redirect(wrapped, environ)
     kinds = {"warm redirect, 1 blob": (hot[:1] * _HOT, WARM), f"warm redirect, {_HOT} blobs": (hot, WARM)}
-    kinds |= {f"{method} {path}": ([_environ(method, path)] * _HOT, OTHER) for method, path in _OTHERS}
+    kinds |= {
+        f"{method} {path}": ([gunicorn_environ(method, path)] * _HOT, OTHER) for method, path in _OTHERS
+    }
     result = {}
     for kind, (environs, wanted) in kinds.items():
         costs, alone = [], []
         for _ in range(batches):
-            alone.append(_microseconds(app, environs))
-            costs.append(_microseconds(wrapped, environs) - alone[-1])
+            alone.append(microseconds(app, environs))
+            costs.append(microseconds(wrapped, environs) - alone[-1])
         result[kind] = _judged(costs, wanted) | {"app": median(alone)}
     wrapped.close()
     return result
@@ -102,7 +104,7 @@ def _judged(costs: list[float], wanted: float) -> dict[str, Any]:
     }
 
 
-def _microseconds(app: _App, environs: list[dict[str, Any]]) -> float:
+def microseconds(app: _App, environs: list[dict[str, Any]]) -> float:
     """Return what a request costs, the copying of its environ included."""
     gc.collect()
     started = time.perf_counter()
@@ -115,7 +117,7 @@ def _start(status: str, headers: list[tuple[str, str]], exc_info: object = None)
     return None
 
 
-def _redirected(app: _App, environ: dict[str, Any]) -> None:
+def check_redirect(app: _App, environ: dict[str, Any]) -> None:
     """See that what is measured is a redirect."""
     said: list[str] = []
     app(environ.copy(), lambda status, headers, exc_info=None: said.append(status))
@@ -143,7 +145,7 @@ def _yes_man(paths: Iterable[str]) -> _App:
     return app
 
 
-def _environ(method: str, path: str) -> dict[str, Any]:
+def gunicorn_environ(method: str, path: str) -> dict[str, Any]:
     """Return what gunicorn hands an app for a request of docker's."""
     return {
         "wsgi.errors": None,

@@ -177,19 +177,23 @@ def _private_key(kind: str) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
 
 
-def _ours(place: Place, setting: Setting, port: int, home: Path) -> dict[str, Any]:
-    configuration = _registry(place, setting, port, home)
-    del configuration["http"]["secret"]
+def configuration(place: Place, setting: Setting, port: int, home: Path) -> dict[str, Any]:
+    """Return what ours reads.
+
+    :param home: a directory for the key, which is made anew.
+    """
+    tree = _registry(place, setting, port, home)
+    del tree["http"]["secret"]
     if setting.window is not None:
-        configuration["middleware"]["storage"][0]["options"]["window"] = setting.window
+        tree["middleware"]["storage"][0]["options"]["window"] = setting.window
     bounds = {"blobdescriptorsize": setting.descriptors, "blobdescriptorttl": setting.life}
-    configuration["storage"]["cache"] |= {name: value for name, value in bounds.items() if value is not None}
-    return configuration
+    tree["storage"]["cache"] |= {name: value for name, value in bounds.items() if value is not None}
+    return tree
 
 
 def _by_gunicorn(place: Place, setting: Setting, port: int, home: Path) -> list[str]:
     config = home / "config.yml"
-    config.write_text(yaml.safe_dump(_ours(place, setting, port, home)))
+    config.write_text(yaml.safe_dump(configuration(place, setting, port, home)))
     app = f'redirect_apps:knowing("{config}", {setting.known})' if setting.known else _APP.format(config)
     return _gunicorn(port, home, app)
 
@@ -198,7 +202,7 @@ def _by_command(place: Place, setting: Setting, port: int, home: Path) -> list[s
     config = home / "config.yml"
     # As many threads as it starts with; `serve` refuses as few as the others have.
     served = {"server": {"workers": WORKERS}}
-    config.write_text(yaml.safe_dump(_ours(place, setting, port, home) | served))
+    config.write_text(yaml.safe_dump(configuration(place, setting, port, home) | served))
     return [str(Path(sys.executable).parent / "cfmiddleware"), "serve", str(config)]
 
 
