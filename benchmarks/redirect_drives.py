@@ -248,7 +248,8 @@ def distinct(bench: Bench) -> Result:
         DISTRIBUTION: (DISTRIBUTION, setting),
     }
     rounds, seconds = (1, 2) if bench.quick else (min(bench.rounds, 3), 3)
-    result: Result = {"counts": counts, "runs": {name: {} for name in kinds}, "s3_requests": {}}
+    result: Result = {"counts": counts, "rounds": rounds, "seconds": seconds}
+    result |= {"runs": {name: {} for name in kinds}, "s3_requests": {}}
     with _memory_s3(bench) as (place, s3), contextlib.ExitStack() as stack:
         servers = _started(place, stack, kinds)
         known = 0
