@@ -194,7 +194,7 @@ def cold_descriptors(bench: Bench) -> Result:
 def latency(bench: Bench) -> Result:
     """Latencies at half of the highest rate, and over the ends of expiry windows of 1,000 hot blobs."""
     bench.need(HOT)
-    seconds, window = (3, 3) if bench.quick else (8, 10)
+    seconds, window = (3, 3) if bench.quick else (6, 10)
     load = Load(bench.paths(HOT))
     result: Result = {"hey": {}, "hot": {}}
     names = (OURS, SERVE, DISTRIBUTION, BARE)

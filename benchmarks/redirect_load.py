@@ -94,8 +94,8 @@ def wrk(server: Server, load: Load, seconds: float, *, rate: float = 0, look: st
             f"(the last such status: {found['wrong_status'] or 'none'}); "
             f"{found['socket_errors']} connections failed"
         )
-    rate, cost = found["requests"] / found["seconds"], cpu * 1e6 / found["requests"]
-    return {"rate": rate, "cpu_microseconds": cost, **found}
+    wanted, rate, cost = rate, found["requests"] / found["seconds"], cpu * 1e6 / found["requests"]
+    return {"rate": rate, "wanted_rate": wanted, "cpu_microseconds": cost, **found}
 
 
 def hey(server: Server, number: int, seconds: int, rate: float) -> dict[str, Any]:
