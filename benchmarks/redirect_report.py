@@ -161,7 +161,7 @@ def _distinct(result: _Result) -> Iterable[str]:
     yield ""
     yield (
         f"Rounds: {result['rounds']} of {result['seconds']} s. All descriptors are remembered. Ours "
-        "remembers 10,000 signatures in each worker; beyond that most requests sign, as every request does in "
+        "remembers 10,000 signatures in each worker; beyond that most requests sign, as all do in "
         "docker-registry."
     )
 
