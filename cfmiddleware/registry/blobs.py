@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Protocol, cast
 
 from cfmiddleware.digest import Digest
@@ -36,6 +37,8 @@ class Probe(Protocol):
 
 class LazyBody:
     """Bytes of an object that is opened with the first chunk asked for, and never if none is."""
+
+    __slots__ = ("_closed", "_driver", "_path", "_reader", "_span")
 
     def __init__(self, driver: Driver, path: str, span: Span) -> None:
         self._driver = driver
@@ -72,6 +75,8 @@ class Blobs:
     def __init__(self, driver: Driver, descriptors: Descriptors | None = None) -> None:
         self._driver = driver
         self._descriptors = descriptors
+        # A few blobs are asked for over and over, and drivers look closely at paths.
+        self._key = lru_cache(maxsize=4096)(driver.key)
 
     def locate(self, repository: str, digest: Digest) -> Located | None:
         """Return where a repository's blob is, or None where the repository has no such blob.
@@ -160,11 +165,11 @@ class Blobs:
             raise _unknown(digest)
         if probe is not None:
             if self._driver.in_bucket:
-                probe.located(self._driver.key(located.path), located.size)
+                probe.located(self._key(located.path), located.size)
             else:
                 probe.placed(located.path, located.size)
-        etag = f'"{digest}"'
-        headers = _headers(digest, etag)
+        etag = f'"{request.route.reference}"'
+        headers = _headers(request.route.reference, etag)
         if matches(request.header("If-None-Match"), etag):
             return Answer(304, headers)
         headers.append(_CONTENT_TYPE)
@@ -201,7 +206,7 @@ class Blobs:
         except ObjectNotFound:
             raise _unknown(digest) from None
         length = ("Content-Length", str(body.size))
-        return Answer(200, [*_headers(digest, f'"{digest}"'), _CONTENT_TYPE, length], body)
+        return Answer(200, [*_headers(str(digest), f'"{digest}"'), _CONTENT_TYPE, length], body)
 
     def _wanted(self, request: Request, size: int, etag: str) -> Span | None:
         header = request.header("Range")
@@ -228,10 +233,10 @@ class Blobs:
         return empty(202, {"Docker-Content-Digest": str(digest)})
 
 
-def _headers(digest: Digest, etag: str) -> list[tuple[str, str]]:
+def _headers(digest: str, etag: str) -> list[tuple[str, str]]:
     """Return what every answer about a blob says."""
     return [
-        ("Docker-Content-Digest", str(digest)),
+        ("Docker-Content-Digest", digest),
         ("ETag", etag),
         ("Cache-Control", _CACHE_CONTROL),
         ("Accept-Ranges", "bytes"),

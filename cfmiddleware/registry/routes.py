@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import RegistryError
-from cfmiddleware.reference import is_name, is_tag, parse_blob_path
+from cfmiddleware.reference import BlobPath, is_name, is_tag, parse_blob_path
 
 Resource = Literal["base", "catalog", "blob", "uploads", "upload", "manifest", "tags", "referrers"]
 
@@ -43,7 +44,7 @@ def parse_route(path: str, prefix: str = "") -> Route:
     """
     blob = parse_blob_path(path, prefix)
     if blob is not None:  # what is asked for most
-        return Route("blob", blob.repository, path.rpartition("/")[2])
+        return _blob_route(blob)
     if not path.startswith(prefix + "/v2"):
         raise _no_such_path()
     rest = path[len(prefix) + len("/v2") :]
@@ -59,6 +60,11 @@ def parse_route(path: str, prefix: str = "") -> Route:
     if not is_name(found.repository):
         raise RegistryError("NAME_INVALID", 400, "the repository's name is invalid")
     return found
+
+
+@lru_cache(maxsize=4096)
+def _blob_route(blob: BlobPath) -> Route:
+    return Route("blob", blob.repository, str(blob.digest))
 
 
 def _parse_tail(rest: str) -> Route | None:

@@ -11,7 +11,7 @@ from cfmiddleware.registry.requests import Request
 from .access import Grant, mount_source
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(eq=False, kw_only=True)
 class GrantedRequest(Request):
     """A request, and what its client may do.
 
