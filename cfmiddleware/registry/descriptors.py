@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from cfmiddleware.digest import Digest
+from cfmiddleware.errors import StorageUnavailable
 from cfmiddleware.remembered import Remembered
 
 from . import paths
@@ -49,11 +50,23 @@ class Descriptors(Protocol):
         """
 
 
+class _Known(NamedTuple):
+    """What is remembered, when one request is to ask the storage anew, and until when it counts."""
+
+    located: Located
+    due: float
+    until: float
+
+
 class InMemoryDescriptors:
     """Descriptors in the memory of each process.
 
     A process that deletes a blob forgets it at once. The others do not hear of that: they say yes for
     *seconds* at the most, counted from before the storage was asked.
+
+    What is still asked for in the second half of that time is looked up again by one request, while the
+    others go on with what is known; at a moment that each blob has for itself, so that a thousand blobs that
+    were pulled together are not looked up together ever after.
 
     :param size: how many are remembered; the least recently used is forgotten first.
     :param seconds: how long.
@@ -66,7 +79,7 @@ class InMemoryDescriptors:
         seconds: float = DEFAULT_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._remembered: Remembered[tuple[str, Digest], tuple[Located, float]] = Remembered(size)
+        self._remembered: Remembered[tuple[str, Digest], _Known] = Remembered(size)
         self._seconds = seconds
         self._clock = clock
 
@@ -78,12 +91,24 @@ class InMemoryDescriptors:
         now = self._clock()
         key = (repository, digest)
         known = self._remembered.get(key)
-        if known is not None and now < known[1]:
-            return known[0]
+        if known is not None and now < known.due:
+            return known.located
         ticket = self._remembered.ticket()
-        located = ask()
+        if known is not None and now < known.until:
+            self._remembered.put(key, known._replace(due=known.until), ticket)  # the others need not ask
+            try:
+                located = ask()
+            except StorageUnavailable:
+                return known.located
+            if located is None:
+                self._remembered.forget(key)
+        else:
+            located = ask()
         if located is not None:
-            self._remembered.put(key, (located, now + self._seconds), ticket)
+            share = (1 + int(digest.hex[:4], 16) / 0x10000) / 2
+            self._remembered.put(
+                key, _Known(located, now + share * self._seconds, now + self._seconds), ticket
+            )
         return located
 
     def forget(self, repository: str, digest: Digest) -> None:
