@@ -26,16 +26,19 @@ They are Distribution's, in the form of its version 2 or 3, but for ``blobdescri
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
+import os
 import re
 import secrets
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from . import options
+from .addresses import parse_address
 from .errors import ConfigError
 from .registry.descriptors import DEFAULT_SECONDS, DEFAULT_SIZE, Descriptors, InMemoryDescriptors
 from .registry.redis_descriptors import RedisDescriptors
@@ -47,21 +50,22 @@ _KINDS = ("inmemory", "redis")
 # Seconds that Redis gets for an answer: asking the storage instead takes less than waiting any longer.
 _TIMEOUT = 0.2
 
-_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+)):([0-9]{1,5})")
+_LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?"
+_ADDRESS = re.compile(rf"(?:\[([0-9A-Fa-f:.]+)\]|({_LABEL}(?:\.{_LABEL})*\.?)):([0-9]{{1,5}})")
 
 #: Options of the pool that redis-py has nothing for: a worker has as many connections as it needs at a time.
 _ABSENT = ("maxidle", "idletimeout")
-_ABSENT_3 = ("maxidleconns", "minidleconns", "connmaxidletime")
+_ABSENT_3 = ("maxidleconns", "minidleconns", "maxactiveconns", "connmaxidletime")
 
 
-def descriptors(cache: object, redis: object, namespace: str, here: Path) -> Descriptors | None:
+def descriptors(cache: object, redis: object, namespace: Callable[[], str], here: Path) -> Descriptors | None:
     """Return what remembers where blobs are, or None where nothing is to.
 
     Redis is not contacted, and a mistake in its section is one whether or not it is used.
 
     :param cache: the section ``storage.cache``.
     :param redis: the section ``redis``.
-    :param namespace: tells this registry's descriptors from others' in the same Redis.
+    :param namespace: tells this registry's descriptors from others' in the same Redis; asked for only then.
     :param here: what relative paths are relative to.
     :raises ConfigError: for options that cannot be.
     """
@@ -81,7 +85,7 @@ def descriptors(cache: object, redis: object, namespace: str, here: Path) -> Des
     if kind == "redis":
         if not settings:
             raise ConfigError("storage.cache.blobdescriptor: redis needs a section 'redis' with 'addr'")
-        return _redis_descriptors(settings, namespace, seconds)
+        return _redis_descriptors(settings, namespace(), seconds)
     return None
 
 
@@ -95,16 +99,19 @@ def namespace(storage: str, where: Mapping[str, Any], here: Path) -> str:
     if storage == "inmemory":  # gone with the process, and no other process has it
         return secrets.token_hex(8)
     if storage == "filesystem":
-        root = here / str(where.get("rootdirectory") or "/var/lib/registry")
-        where = {"rootdirectory": str(root.resolve())}
+        root = str(here / str(where.get("rootdirectory") or "/var/lib/registry"))
+        with contextlib.suppress(OSError, ValueError):  # the driver says what is wrong with it
+            root = os.path.realpath(root)
+        where = {"rootdirectory": root}
     names = ("bucket", "region", "regionendpoint", "rootdirectory")
     place = "\0".join([storage, *(str(where.get(name) or "").strip("/") for name in names)])
-    return hashlib.sha256(place.encode()).hexdigest()[:16]
+    return hashlib.sha256(place.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _redis_descriptors(settings: Mapping[str, Any], namespace: str, seconds: int) -> RedisDescriptors:
     try:
-        from redis import ChildDeadlockedError, Redis, RedisError
+        from redis import BlockingConnectionPool, ChildDeadlockedError, Connection, Redis, RedisError
+        from redis import SSLConnection as SecureConnection
         from redis.backoff import NoBackoff
         from redis.exceptions import ConnectionError as NotConnected
         from redis.retry import Retry
@@ -117,7 +124,18 @@ def _redis_descriptors(settings: Mapping[str, Any], namespace: str, seconds: int
     # A ValueError is what it makes of answers that are not of Redis's protocol.
     errors = (RedisError, OSError, ValueError, ChildDeadlockedError)
     # Version 2 of the protocol is what every Redis, and what calls itself compatible, speaks.
-    return RedisDescriptors(Redis(**settings, retry=retry, protocol=2), errors, namespace, seconds)
+    settings = {**settings, "retry": retry, "protocol": 2}
+    secrets = [settings[name] for name in ("password", "username") if settings[name]]
+    if settings["max_connections"] is not None:
+        # The usual pool refuses a thread for which there is no connection; in this one it waits its turn.
+        secure = settings.pop("ssl", False)
+        pool = BlockingConnectionPool(  # type: ignore[no-untyped-call]
+            connection_class=SecureConnection if secure else Connection,
+            timeout=settings["socket_timeout"],
+            **settings,
+        )
+        settings = {"connection_pool": pool}
+    return RedisDescriptors(Redis(**settings), errors, namespace, seconds, secrets)
 
 
 def _redis_settings(given: Mapping[str, Any], here: Path) -> dict[str, Any]:
@@ -220,7 +238,8 @@ def _readable(file: Path, name: str) -> str:
 
 def _address(value: object, name: str) -> tuple[str, int]:
     match = _ADDRESS.fullmatch(str(value).strip())
-    if match is None or not 0 < int(match[3]) < 65536:
+    known = match is not None and (match[1] is None or parse_address(match[1]) is not None)
+    if match is None or not known or not 0 < int(match[3]) < 65536:
         # The value is not repeated: people write passwords into URLs.
         raise ConfigError(f"{name}: must be a host and a port; write it like redis.example.com:6379")
     return match[1] or match[2], int(match[3])

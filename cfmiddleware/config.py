@@ -181,9 +181,14 @@ class Config:
     def _descriptors(self) -> Descriptors | None:
         """Return what ``storage.cache`` asks for, or None where the storage is to be asked each time."""
         storage, driver = self._section("storage"), self.driver()
-        place = cacheoptions.namespace(driver.name, storage.get(driver.name) or {}, self._here)
+
+        def namespace() -> str:
+            return cacheoptions.namespace(driver.name, storage.get(driver.name) or {}, self._here)
+
         with self._at(""):
-            return cacheoptions.descriptors(storage.get("cache"), self._tree.get("redis"), place, self._here)
+            return cacheoptions.descriptors(
+                storage.get("cache"), self._tree.get("redis"), namespace, self._here
+            )
 
     def auth(self) -> Authenticator | None:
         """Return what the section ``auth`` describes, or None where anybody may do everything."""
@@ -569,8 +574,9 @@ def override(tree: dict[str, Any], environ: Mapping[str, str], source: str) -> N
         path = variable[len(_VARIABLE) :].lower().split("_")
         if path == ["version"]:
             continue
-        if path[0] not in (*_SECTIONS, *_ABSENT):
-            _log.warning("the variable %s names no section of a configuration and is ignored", variable)
+        # The last two are what Kubernetes sets for a service of the name ``registry-redis``.
+        if path[0] not in (*_SECTIONS, *_ABSENT) or path[:2] in (["redis", "port"], ["redis", "service"]):
+            _log.warning("the variable %s names nothing in a configuration and is ignored", variable)
             continue
         try:
             value = yaml.safe_load(environ[variable])

@@ -20,6 +20,7 @@ _FILTERS = ("none", "aws", "awsregion")
 
 # What is published changes a few times a week.
 _FREQUENCY = 12 * 3600
+_SELDOMEST = 30 * 24 * 3600
 
 _REGION = re.compile(r"[a-z0-9-]{1,50}")
 
@@ -126,7 +127,12 @@ def _frequency(value: object, misspelt: object) -> int:
         _log.warning("updatefrenquency: is taken for updatefrequency, which is how it is spelt")
         if value in (None, ""):
             name, value = "updatefrenquency", misspelt
-    return _FREQUENCY if value in (None, "") else options.seconds(value, name)
+    if value in (None, ""):
+        return _FREQUENCY
+    seconds = options.seconds(value, name)
+    if seconds > _SELDOMEST:
+        raise ConfigError(f"{name}: AWS's ranges change every few days; at most 30 days (720h)")
+    return seconds
 
 
 def _words(value: object, name: str) -> list[str]:

@@ -94,11 +94,14 @@ class InMemoryDescriptors:
         if known is not None and now < known.due:
             return known.located
         ticket = self._remembered.ticket()
+        known = self._remembered.get(key)  # once more: it may have been forgotten before the ticket was taken
         if known is not None and now < known.until:
             self._remembered.put(key, known._replace(due=known.until), ticket)  # the others need not ask
             try:
                 located = ask()
             except StorageUnavailable:
+                if self._clock() >= known.until:
+                    raise
                 return known.located
             if located is None:
                 self._remembered.forget(key)

@@ -11,10 +11,12 @@ it again.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 from cfmiddleware.digest import Digest
@@ -68,6 +70,7 @@ class RedisDescriptors:
     :param errors: what the client raises.
     :param namespace: stands in front of the keys, so that several registries can share a Redis.
     :param seconds: how long a descriptor is remembered, at least 1.
+    :param secrets: what is never logged: a server that does not know a command repeats what came with it.
     :param clock: seconds that never go backwards.
     """
 
@@ -77,12 +80,14 @@ class RedisDescriptors:
         errors: tuple[type[Exception], ...],
         namespace: str,
         seconds: int = DEFAULT_SECONDS,
+        secrets: Collection[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._errors = errors
         self._namespace = namespace
         self._seconds = seconds
+        self._secrets = secrets
         self._clock = clock
         self._log_it = Seldom(60, clock)
         self._paused_until = 0.0
@@ -90,6 +95,7 @@ class RedisDescriptors:
         # One entry for each call of `forget`: two that forget the same do not count for each other. Changed
         # by single operations, each of which is atomic; no lock that a fork could find taken.
         self._untold: dict[tuple[str, object], None] = {}
+        self._teller: threading.Thread | None = None
 
     def find(self, repository: str, digest: Digest, ask: Ask) -> Located | None:
         """Return where a repository's blob is, from Redis or from *ask*."""
@@ -134,6 +140,18 @@ class RedisDescriptors:
             self._tell()
         except self._errors as error:
             self._fail(error)
+            # The others believe Redis meanwhile, and this worker may not be asked for anything soon. A thread
+            # of before a fork is not alive in this process.
+            if self._teller is None or not self._teller.is_alive():
+                self._teller = threading.Thread(target=self._go_on_telling, name="redis", daemon=True)
+                self._teller.start()
+
+    def _go_on_telling(self) -> None:
+        """Tell Redis of deletes until it knows of all."""
+        while self._untold:
+            time.sleep(_PAUSE)
+            with contextlib.suppress(*self._errors):
+                self._tell()
 
     def _tell(self) -> None:
         """Take away what Redis has not been told of yet."""
@@ -147,7 +165,10 @@ class RedisDescriptors:
     def _fail(self, error: Exception) -> None:
         self._paused_until = self._clock() + _PAUSE
         if self._log_it():
-            _log.error("redis: the descriptor cache is not used, the storage is asked: %s", error)
+            text = str(error).partition(", with args")[0]
+            for secret in self._secrets:
+                text = text.replace(secret, "***")
+            _log.error("redis: the descriptor cache is not used, the storage is asked: %s", text)
 
     def _name(self, repository: str, digest: Digest) -> str:
         return f"cfmiddleware:{self._namespace}:{repository}@{digest}"
