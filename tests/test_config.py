@@ -504,11 +504,19 @@ def test_variables_of_other_programs_are_ignored_with_a_warning(
     directory: Path, caplog: pytest.LogCaptureFixture
 ):
     build(overridden(directory, WRAPPED, PORT_5000_TCP="tcp://10.0.0.1:5000", SERVICE_HOST="10.0.0.1"))
+    # Those of services with the names registry and registry-redis.
+    redis = {
+        "REDIS_PORT_6379_TCP_PROTO": "tcp",
+        "REDIS_PORT": "tcp://10.0.0.1",
+        "REDIS_SERVICE_HOST": "10.0.0.1",
+    }
+    build(overridden(directory, WRAPPED, **redis))
 
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(warnings) == 2
+    assert len(warnings) == 5
     assert "REGISTRY_PORT_5000_TCP" in warnings[0]
     assert "REGISTRY_SERVICE_HOST" in warnings[1]
+    assert all("REGISTRY_REDIS_" in warning for warning in warnings[2:])
 
 
 def test_the_version_of_an_image_is_not_that_of_the_configuration(directory: Path):

@@ -265,6 +265,19 @@ def test_options_that_do_nothing_here_are_named(tmp_path: Path, caplog: pytest.L
     ]
 
 
+@pytest.mark.parametrize("cache", [None, {"blobdescriptor": "inmemory"}, REDIS])
+@pytest.mark.parametrize("place", ["a\udce9b", "loop/below", "x\0y"], ids=["no UTF-8", "a loop", "a NUL"])
+def test_where_the_data_is_can_be_no_reason_to_fail_otherwise_than_without_a_cache(
+    tmp_path: Path, cache: Any, place: str
+):
+    (tmp_path / "loop").symlink_to("loop")
+    tree = {"version": 0.1, "storage": {"filesystem": {"rootdirectory": place}}}
+    if cache is not None:
+        tree["storage"]["cache"] = cache
+        tree["redis"] = ADDRESS
+    Config(tree, "config.yml", tmp_path).registry()  # what is wrong with it is said by the check at the start
+
+
 # Variables
 
 

@@ -387,6 +387,54 @@ def test_a_storage_that_is_away_when_it_is_looked_up_again_is_no_error_yet(clock
         descriptors.find("team/app", DIGEST, away)
 
 
+def test_no_yes_comes_after_its_time_however_long_the_storage_takes_to_fail(clock: Clock):
+    descriptors = second_half(clock)
+
+    def slow_to_fail() -> Located:
+        clock.now += 30
+        raise StorageUnavailable("it did not answer")
+
+    with pytest.raises(StorageUnavailable):
+        descriptors.find("team/app", DIGEST, slow_to_fail)
+
+
+def test_the_whole_time_counts_from_before_the_storage_was_asked(clock: Clock):
+    descriptors = InMemoryDescriptors(10, 60, clock)
+
+    def slow() -> Located:
+        clock.now += 25
+        return HERE
+
+    descriptors.find("team/app", DIGEST, slow)
+    clock.now += 35
+
+    def away() -> Located:
+        raise StorageUnavailable("it is away")
+
+    with pytest.raises(StorageUnavailable):
+        descriptors.find("team/app", DIGEST, away)
+
+
+def test_a_delete_between_two_steps_of_a_pull_is_not_undone(clock: Clock, monkeypatch: pytest.MonkeyPatch):
+    """Between finding that a blob is to be looked up again and doing so."""
+    descriptors = second_half(clock)
+    ticket = Remembered.ticket
+
+    def overtaken(remembered: Remembered[Any, Any]) -> object:
+        monkeypatch.setattr(Remembered, "ticket", ticket)
+        descriptors.forget("team/app", DIGEST)
+        return remembered.ticket()
+
+    monkeypatch.setattr(Remembered, "ticket", overtaken)
+
+    def away() -> Located:
+        raise StorageUnavailable("it is away")
+
+    with pytest.raises(StorageUnavailable):
+        descriptors.find("team/app", DIGEST, away)
+    assert len(descriptors) == 0
+
+
 def test_blobs_that_were_pulled_together_are_not_looked_up_together_again(clock: Clock):
     descriptors = InMemoryDescriptors(1000, 60, clock)
     digests = [Digest.of(str(number).encode()) for number in range(1000)]

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -585,6 +586,77 @@ def test_a_delete_tries_to_tell_redis_also_within_the_pause(
     assert status(other) == 200
     assert status(client, "DELETE") == 202
     assert status(other) == 404
+
+
+def test_a_delete_while_redis_is_down_is_told_also_by_a_worker_that_nobody_asks(
+    own: RedisServer, storage: MemoryDriver
+):
+    one, other = worker(own, storage), worker(own, storage)
+    one.push_blob("team/app", CONTENT)
+    assert status(other) == 200
+    own.pause()
+    try:
+        assert status(one) == 200  # times out, and has no connection any more
+        assert status(one, "DELETE") == 202
+    finally:
+        own.resume()
+    assert eventually(lambda: status(other) == 404)
+
+
+@pytest.mark.parametrize(
+    "said", ["unknown command 'AUTH', with args beginning with: 'TOPSECRET'", "no: TOPSECRET"]
+)
+def test_what_a_server_repeats_of_a_secret_is_not_logged(caplog: pytest.LogCaptureFixture, said: str):
+    class Repeating:
+        def __getattr__(self, name: str) -> Any:
+            raise redis.ResponseError(said)
+
+    descriptors = RedisDescriptors(Repeating(), ERRORS, "here", secrets=["TOPSECRET"])
+    assert descriptors.find("team/app", DIGEST, lambda: None) is None
+    assert "TOPSE" not in caplog.text
+    assert said[:3] in caplog.text
+
+
+def test_a_configured_secret_is_not_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def repeat() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        said = connection.recv(4096).replace(b"\r\n", b" ")
+                        connection.sendall(b"-ERR what is " + said + b"\r\n")
+
+        threading.Thread(target=repeat, daemon=True).start()
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        client = configured(tmp_path, {"addr": address, "username": "whoami", "password": "TOPSECRET"})
+        works_as_without(client)
+    assert "descriptor cache is not used" in caplog.text
+    assert "TOPSECRET" not in caplog.text
+    assert "whoami" not in caplog.text
+
+
+@pytest.mark.parametrize("name", ["pool", "poolsize"])
+def test_a_thread_waits_for_one_of_few_connections(
+    server: RedisServer, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+):
+    few = {"pool": {"maxactive": 1}} if name == "pool" else {"poolsize": 1}
+    client = configured(tmp_path, {"addr": server.address, **few})
+    client.push_blob("team/app", CONTENT)
+    start = threading.Barrier(8)
+
+    def pull() -> set[int]:
+        start.wait(10)
+        return {status(client) for _ in range(30)}
+
+    with ThreadPoolExecutor(8) as pool:
+        pulls = [pool.submit(pull) for _ in range(8)]
+        assert {code for future in pulls for code in future.result()} == {200}
+        assert is_warm(client)
+    assert "descriptor cache is not used" not in caplog.text
+    with server.client() as watcher:
+        assert len(watcher.client_list()) == 2
 
 
 def test_of_too_many_deletes_that_redis_was_not_told_it_is_not_believed_until_all_is_expired(
