@@ -82,8 +82,13 @@ def write_private(file: Path, text: str, mode: int = 0o600) -> None:
     :raises ConfigError: where it cannot be written.
     """
     try:
-        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="ascii") as stream:
-            stream.write(text)
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        try:
+            with open(descriptor, "w", encoding="ascii") as stream:
+                stream.write(text)
+        except BaseException:  # a Ctrl-C included: half a key would be taken for one at the next start
+            file.unlink()
+            raise
     except FileExistsError:
         raise ConfigError(f"{file}: there is a file already; choose another name") from None
     except OSError as error:

@@ -82,6 +82,14 @@ _APART = LEFT_OUT | _TOOLS | _ALWAYS_ASKED
 # In later versions of HTTP a request may have a body and no field that says so.
 _PROTOCOLS = ("HTTP/1.1", "HTTP/1.0")
 
+# What Python itself keeps on a connection with TLS.
+_USUAL = frozenset(
+    (
+        *("_context", "_session", "_sslobj", "_connected", "_closed", "server_side", "server_hostname"),
+        *("do_handshake_on_connect", "suppress_ragged_eofs"),
+    )
+)
+
 _PLAIN = frozenset((str, bytes, int, float, bool, type(None)))
 
 # Further inside of lists and the like than this nobody looks.
@@ -182,7 +190,10 @@ class ProbeCache:
                 continue
             if type(name) is str and (type(value) is str or _is_plain(value)):
                 told.append((name, value))
-            elif name in _SOCKETS and (facts := _peer(value)) is not None:
+            elif name in _SOCKETS and type(value) in (ssl.SSLSocket, socket.socket):
+                facts = _peer(value)
+                if facts is None:
+                    return None
                 told.append((name, "socket", facts))
             else:
                 self._tell(name, value)
@@ -246,8 +257,10 @@ def _peer(connection: object) -> tuple[Any, ...] | None:
     """Return all that an app could learn of the client from a connection, but for its port, or None."""
     try:
         if type(connection) is ssl.SSLSocket:
+            if not vars(connection).keys() <= _USUAL:
+                return None  # somebody, such as who looks at the name that was asked for, has left a mark
             secured = (connection.getpeercert(binary_form=True), connection.version(), connection.cipher())
-            return (*_ends(connection), *secured)
+            return (*_ends(connection), *secured, connection.selected_alpn_protocol())
         if type(connection) is socket.socket:
             return _ends(connection)
     except (OSError, ValueError):  # it is closed, or its handshake is not done

@@ -101,7 +101,7 @@ def _check_storage(config: Config) -> None:
 
     :raises ConfigError: with what that process found.
     """
-    driver = config.driver()
+    driver, command = config.driver(), os.getpid()
     source, sink = os.pipe()
     with _signals_held():
         pid = os.fork()
@@ -109,18 +109,22 @@ def _check_storage(config: Config) -> None:
         _let_signals_end_this()
         message = ""
         try:
+            _die_with_parent(command)
             driver.check()
         except ConfigError as error:
             message = str(error)
         except Exception as error:  # noqa: BLE001 (there is nobody above to raise it to)
             message = f"the storage cannot be used: {error}"
         finally:
-            os.write(sink, message.encode()[:4096])  # less than a pipe holds
+            with contextlib.suppress(OSError):  # there is nobody to be told
+                os.write(sink, message.encode()[:4096])  # less than a pipe holds
             os._exit(0)
     os.close(sink)
     with open(source, encoding="utf-8", errors="replace") as stream:
         message = stream.read()
-    os.waitpid(pid, 0)
+    _, outcome = os.waitpid(pid, 0)
+    if not message and os.WIFSIGNALED(outcome):
+        message = f"the storage's check was ended by signal {os.WTERMSIG(outcome)}"
     if message:
         raise ConfigError(f"{config.source}: {message}")
 
@@ -160,7 +164,7 @@ def ending_well(serve: Callable[[], int]) -> int:
 
     A signal that comes before the servers run ends the command as one that comes later does.
     """
-    for number in _ENDING:
+    for number in _ending():
         signal.signal(number, signal.default_int_handler)
     try:
         return serve()
@@ -189,7 +193,7 @@ def run(services: Sequence[Service], log: LogOptions) -> int:
                 others = [other for other in services if other is not service]
                 _serve_in_child(service, others, log, command)
             children[pid] = service.name
-        for number in _ENDING:
+        for number in _ending():
             signal.signal(number, tell)
     for service in services:
         service.socket.close()
@@ -204,6 +208,15 @@ def run(services: Sequence[Service], log: LogOptions) -> int:
             told.append(0)
             _signal_all(children, signal.SIGTERM)
     return 0 if status == 0 else 1
+
+
+def _ending() -> list[signal.Signals]:
+    """Return the signals that end the command: not a SIGHUP that ``nohup`` has it ignore."""
+    return [
+        number
+        for number in _ENDING
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
+    ]
 
 
 @contextlib.contextmanager
@@ -222,7 +235,7 @@ def _signals_held() -> Iterator[None]:
 
 def _let_signals_end_this() -> None:
     """End :func:`_signals_held` in a child, where a signal ends the process at once."""
-    for number in _ENDING:
+    for number in _ending():
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
+import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers import Server, eventually, free_ports
-from serving import is_linux, session
+from servers import CFMIDDLEWARE, Server, eventually, free_ports, running
+from serving import ask, children, is_linux, session
 
 pytestmark = pytest.mark.skipif(not is_linux(), reason="looks at processes in /proc, which only Linux has")
 
@@ -49,3 +53,58 @@ def test_a_signal_is_not_lost_in_a_fork(tmp_path: Path, when: str, number: int, 
         assert server.stderr == ""
     finally:
         server.stop(signal.SIGKILL)
+
+
+@pytest.fixture
+def silent(tmp_path: Path) -> Iterator[Path]:
+    """The configuration of a registry whose S3 takes connections and answers nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        place = {"bucket": "b", "regionendpoint": f"http://127.0.0.1:{listener.getsockname()[1]}"}
+        s3 = {**place, "accesskey": "a", "secretkey": "s", "secure": False, "forcepathstyle": True}
+        file = tmp_path / "config.yml"
+        file.write_text(json.dumps({"version": 0.1, "storage": {"s3": s3}}))
+        yield file
+
+
+def checking(config: Path) -> Server:
+    """Return the command while it waits for the check of its storage."""
+    server = Server(
+        [CFMIDDLEWARE, "serve", str(config), "--addr", f"127.0.0.1:{free_ports(1)[0]}"],
+        config.parent / "process",
+    )
+    assert eventually(lambda: len(children(server.process.pid)) == 1, SOON)
+    return server
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
+def test_a_check_of_the_storage_does_not_outlive_the_command(silent: Path, number: int):
+    server = checking(silent)
+    try:
+        server.process.send_signal(number)
+        assert server.process.wait(SOON) == 0
+        assert eventually(lambda: not session(server.process.pid), 5)
+        assert server.stderr == ""
+    finally:
+        server.stop(signal.SIGKILL)
+
+
+def test_a_check_of_the_storage_that_is_killed_is_not_passed(silent: Path):
+    server = checking(silent)
+    try:
+        os.kill(children(server.process.pid)[0], signal.SIGKILL)
+        assert server.process.wait(SOON) == 2
+        assert server.stderr == f"cfmiddleware: {silent}: the storage's check was ended by signal 9\n"
+    finally:
+        server.stop(signal.SIGKILL)
+
+
+def test_who_is_to_ignore_hangups_does(tmp_path: Path):
+    port, edge_port = free_ports(2)
+    command = ["nohup", CFMIDDLEWARE, "serve", "--data", str(tmp_path / "data")]
+    command += ["--addr", f"127.0.0.1:{port}", "--edge-addr", f"127.0.0.1:{edge_port}"]
+    with running(command, tmp_path / "process", ports=[port, edge_port]) as server:
+        assert eventually(lambda: len(children(server.process.pid)) == 2)
+        server.process.send_signal(signal.SIGHUP)
+        server.process.send_signal(signal.SIGHUP)
+        assert ask("GET", f"http://127.0.0.1:{port}/v2/").status == 200
+        assert server.process.poll() is None

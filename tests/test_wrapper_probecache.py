@@ -322,6 +322,22 @@ class TestConnections:
             with secured(listener, certificates, "ann", newest) as connection:
                 assert code(wrapped, **{"gunicorn.socket": connection}) == expected
 
+    def test_a_mark_that_somebody_has_left_on_it_counts(self, certificates: Path, listener: socket.socket):
+        """As who looks at the name that a client asks for (SNI) leaves it there for the app."""
+        app = Guarded(lambda environ: environ["gunicorn.socket"].sni == "inside.example")
+        wrapped = cached(app)
+        for name, expected in [("inside.example", 307), ("outside.example", 401)]:
+            with secured(listener, certificates, "ann") as connection:
+                connection.sni = name  # type: ignore[attr-defined]
+                assert code(wrapped, **{"gunicorn.socket": connection}) == expected
+
+    def test_one_that_is_gone_is_no_object_to_warn_of(self, caplog: pytest.LogCaptureFixture):
+        wrapped = cached(Guarded(lambda environ: True))
+        with self.connection() as connection:
+            connection.close()
+            assert code(wrapped, **{"gunicorn.socket": connection}) == 307
+        assert "probecache" not in caplog.text
+
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
