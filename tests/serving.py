@@ -102,7 +102,13 @@ def serving(
     command = [CFMIDDLEWARE, "serve", *arguments, "--addr", f"127.0.0.1:{port}"]
     command += ["--edge-addr", f"127.0.0.1:{edge_port}"] if edge else []
     with running(command, directory, ports=[port, edge_port] if edge else [port], env=env) as server:
+        wait_for_greeting(server)
         yield Service(server, port, edge_port)
+
+
+def wait_for_greeting(server: Server) -> None:
+    """Return when the command has said all that it has to say; its ports answer before that."""
+    assert eventually(lambda: "\n  look  " in server.stdout), server.stderr
 
 
 def children(pid: int) -> list[int]:

@@ -639,10 +639,10 @@ def test_a_configured_secret_is_not_logged(tmp_path: Path, caplog: pytest.LogCap
 
 @pytest.mark.parametrize("name", ["pool", "poolsize"])
 def test_a_thread_waits_for_one_of_few_connections(
-    server: RedisServer, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+    own: RedisServer, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
 ):
     few = {"pool": {"maxactive": 1}} if name == "pool" else {"poolsize": 1}
-    client = configured(tmp_path, {"addr": server.address, **few})
+    client = configured(tmp_path, {"addr": own.address, **few, "readtimeout": "5s"})
     client.push_blob("team/app", CONTENT)
     start = threading.Barrier(8)
 
@@ -655,7 +655,7 @@ def test_a_thread_waits_for_one_of_few_connections(
         assert {code for future in pulls for code in future.result()} == {200}
         assert is_warm(client)
     assert "descriptor cache is not used" not in caplog.text
-    with server.client() as watcher:
+    with own.client() as watcher:
         assert len(watcher.client_list()) == 2
 
 

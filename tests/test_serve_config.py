@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 from servers import CFMIDDLEWARE, answers, eventually, free_port, running
-from serving import Service, ask, bound, is_linux, serving, workers
+from serving import Service, ask, bound, is_linux, serving, wait_for_greeting, workers
 
 from cfmiddleware.signing.keys import generate
 
@@ -54,6 +54,7 @@ def serving_file(directory: Path, **sections: Any):
     file = configuration(directory, edge_port, **sections)
     ports = [port] if sections.get("edge", ...) is None else [port, edge_port]
     with running([CFMIDDLEWARE, "serve", str(file)], directory / "process", ports=ports) as server:
+        wait_for_greeting(server)
         yield Service(server, port, edge_port)
 
 
