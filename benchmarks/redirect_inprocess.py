@@ -15,8 +15,8 @@ from typing import Any
 import redirect_store
 from redirect_servers import BASE_URL
 
-from cfmiddleware.awsranges import read_ranges
-from cfmiddleware.middleware import CloudFrontMiddleware
+from cfmiddleware.ipfilter.awsranges import read_ranges
+from cfmiddleware.middleware.wrapper import CloudFrontMiddleware
 from cfmiddleware.signing.keys import generate
 
 _Start = Callable[..., Any]

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from ceph_gateway import ACCESS_KEY, SECRET_KEY, Gateway
 
 from cfmiddleware.digest import Digest
-from cfmiddleware.registry import paths
+from cfmiddleware.registry.store import paths
 
 #: The repository that all of them are in.
 REPOSITORY = "bench/image"

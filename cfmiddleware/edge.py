@@ -17,13 +17,12 @@ from xml.sax.saxutils import escape
 
 from werkzeug.http import http_date, is_resource_modified, unquote_etag
 
-from .addresses import client_address
 from .digest import Digest
 from .errors import ObjectNotFound, StorageError
-from .layout import directory, path_below
-from .ranges import Span, Unsatisfiable, parse_wanted
-from .signing.url import encode_key
+from .signing.originpath import directory, encode_key, path_below
 from .signing.verify import Refused, Verifier
+from .wsgi.client import client_address
+from .wsgi.ranges import Span, Unsatisfiable, parse_wanted
 
 if TYPE_CHECKING:
     from .signing.keys import PublicKey

@@ -13,15 +13,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import logs, options
-from .config import Config
+from . import logs, parse
+from .config.build import Config
 from .errors import ConfigError
-from .middleware import OPTIONS, CloudFrontMiddleware
+from .middleware.wrapper import OPTIONS, CloudFrontMiddleware
 from .server import refuse
 
 if TYPE_CHECKING:
     from .edge import Edge
-    from .probe import App
+    from .wsgi.types import App
 
 _EDGE_OPTIONS = ("originpath", "publickeys", "trustedproxies")
 
@@ -34,7 +34,7 @@ def filter_factory(global_conf: Mapping[str, str], **local_conf: str) -> Callabl
         try:
             given = dict(local_conf)
             file = given.pop("config", None)
-            options.refuse_unknown(given, (*OPTIONS, "config"))
+            parse.refuse_unknown(given, (*OPTIONS, "config"))
             if file is None:
                 return CloudFrontMiddleware(app, **_plain(given, global_conf))
             wrapped = Config.load(_here(global_conf) / file).wrap(app, _plain(given, global_conf))
@@ -71,7 +71,7 @@ def _config(
     """Return the file that ``config`` names, or what the section itself says."""
     here = _here(global_conf)
     if "config" in local_conf:
-        options.refuse_unknown(local_conf, ("config",))
+        parse.refuse_unknown(local_conf, ("config",))
         return Config.load(here / local_conf["config"])
     if "storage" not in local_conf:
         raise ConfigError("config: this option is required, or 'storage' with the options of a driver")

@@ -13,12 +13,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from . import logs
-from .config import Config
+from .config.build import Config
 from .errors import ConfigError
 
 if TYPE_CHECKING:
     from .edge import Edge
-    from .probe import App
+    from .wsgi.types import App
 
 _Part = TypeVar("_Part")
 

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ceph import require_ceph, running_ceph
-from clients import Buildah, Podman, Skopeo
-from images import Image, Index, make_image, make_index
-from servers import S3Server, running_moto
-from storage_servers import WATCHED
-from storage_servers import S3Server as WatchedS3
-from tls import write_certificate
+from lab.ceph import require_ceph, running_ceph
+from lab.clients import Buildah, Podman, Skopeo
+from lab.images import Image, Index, make_image, make_index
+from lab.servers import S3Server, running_moto
+from lab.storage_servers import WATCHED
+from lab.storage_servers import S3Server as WatchedS3
+from lab.tls import write_certificate
 
 
 def _is_foreign(variable: str) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.version import __version__
 
-from . import edge, keygen, referrers, serve, sign
+from . import addreferrers, keygen, serve, serveedge, sign
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"cfmiddleware {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (serve, edge, sign, keygen, referrers):
+    for command in (serve, serveedge, sign, keygen, addreferrers):
         command.add_parser(commands)
     options = parser.parse_args(arguments)
     try:

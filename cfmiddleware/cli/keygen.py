@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cfmiddleware.embedded import write_private
 from cfmiddleware.errors import ConfigError
+from cfmiddleware.signing.keyfiles import write_private
 from cfmiddleware.signing.keys import generate
 
 if TYPE_CHECKING:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cfmiddleware import logs, processes
-from cfmiddleware.config import DEFAULT_ADDRESS, DEFAULT_EDGE, Address, Config
-from cfmiddleware.embedded import default_directory, embedded
+from cfmiddleware import logs
+from cfmiddleware.config.build import DEFAULT_ADDRESS, DEFAULT_EDGE, Address, Config
+from cfmiddleware.config.embedded import default_directory, embedded
 from cfmiddleware.errors import ConfigError
+from cfmiddleware.serving import supervisor
 from cfmiddleware.version import __version__
 
 if TYPE_CHECKING:
@@ -59,11 +60,11 @@ def add_parser(commands: Commands) -> None:
 
 def run(arguments: Any) -> int:
     """Serve until a signal comes."""
-    return processes.ending_well(lambda: _serve(arguments))
+    return supervisor.ending_well(lambda: _serve(arguments))
 
 
 def _serve(arguments: Any) -> int:
-    processes.check_gunicorn()
+    supervisor.check_gunicorn()
     with logs.HeldBack() as messages:
         config = _configuration(arguments)
         services = _services(config, arguments)
@@ -71,7 +72,7 @@ def _serve(arguments: Any) -> int:
     logs.set_up(log)
     messages.replay()
     print(_greeting(config, services), end="", flush=True)
-    return processes.run(services, log)
+    return supervisor.run(services, log)
 
 
 def _configuration(arguments: Any) -> Config:
@@ -91,17 +92,17 @@ def _configuration(arguments: Any) -> Config:
     return Config.load(arguments.config)
 
 
-def _services(config: Config, arguments: Any) -> list[processes.Service]:
+def _services(config: Config, arguments: Any) -> list[supervisor.Service]:
     """Return the registry and, where one is asked for, the edge, both listening."""
-    services = [processes.registry_service(config, arguments.addr)]
+    services = [supervisor.registry_service(config, arguments.addr)]
     if config.edge_address() is not None:
-        services.append(processes.edge_service(config, arguments.edge_addr))
+        services.append(supervisor.edge_service(config, arguments.edge_addr))
     elif arguments.edge_addr:
         raise ConfigError(f"--edge-addr: {arguments.config} asks for no edge; give it an 'edge' section")
     return services
 
 
-def _greeting(config: Config, services: Sequence[processes.Service]) -> str:
+def _greeting(config: Config, services: Sequence[supervisor.Service]) -> str:
     """Return what is said when all is ready: where things are, and what to try."""
     registry = services[0]
     lines = [f"cfmiddleware {__version__}", f"  registry  {registry.url}"]

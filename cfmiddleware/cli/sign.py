@@ -6,14 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cfmiddleware.addresses import parse_address
-from cfmiddleware.config import Config
+from cfmiddleware.config.build import Config
+from cfmiddleware.config.embedded import default_directory, embedded
 from cfmiddleware.digest import Digest
-from cfmiddleware.embedded import default_directory, embedded
 from cfmiddleware.errors import ConfigError
-from cfmiddleware.middleware import CloudFrontMiddleware
+from cfmiddleware.middleware.wrapper import CloudFrontMiddleware
 from cfmiddleware.reference import is_name
 from cfmiddleware.signing.url import SIGNING_PARAMETERS
+from cfmiddleware.wsgi.client import parse_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,23 +10,23 @@ from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from cfmiddleware.accessrecord import ACCESS, AccessRecord
 from cfmiddleware.errors import RegistryError, StorageUnavailable
 from cfmiddleware.storage.driver import Driver
+from cfmiddleware.wsgi.accessrecord import ACCESS, AccessRecord
+from cfmiddleware.wsgi.response import Answer, as_json, failure
 
-from .answers import Answer, as_json, failure
 from .auth.access import Authenticator
 from .auth.granted import granted
 from .blobs import Blobs
 from .bodies import BodyBroken, has_body
+from .cache.descriptors import Descriptors
 from .catalog import Catalog
-from .chain import DEFAULT_INLINE_LIMIT
-from .descriptors import Descriptors
-from .documents import Required
 from .manifests import Manifests
 from .referrers import Referrers
 from .requests import Request
 from .routes import Resource, parse_route
+from .store.manifest import Required
+from .store.upload import DEFAULT_INLINE_LIMIT
 from .tags import Tags
 from .uploads import DEFAULT_MOUNT_SEARCH, Uploads
 

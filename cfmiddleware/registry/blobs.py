@@ -8,16 +8,16 @@ from typing import Protocol, cast
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ObjectNotFound, RegistryError
-from cfmiddleware.ranges import Span, Unsatisfiable, parse_wanted
 from cfmiddleware.storage.driver import Driver, Reader
+from cfmiddleware.wsgi.ranges import Span, Unsatisfiable, parse_wanted
+from cfmiddleware.wsgi.response import Answer, empty
 
-from . import paths
-from .answers import Answer, empty
-from .chain import DigestMismatch
-from .descriptors import Descriptors, Located
-from .links import has_link, read_link, write_link
+from .cache.descriptors import Descriptors, Located
 from .requests import Request
 from .routes import parse_digest
+from .store import paths
+from .store.links import has_link, read_link, write_link
+from .store.upload import DigestMismatch
 
 # What a digest names never changes; Distribution says a year as well.
 _CACHE_CONTROL = "max-age=31536000"

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from itertools import islice
 
 from cfmiddleware.storage.driver import Driver
+from cfmiddleware.wsgi.response import Answer, as_json
 
-from . import paths
-from .answers import Answer, as_json
 from .paging import next_link, parse_page
 from .requests import Request
+from .store import paths
 
 #: How many repositories are listed where the client does not say, as in Distribution.
 _DEFAULT_COUNT = 100

@@ -5,16 +5,16 @@ from __future__ import annotations
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ObjectNotFound, RegistryError
 from cfmiddleware.storage.driver import Driver
+from cfmiddleware.wsgi.response import Answer, empty, whole
 
-from . import paths
-from .answers import Answer, empty, whole
 from .blobs import Blobs, matches
 from .bodies import BodyBroken, content_length, read_body
-from .documents import Document, Required, media_type_of, parse_document, read_document, says_type
-from .links import has_link, read_link, write_link
 from .referrers import Referrers
 from .requests import Request
 from .routes import parse_digest, parse_reference, parse_tag
+from .store import paths
+from .store.links import has_link, read_link, write_link
+from .store.manifest import Document, Required, media_type_of, parse_document, read_document, says_type
 from .tags import Tags
 
 #: The largest manifest, in bytes (OCI Distribution, "Pushing manifests").

@@ -15,14 +15,14 @@ from urllib.parse import quote
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ObjectNotFound
 from cfmiddleware.storage.driver import Driver
+from cfmiddleware.wsgi.response import Answer, whole
 
-from . import paths
-from .answers import Answer, whole
 from .catalog import repositories
-from .documents import OCI_INDEX, Document, indexed, read_document
-from .links import has_link, read_link
 from .requests import Request
 from .routes import parse_digest
+from .store import paths
+from .store.links import has_link, read_link
+from .store.manifest import OCI_INDEX, Document, indexed, read_document
 from .tags import Tags
 
 #: The most bytes of one answer: what a client must be able to take as a manifest.

@@ -8,12 +8,12 @@ from typing import NamedTuple
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ObjectExists, RegistryError
 from cfmiddleware.storage.driver import Driver
+from cfmiddleware.wsgi.response import Answer, as_json
 
-from . import paths
-from .answers import Answer, as_json
-from .links import has_link, read_link, write_link
 from .paging import Page, next_link, parse_page
 from .requests import Request
+from .store import paths
+from .store.links import has_link, read_link, write_link
 
 # Up to this many tags are looked at one by one; beyond, walking through all of them costs fewer requests of a
 # storage that lists a thousand objects at a time.

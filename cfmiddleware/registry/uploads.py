@@ -8,19 +8,19 @@ from itertools import islice
 
 from cfmiddleware.digest import HEX_LENGTHS, Digest
 from cfmiddleware.errors import ObjectExists, ObjectNotFound, RegistryError
-from cfmiddleware.ranges import parse_sent
 from cfmiddleware.reference import is_name
 from cfmiddleware.storage.driver import Driver
+from cfmiddleware.wsgi.ranges import parse_sent
+from cfmiddleware.wsgi.response import Answer, empty
 
-from . import paths
-from .answers import Answer, empty
 from .auth.granted import GrantedRequest
 from .blobs import Blobs
 from .bodies import BodyBroken, content_length, has_body, read_body
 from .catalog import repositories
-from .chain import DEFAULT_INLINE_LIMIT, DigestMismatch, State, Upload, UploadUnknown
 from .requests import Request
 from .routes import parse_digest
+from .store import paths
+from .store.upload import DEFAULT_INLINE_LIMIT, DigestMismatch, State, Upload, UploadUnknown
 
 #: In how many repositories a blob is looked for that a client wants to mount without saying from where.
 DEFAULT_MOUNT_SEARCH = 100

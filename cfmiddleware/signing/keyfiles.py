@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from cfmiddleware.errors import ConfigError
@@ -138,3 +139,22 @@ def _key_file(name: str, path: str, id: str, found: os.stat_result) -> KeyFile:
     # The change time sees what the modification time does not: chmod, and copies that keep their times.
     stamp = (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_dev)
     return KeyFile(name, path, id, stamp, found.st_ctime)
+
+
+def write_private(file: Path, text: str, mode: int = 0o600) -> None:
+    """Write a new file that has its mode from the start, never over one that is there.
+
+    :raises ConfigError: where it cannot be written.
+    """
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        try:
+            with open(descriptor, "w", encoding="ascii") as stream:
+                stream.write(text)
+        except BaseException:  # a Ctrl-C included: half a key would be taken for one at the next start
+            file.unlink()
+            raise
+    except FileExistsError:
+        raise ConfigError(f"{file}: there is a file already; choose another name") from None
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be written: {error.strerror}") from None

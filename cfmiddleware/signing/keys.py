@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import NamedTuple, Protocol
 
-from cfmiddleware.errors import ConfigError, nearest
+from cfmiddleware.errors import ConfigError
+from cfmiddleware.parse import nearest
 
 from . import der, rsa_backend
 from .pem import Block, PEMError, armour, find_blocks

@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
 from .keys import KeyPair
 from .policy import canned_policy, custom_policy, encode
 
 #: The query parameters that are CloudFront's own; a URL to be signed cannot have them.
 SIGNING_PARAMETERS = frozenset({"Expires", "Policy", "Signature", "Key-Pair-Id", "Hash-Algorithm"})
-
-
-def encode_key(key: str) -> str:
-    """Percent-encode an object's key for the path of a URL, once.
-
-    Nothing stays literal but ASCII letters, digits and ``-._~/``, so that no one on the way sees a reason to
-    write it otherwise.
-
-    :raises ValueError: when *key* is no text that UTF-8 can encode.
-    """
-    return quote(key, safe="-._~/")
 
 
 def sign(resource: str, expires: int, pair: KeyPair, hash: str = "sha1", address: str | None = None) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from cfmiddleware.errors import ConfigError, nearest
-from cfmiddleware.options import Parser, boolean, exact_text, integer, read
+from cfmiddleware.errors import ConfigError
+from cfmiddleware.parse import Parser, boolean, exact_text, integer, nearest, read
 
 from .driver import Driver
-from .paths import clean_root
+from .pathcheck import clean_root
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def storage_driver(name: str, options: Mapping[str, object], where: str = "stora
 
 
 def _filesystem(options: Mapping[str, object], where: str) -> Driver:
-    from .filesystem import FilesystemDriver
+    from .filesystem.filesystemdriver import FilesystemDriver
 
     parsed = read(options, {"rootdirectory": exact_text, "maxthreads": integer}, f"{where}.")
     # Threads are the server's business here: each request has one.

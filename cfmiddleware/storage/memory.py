@@ -9,8 +9,8 @@ from threading import Lock
 from cfmiddleware.errors import ObjectExists, ObjectNotFound
 
 from .driver import Bytes, Stat
-from .paths import check_path, check_prefix, check_range, clean_root, sort_names
-from .writing import SingleUseWriter
+from .pathcheck import check_path, check_prefix, check_range, clean_root, sort_names
+from .writer import SingleUseWriter
 
 _CHUNK = 1 << 20
 

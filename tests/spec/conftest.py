@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from spec_client import Client, Repository
-from spec_servers import SETUPS, Setup, serving, storage_section
+from lab.spec_client import Client, Repository
+from lab.spec_servers import SETUPS, Setup, serving, storage_section
 
 
 @pytest.fixture(scope="session", params=SETUPS, ids=str)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from spec_client import EMPTY
+from lab.spec_client import EMPTY
 
 from cfmiddleware.digest import Digest
 

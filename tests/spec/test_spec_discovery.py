@@ -7,7 +7,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from spec_client import (
+from lab.spec_client import (
     ALGORITHMS,
     EMPTY,
     OCI_CONFIG,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from spec_client import ALGORITHMS, Client, Repository, some_bytes
-from spec_servers import Setup, serving
+from lab.spec_client import ALGORITHMS, Client, Repository, some_bytes
+from lab.spec_servers import Setup, serving
 
 from cfmiddleware.digest import Digest
 

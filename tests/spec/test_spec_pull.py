@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from spec_client import ALGORITHMS, EMPTY, OCI_INDEX, OCI_MANIFEST, index, some_bytes
+from lab.spec_client import ALGORITHMS, EMPTY, OCI_INDEX, OCI_MANIFEST, index, some_bytes
 
 from cfmiddleware.digest import Digest
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from spec_client import ALGORITHMS, EMPTY, some_bytes
+from lab.spec_client import ALGORITHMS, EMPTY, some_bytes
 
 from cfmiddleware.digest import Digest
 

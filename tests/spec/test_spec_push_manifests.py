@@ -6,7 +6,7 @@ import base64
 import json
 
 import pytest
-from spec_client import (
+from lab.spec_client import (
     ALGORITHMS,
     EMPTY,
     OCI_CONFIG,
@@ -20,7 +20,7 @@ from spec_client import (
     manifest,
     some_bytes,
 )
-from spec_servers import Setup, serving
+from lab.spec_servers import Setup, serving
 
 from cfmiddleware.digest import Digest
 

@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping
 import bcrypt
 
 from cfmiddleware.errors import ConfigError, RegistryError
+from cfmiddleware.process.watchedfile import WatchedFile
 from cfmiddleware.registry.requests import Request
 
 from .access import Grant, wanted
 from .challenge import check_parameter, unauthorized
 from .credentials import Basic, parse_basic
-from .remembered import Remembered
-from .watched import WatchedFile
+from .logincache import Remembered
 
 _log = logging.getLogger("cfmiddleware.auth")
 

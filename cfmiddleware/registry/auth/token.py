@@ -13,14 +13,14 @@ import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from cfmiddleware.errors import ConfigError, RegistryError
+from cfmiddleware.process.watchedfile import WatchedFile
 from cfmiddleware.registry.requests import Request
 
 from .access import Grant, needed, wanted
-from .chains import ChainError, parse_bundle
 from .challenge import check_parameter, unauthorized
 from .credentials import parse_bearer
-from .keys import ALGORITHMS, TrustedKey, parse_jwks
-from .watched import WatchedFile
+from .jwk import ALGORITHMS, TrustedKey, parse_jwks
+from .x5c import ChainError, parse_bundle
 
 _log = logging.getLogger("cfmiddleware.auth")
 

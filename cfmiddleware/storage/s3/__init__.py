@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .driver import S3Driver
 from .options import S3Options
+from .s3driver import S3Driver
 
 __all__ = ["S3Driver", "S3Options"]

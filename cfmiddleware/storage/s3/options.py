@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from cfmiddleware.errors import ConfigError, nearest
-from cfmiddleware.options import Parser, boolean, choice, exact_text, integer, seconds, size
-from cfmiddleware.storage.paths import clean_root
+from cfmiddleware.errors import ConfigError
+from cfmiddleware.parse import Parser, boolean, choice, exact_text, integer, nearest, seconds, size
+from cfmiddleware.storage.pathcheck import clean_root
 
 _MIB = 1 << 20
 

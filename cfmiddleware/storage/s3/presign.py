@@ -23,7 +23,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from cfmiddleware.errors import StorageUnavailable
 
-from .client import Connection, url_of
+from .connection import Connection, url_of
 from .options import S3Options
 
 if TYPE_CHECKING:

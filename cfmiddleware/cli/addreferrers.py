@@ -1,0 +1,50 @@
+"""``cfmiddleware referrers``: lists of referrers for what other registries stored."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from cfmiddleware.config.build import Config
+from cfmiddleware.errors import ConfigError, StorageUnavailable
+from cfmiddleware.registry.referrers import Referrers
+from cfmiddleware.registry.tags import Tags
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "referrers",
+        help="list manifests that refer to others and were stored by another registry",
+        description="Look through the storage for manifests that have a subject (signatures, attestations, "
+        "SBOMs) and that neither a list of referrers nor a fallback tag (sha256-...) knows, and add them to "
+        "the lists. That is what a registry without the referrers API leaves when clients push to it without "
+        "keeping a fallback tag. Reads every manifest once; may run while the registry does, and again.",
+    )
+    parser.add_argument("config", metavar="CONFIG", help="the configuration file (config.yml)")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be added, and write nothing")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: Any) -> int:
+    """Add what is missing, and print it."""
+    driver = Config.load(arguments.config).driver()
+    driver.check()
+    done = "would be added" if arguments.dry_run else "added"
+    found = added = 0
+    try:
+        for referrer in Referrers(driver, Tags(driver)).scan(write=not arguments.dry_run):
+            found += 1
+            if referrer.written:
+                added += 1
+                print(f"{referrer.repository}: {referrer.digest} refers to {referrer.subject}: {done}")
+    except StorageUnavailable as error:
+        raise ConfigError(
+            f"{arguments.config}: the storage failed after {found} manifests, {added} {done}: {error}; "
+            "start the command again"
+        ) from None
+    print(f"{found} manifest{'' if found == 1 else 's'} with a subject, {added} {done}")
+    return 0

@@ -1,0 +1,5 @@
+"""From a ``config.yml`` to frozen settings, and from settings to running parts."""
+
+from .build import Config
+
+__all__ = ["Config"]

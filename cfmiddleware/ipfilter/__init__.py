@@ -1,0 +1,1 @@
+"""Which clients are near the bucket, so that S3 itself serves them best."""

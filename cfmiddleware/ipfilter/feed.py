@@ -1,0 +1,205 @@
+"""AWS's address ranges, kept up to date behind the back of requests."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+
+from cfmiddleware.errors import ConfigError
+from cfmiddleware.process.rangefile import RangeFile
+from cfmiddleware.process.throttle import Seldom
+
+from .awsranges import Ranges
+from .fetch import LIMITS, Fetched, FetchError, Limits, fetch
+from .networks import Networks
+
+_log = logging.getLogger("cfmiddleware.ranges")
+
+# How much of a pause is left to chance, so that machines that started together do not ask together.
+_JITTER = 0.1
+
+
+class RangeFeed:
+    """Answers which networks are AWS's, from a file, from the web, or from both: then the newer of the two.
+
+    Built before a fork, it starts no thread; the first question in each process does. No question ever waits
+    for the web, the disk or another thread. What was good last stays in force until there is
+    something better.
+
+    :param read: reads a document, or raises ValueError with the reason of one line.
+    :param url: where the document is fetched from; None for nowhere.
+    :param file: the path of a snapshot; None for no file. It is read at once.
+    :param interval: seconds between two fetches, give or take a tenth.
+    :param retry: seconds before another try after a failure; they double with each further one, up to
+        *interval*.
+    :param look: seconds between two looks at the file.
+    :param limits: what a fetch may take.
+    :raises ConfigError: for a file that cannot be read or is no such document.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[bytes], Ranges],
+        *,
+        url: str | None = None,
+        file: str | None = None,
+        interval: float = 12 * 3600,
+        retry: float = 10,
+        look: float = 10,
+        limits: Limits = LIMITS,
+    ) -> None:
+        self._read = read
+        self._url = url
+        self._interval = interval
+        self._retry = retry
+        self._look = look
+        self._limits = limits
+        #: Whether there is anything in force yet.
+        self.ready = False
+        self._networks = Networks()
+        self._from_file: Ranges | None = None
+        self._from_web: Ranges | None = None
+        self._known: Fetched | None = None
+        self._complaint = ""
+        self._process = 0
+        self._works: dict[int, _Work] = {}
+        self._file = file
+        self._seldom = Seldom()
+        if file is not None:
+            try:
+                self._look_at(RangeFile(file))
+            except (OSError, ValueError) as error:
+                raise ConfigError(f"{file}: cannot be used: {_reason(error)}") from None
+
+    def current(self) -> Networks:
+        """Return the networks in force; none before the first good document."""
+        if self._process != os.getpid():
+            self._begin()
+        return self._networks
+
+    def close(self) -> None:
+        """End the thread of this process; the networks in force stay."""
+        work = self._works.get(os.getpid())
+        if work is not None:
+            work.stop.set()
+            work.thread.join()
+
+    def _begin(self) -> None:
+        """Start this process's thread, unless another one does so already."""
+        process = os.getpid()
+        mine = _Work(self._run)
+        # Atomic, and no lock that a fork may have found taken.
+        if self._works.setdefault(process, mine) is not mine:
+            return
+        try:
+            mine.thread.start()
+        except RuntimeError as error:  # too many threads: the next question tries again
+            del self._works[process]
+            if self._seldom():
+                _log.error("AWS's address ranges are not looked after: %s; %s", error, self._what_stays())
+        else:
+            self._process = process
+
+    def _run(self, stop: threading.Event) -> None:
+        # The process's own: what it was forked from may have been in the middle of a look.
+        file = RangeFile(self._file) if self._file is not None else None
+        due, failures = time.monotonic(), 0
+        while True:
+            now = time.monotonic()
+            if file is not None:
+                self._look_again(file)
+            if self._url is not None and now >= due:
+                failures = 0 if self._fetch(self._url) else failures + 1
+                due = time.monotonic() + pause(self._interval, self._retry, failures)
+            waits = [self._look] if file is not None else []
+            waits += [due - time.monotonic()] if self._url is not None else []
+            if stop.wait(max(0, min(waits, default=self._interval))):
+                return
+
+    def _fetch(self, url: str) -> bool:
+        """Take what is at *url*, if it has changed and is good; whether nothing went wrong."""
+        try:
+            fetched = fetch(url, self._known, self._limits)
+            if fetched is None:
+                return True
+            ranges = self._read(fetched.content)
+        except Exception as error:  # noqa: BLE001 (whatever it is, the next try may succeed)
+            _log.error("%s: not taken: %s; %s", _without_query(url), _reason(error), self._what_stays())
+            return False
+        self._from_web = ranges
+        self._choose(_without_query(url), ranges)
+        # Last, so that a process forked meanwhile asks again rather than miss it. Without the bytes, which
+        # nobody reads again.
+        self._known = fetched._replace(content=b"")
+        return True
+
+    def _look_again(self, file: RangeFile) -> None:
+        try:
+            self._look_at(file)
+        except Exception as error:  # noqa: BLE001 (whatever it is, the file may be mended)
+            if _reason(error) != self._complaint:
+                self._complaint = _reason(error)
+                _log.error("%s: not taken: %s; %s", file.path, self._complaint, self._what_stays())
+        else:
+            self._complaint = ""
+
+    def _look_at(self, file: RangeFile) -> None:
+        content = file.read_if_changed()
+        if content is None:
+            return
+        ranges = self._from_file = self._read(content)
+        self._choose(file.path, ranges)
+
+    def _choose(self, source: str, ranges: Ranges) -> None:
+        """Put the newer document in force; the web's where the two are of the same age."""
+        both = [known for known in (self._from_web, self._from_file) if known is not None]
+        newest = max(both, key=lambda known: known.published)
+        self._networks = newest.networks
+        self.ready = True
+        if ranges.missing:
+            _log.warning("%s: there are no ranges of %s", source, ", ".join(ranges.missing))
+        _log.info(
+            "%s: %d networks%s",
+            source,
+            len(ranges.networks),
+            "" if ranges is newest else ", older than those in force",
+        )
+
+    def _what_stays(self) -> str:
+        if self.ready:
+            return "the ranges known before stay in force"
+        return "until there are ranges, every client is sent to CloudFront"
+
+
+class _Work:
+    """One process's thread, and how to end it."""
+
+    def __init__(self, run: Callable[[threading.Event], None]) -> None:
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=run, args=(self.stop,), name="cfmiddleware-ranges", daemon=True)
+
+
+def pause(interval: float, retry: float, failures: int) -> float:
+    """Return how many seconds to wait before the next fetch.
+
+    :param failures: how many fetches failed in a row.
+    """
+    wait = min(interval, retry * 2.0 ** min(failures - 1, 60)) if failures else interval
+    return wait * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 (nothing depends on guessing it)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    if isinstance(error, FetchError | ValueError):
+        return str(error)
+    return type(error).__name__
+
+
+def _without_query(url: str) -> str:
+    """Return a URL as a log may show it."""
+    return url.partition("?")[0]

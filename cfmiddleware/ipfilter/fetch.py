@@ -1,0 +1,135 @@
+"""One look at a document on the web: its bytes if it has changed, and nothing that could do harm."""
+
+from __future__ import annotations
+
+import time
+import urllib.error
+import urllib.request
+from http.client import HTTPException, HTTPMessage
+from typing import IO, NamedTuple
+from urllib.parse import urlsplit
+
+from cfmiddleware.wsgi.client import parse_address
+
+_CHUNK = 1 << 16
+
+_NOT_MODIFIED = 304
+
+
+class FetchError(Exception):
+    """A document could not be fetched; the message is the reason."""
+
+
+class Limits(NamedTuple):
+    """What a fetch may take: seconds without a byte, seconds in all, and bytes."""
+
+    silence: float = 10
+    seconds: float = 60
+    size: int = 16 << 20
+
+
+#: For a document of a few megabytes that nobody waits for.
+LIMITS = Limits()
+
+
+class Fetched(NamedTuple):
+    """A document, and what to ask with next time (RFC 9110, section 8.8)."""
+
+    content: bytes
+    etag: str | None = None
+    modified: str | None = None
+
+
+def check_url(url: str) -> None:
+    """Make sure that nobody on the way can change what *url* gives.
+
+    :raises ValueError: for anything but ``https``, or ``http`` to this machine; and for a URL with a name or
+        password in it, which would be shown in the log.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        parts, host = urlsplit(""), None
+    # A space or a control character would be sent as it is.
+    if not host or "@" in parts.netloc or not url.isascii() or not url.isprintable() or " " in url:
+        raise ValueError("it is no URL like https://host/path")
+    if parts.scheme != "https" and not (parts.scheme == "http" and _is_this_machine(host)):
+        raise ValueError("only https can be trusted, or http to localhost")
+
+
+def fetch(url: str, known: Fetched | None = None, limits: Limits = LIMITS) -> Fetched | None:
+    """Return the document at *url*, or None if it is still the one that is *known*.
+
+    Redirects are followed to where :func:`check_url` allows. The environment's proxies are used.
+
+    :raises FetchError: for every other outcome.
+    """
+    headers = {}
+    if known is not None and known.etag is not None:
+        headers["If-None-Match"] = known.etag
+    if known is not None and known.modified is not None:
+        headers["If-Modified-Since"] = known.modified
+    deadline = time.monotonic() + limits.seconds
+    try:
+        check_url(url)
+        request = urllib.request.Request(url, headers=headers)  # noqa: S310 (it was checked)
+        with urllib.request.build_opener(_CarefulRedirects).open(request, timeout=limits.silence) as answer:
+            content = _read(answer, deadline, limits.size)
+            return Fetched(content, answer.headers["ETag"], answer.headers["Last-Modified"])
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == _NOT_MODIFIED and known is not None:
+            return None
+        raise FetchError(f"the server answered {error.code}") from None
+    except urllib.error.URLError as error:
+        raise FetchError(_reason(error.reason)) from None
+    except (OSError, HTTPException, ValueError) as error:
+        raise FetchError(_reason(error)) from None
+
+
+def _read(answer: IO[bytes], deadline: float, size: int) -> bytes:
+    content = bytearray()
+    # Not all at once: each single read may take as long as the server likes to stay silent.
+    while chunk := answer.read1(_CHUNK):  # type: ignore[attr-defined]  # HTTPResponse has it, IO has not
+        content += chunk
+        if len(content) > size:
+            raise FetchError(f"it is longer than {size} bytes")
+        if time.monotonic() > deadline:
+            raise FetchError("it takes too long")
+    return bytes(content)
+
+
+class _CarefulRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows a redirect only to where the document could have been fetched from in the first place."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        try:
+            check_url(newurl)
+        except ValueError as error:
+            raise FetchError(f"it was redirected: {error}") from None
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _is_this_machine(host: str) -> bool:
+    address = parse_address(host)
+    return host == "localhost" or (address is not None and address.is_loopback)
+
+
+def _reason(error: object) -> str:
+    """Return why something failed, on one line."""
+    if isinstance(error, TimeoutError):
+        return "the server does not answer"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, HTTPException):  # its text is the server's
+        return type(error).__name__
+    return str(error)

@@ -1,0 +1,103 @@
+"""Which of an app's redirects lead into the bucket behind CloudFront, and to which key.
+
+Only what is certain counts: every other redirect is the app's own business and is handed on as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
+
+from cfmiddleware.errors import ConfigError
+
+# Every name that AWS gives to an S3 endpoint: global, regional with a dot or a dash, dual-stack, FIPS,
+# accelerated, in the standard and the Chinese partition.
+_AWS = re.compile(
+    r"s3(?:-accelerate(?:\.dualstack)?|(?:-fips)?(?:\.dualstack)?[.-][a-z]{2}(?:-[a-z]+)+-[0-9]+)?"
+    r"\.amazonaws\.com(?:\.cn)?"
+)
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,253}[A-Za-z0-9])?")
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+# A presigned GET's own parameters. Any other may ask for something else than the object as it is now
+# (`versionId`, `partNumber`), which the redirect to CloudFront would lose.
+_PRESIGNED = re.compile(
+    r"x-amz-[a-z-]+|awsaccesskeyid|signature|expires|x-id|response-[a-z-]+", re.IGNORECASE
+)
+_PORTS = {"http": 80, "https": 443}
+
+
+class Bucket:
+    """A bucket, known by its name and, off AWS, by its endpoint.
+
+    :param name: the bucket's name.
+    :param endpoint: the URL of an S3-compatible server (``https://host:port``, a path is allowed); None for
+        AWS's own endpoints.
+    :raises ConfigError: for a name no bucket can have, or an endpoint that is no URL.
+    """
+
+    def __init__(self, name: str, endpoint: str | None = None) -> None:
+        if not _NAME.fullmatch(name):
+            raise ConfigError(f"bucket: {name!r} is no bucket's name")
+        self._name = name
+        self._endpoint: tuple[str, int] | None = None
+        self._base = ""
+        if endpoint:
+            try:
+                url = urlsplit(endpoint if "://" in endpoint else "https://" + endpoint)
+                host, port = url.hostname, url.port or _PORTS[url.scheme]
+            except (ValueError, KeyError):
+                host, port = None, 0
+            if not host:
+                raise ConfigError(f"regionendpoint: {endpoint!r} is no URL like https://s3.example.com")
+            self._endpoint = (host, port)
+            self._base = url.path.rstrip("/")
+
+    def key(self, location: str) -> str | None:
+        """Return the key of the object that the URL *location* names in this bucket, or None."""
+        if not location.isascii() or not location.isprintable() or "\\" in location:
+            return None
+        try:
+            url = urlsplit(location)
+            port = url.port or _PORTS[url.scheme]
+        except (ValueError, KeyError):
+            return None
+        host = url.hostname
+        if not host or "@" in url.netloc or url.fragment or _BAD_ESCAPE.search(url.path):
+            return None
+        if not all(_PRESIGNED.fullmatch(name) for name, _ in parse_qsl(url.query, keep_blank_values=True)):
+            return None
+        path = self._path_in_bucket(host, port, url.scheme, url.path)
+        if path is None:
+            return None
+        try:
+            key = unquote_to_bytes(path).decode("utf-8")
+        except UnicodeDecodeError:
+            return None
+        if "+" in path:
+            return None  # S3 reads it as a space, others as itself; who means it writes %2B
+        # Clients and CloudFront may fold such segments, S3 does not: the key would not be what was meant.
+        if not key.isprintable() or any(segment in ("", ".", "..") for segment in key.split("/")):
+            return None
+        return key
+
+    def _path_in_bucket(self, host: str, port: int, scheme: str, path: str) -> str | None:
+        """Return what stands behind the slash that follows the bucket, still encoded."""
+        if self._endpoint is not None:
+            at_endpoint = (host, port) == self._endpoint
+            as_host = (host, port) == (f"{self._name.lower()}.{self._endpoint[0]}", self._endpoint[1])
+            base = self._base
+        else:
+            if port != _PORTS[scheme]:
+                return None
+            at_endpoint = _AWS.fullmatch(host) is not None
+            own = self._name.lower() + "."
+            as_host = host.startswith(own) and _AWS.fullmatch(host, len(own)) is not None
+            base = ""
+        if as_host:
+            start = base + "/"
+        elif at_endpoint:
+            start = f"{base}/{self._name}/"
+        else:
+            return None
+        return path[len(start) :] if path.startswith(start) else None

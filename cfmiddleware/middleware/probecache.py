@@ -1,0 +1,283 @@
+"""Remembering for a short while that the wrapped app said yes, for apps that are slow to answer.
+
+A yes is the answer to one very request: to everything that the server, and what stands outside of the
+wrapper, put into the environ. It is remembered under a keyed hash of all of that, less :data:`LEFT_OUT`, so
+that whoever differs in anything that an app could authorise by is somebody the app has not been asked about.
+Where that cannot be said for certain of a request, it is put to the app as if nothing were remembered.
+
+It must not be used with an app that decides by anything in :data:`LEFT_OUT`, or by what is not in the environ
+and may change sooner than the option allows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import marshal
+import os
+import socket
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from cfmiddleware import parse
+from cfmiddleware.errors import ConfigError
+from cfmiddleware.process.cache import Remembered
+from cfmiddleware.process.throttle import Seldom
+from cfmiddleware.wsgi.accessrecord import ACCESS
+
+from .probe import PROBE
+
+_log = logging.getLogger("cfmiddleware")
+
+#: What cannot authorise, and is therefore left out of the hash: what a client likes to be sent and calls
+#: itself, which is for anybody to choose, and what differs from request to request to tell them apart.
+LEFT_OUT = frozenset(
+    (
+        "HTTP_ACCEPT",
+        "HTTP_ACCEPT_CHARSET",
+        "HTTP_ACCEPT_ENCODING",
+        "HTTP_ACCEPT_LANGUAGE",
+        "HTTP_RANGE",
+        "HTTP_TRACEPARENT",
+        "HTTP_TRACESTATE",
+        "HTTP_USER_AGENT",
+        "HTTP_X_AMZN_TRACE_ID",
+        "HTTP_X_CLOUD_TRACE_CONTEXT",
+        "HTTP_X_REQUEST_ID",
+        "REMOTE_PORT",
+    )
+)
+
+# What servers, and we, put there for every request alike: new objects each time that say nothing of who asks.
+_TOOLS = frozenset(
+    (
+        "wsgi.early_hints",
+        "wsgi.errors",
+        "wsgi.file_wrapper",
+        "wsgi.input",
+        "waitress.client_disconnected",
+        ACCESS,
+        PROBE,
+    )
+)
+_SOCKETS = frozenset(("gunicorn.socket", "werkzeug.socket"))
+
+# The answer to these may be a 304 or a 412, which is the app's to give, or lies in a body, which can be read
+# but once.
+_ALWAYS_ASKED = frozenset(
+    (
+        "HTTP_CONTENT_LENGTH",
+        "HTTP_IF_MATCH",
+        "HTTP_IF_MODIFIED_SINCE",
+        "HTTP_IF_NONE_MATCH",
+        "HTTP_IF_UNMODIFIED_SINCE",
+        "HTTP_TRANSFER_ENCODING",
+    )
+)
+
+# All that needs a second look.
+_APART = LEFT_OUT | _TOOLS | _ALWAYS_ASKED
+
+# In later versions of HTTP a request may have a body and no field that says so.
+_PROTOCOLS = ("HTTP/1.1", "HTTP/1.0")
+
+# What Python itself keeps on a connection with TLS.
+_USUAL = frozenset(
+    (
+        *("_context", "_session", "_sslobj", "_connected", "_closed", "server_side", "server_hostname"),
+        *("do_handshake_on_connect", "suppress_ragged_eofs"),
+    )
+)
+
+_PLAIN = frozenset((str, bytes, int, float, bool, type(None)))
+
+# Further inside of lists and the like than this nobody looks.
+_DEEPEST = 5
+
+_SIZE = 10_000
+_LONGEST = 3600
+
+# Goes on while the machine sleeps, where there is such a clock.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def monotonic() -> float:
+    """Return seconds that never go backwards and never stand still."""
+    return time.clock_gettime(_CLOCK)
+
+
+class Yes(NamedTuple):
+    """What an app's yes comes to.
+
+    :param key: the object's whole key in the bucket. It was not too small: the option is the same still.
+    :param user: whom the app took the client for, for the access log.
+    """
+
+    key: str
+    user: str = ""
+
+
+class Question(NamedTuple):
+    """A request that the app may have said yes to before.
+
+    :param hash: stands for all that the app could decide by.
+    :param asked: when the request came.
+    :param yes: the app's earlier yes to it, if that still counts.
+    """
+
+    hash: bytes
+    asked: float
+    yes: Yes | None
+
+
+class ProbeCache:
+    """Remembers an app's yes, never a no.
+
+    Safe to share between threads. A forked process begins with an empty memory, because the lock might be
+    held by a thread that it does not have. No credential is kept: a request is known by a hash whose key
+    never leaves this object.
+
+    :param seconds: how long a yes counts, from when the app was asked.
+    :param size: answers to remember; the least recently used is forgotten first.
+    :param clock: seconds that never go backwards.
+    """
+
+    def __init__(self, seconds: float, *, size: int = _SIZE, clock: Callable[[], float] = monotonic) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._secret = os.urandom(32)
+        self._answers: Remembered[bytes, tuple[float, Yes]] = Remembered(size)
+        self._seldom = Seldom()
+
+    def question(self, environ: Mapping[str, Any]) -> Question | None:
+        """Return what is known of a request, or None if it must be put to the app and not be remembered.
+
+        :param environ: the request, as the app would get it; it is only read.
+        """
+        hashed = self._hash(environ)
+        if hashed is None:
+            return None
+        now = self._clock()
+        found = self._answers.get(hashed)
+        if found is None:
+            return Question(hashed, now, None)
+        if now - found[0] >= self._seconds:
+            self._answers.forget(hashed)
+            return Question(hashed, now, None)
+        return Question(hashed, now, found[1])
+
+    def remember(self, question: Question, yes: Yes) -> None:
+        """Keep the app's answer to a question that was put to it."""
+        self._answers.put(question.hash, (question.asked, yes))
+
+    def _hash(self, environ: Mapping[str, Any]) -> bytes | None:
+        """Return a hash that no request has which differs in anything but what is left out.
+
+        Format 2 of :mod:`marshal` gives every value its type and length, and depends on nothing else, such as
+        whether a string is interned; so two lists are the same bytes only if they are the same.
+        """
+        if environ.get("SERVER_PROTOCOL") not in _PROTOCOLS or environ.get("CONTENT_LENGTH", "") not in (
+            "",
+            "0",
+        ):
+            return None
+        told: list[tuple[Any, ...]] = []
+        for name, value in environ.items():
+            if name in _APART:
+                if name in _ALWAYS_ASKED:
+                    return None
+                continue
+            if type(name) is str and (type(value) is str or _is_plain(value)):
+                told.append((name, value))
+            elif name in _SOCKETS and type(value) in (ssl.SSLSocket, socket.socket):
+                facts = _peer(value)
+                if facts is None:
+                    return None
+                told.append((name, "socket", facts))
+            else:
+                self._tell(name, value)
+                return None
+        told.sort()  # by the names, of which no two are the same
+        return hashlib.blake2b(marshal.dumps(told, 2), key=self._secret, digest_size=32).digest()
+
+    def _tell(self, name: object, value: object) -> None:
+        """Say why an operator's option does nothing."""
+        if self._seldom():
+            _log.warning(
+                "probecache: the app is asked each time where the environ holds an object that cannot be "
+                "compared, such as the %s at %r",
+                type(value).__name__,
+                name,
+            )
+
+
+def probe_cache(probecache: object, probe: str, clock: Callable[[], float] = monotonic) -> ProbeCache | None:
+    """Return what the wrapper's option ``probecache`` describes, or None where nothing is remembered.
+
+    :param probe: the wrapper's option of that name.
+    :raises ConfigError: for a value that cannot work.
+    """
+    word = probecache.strip().lower() if isinstance(probecache, str) else probecache
+    if word is None or word in ("", "none"):
+        return None
+    seconds = parse.seconds(probecache, "probecache", minimum=0)
+    if seconds == 0:
+        return None
+    if seconds > _LONGEST:
+        raise ConfigError(
+            f"probecache: {seconds} seconds are too long to go on serving whom the app would "
+            f"refuse; at most {_LONGEST} (1h)"
+        )
+    if probe == "none":
+        raise ConfigError(
+            "probecache: with 'probe: none' the app is not asked, so it says no yes to remember"
+        )
+    return ProbeCache(seconds, clock=clock)
+
+
+def _is_plain(value: object, deepest: int = _DEEPEST) -> bool:
+    """Whether a value is nothing but what can be read off it. A subclass may know more than it shows."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return True
+    if deepest == 0:
+        return False
+    if kind is tuple or kind is list:
+        return all(_is_plain(part, deepest - 1) for part in value)  # type: ignore[attr-defined]
+    if kind is dict:
+        return all(
+            type(name) in _PLAIN and _is_plain(part, deepest - 1)
+            for name, part in value.items()  # type: ignore[attr-defined]
+        )
+    return False
+
+
+def _peer(connection: object) -> tuple[Any, ...] | None:
+    """Return all that an app could learn of the client from a connection, but for its port, or None."""
+    try:
+        if type(connection) is ssl.SSLSocket:
+            if not vars(connection).keys() <= _USUAL:
+                return None  # somebody, such as who looks at the name that was asked for, has left a mark
+            secured = (connection.getpeercert(binary_form=True), connection.version(), connection.cipher())
+            return (*_ends(connection), *secured, connection.selected_alpn_protocol())
+        if type(connection) is socket.socket:
+            return _ends(connection)
+    except (OSError, ValueError):  # it is closed, or its handshake is not done
+        pass
+    return None
+
+
+def _ends(connection: socket.socket) -> tuple[Any, ...]:
+    """Return what a connection's two ends are called, and for one of this machine whose process it is.
+
+    :raises OSError: where that cannot be had.
+    """
+    ours, peer = connection.getsockname(), connection.getpeername()
+    if isinstance(peer, tuple):
+        return (ours, peer[0], peer[2:])
+    option = getattr(socket, "SO_PEERCRED", None)
+    if option is None:
+        raise OSError("there are no peer credentials on this platform")
+    return (ours, peer, connection.getsockopt(socket.SOL_SOCKET, option, 12))

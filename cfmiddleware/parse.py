@@ -1,0 +1,179 @@
+"""Options, whatever they were written in.
+
+YAML gives numbers and truth values, PasteDeploy and environment variables give strings, Python gives either.
+Each function takes any of them under the option's name and returns the value, or raises
+:class:`~cfmiddleware.errors.ConfigError` with one line that says what would be right.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from .errors import ConfigError
+
+#: What reads the value of the option whose name it is given, as each function below does.
+Parser = Callable[[object, str], Any]
+
+_TRUE = frozenset(("true", "yes", "on", "1"))
+_FALSE = frozenset(("false", "no", "off", "0"))
+
+_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|µs|μs|ms|s|m|h))+")
+_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|μs|ms|s|m|h)")
+_SECONDS = {
+    "ns": Decimal("1e-9"),
+    "us": Decimal("1e-6"),
+    "µs": Decimal("1e-6"),
+    "μs": Decimal("1e-6"),
+    "ms": Decimal("1e-3"),
+    "s": Decimal(1),
+    "m": Decimal(60),
+    "h": Decimal(3600),
+}
+
+_SIZE = re.compile(r"([0-9]{1,18}) *(|b|kb|mb|gb|tb|kib|mib|gib|tib|k|m|g|t)", re.IGNORECASE)
+
+
+def text(value: object, name: str) -> str:
+    """Return a string that is not empty; numbers, which YAML makes of an unquoted id, become one."""
+    if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
+        raise ConfigError(f"{name}: {_shown(value)} is no text")
+    return str(value).strip()
+
+
+def optional_text(value: object, name: str) -> str:
+    """Return a string as :func:`text` does, or an empty one where there is nothing."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return ""
+    return text(value, name)
+
+
+def exact_text(value: object, name: str) -> str:
+    """Return a string that is not empty, and nothing that YAML took for a number or a date: it would have
+    lost its leading zeros. The value is not repeated in the message, for it may be secret.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigError(f"{name}: must be text; put it in quotes")
+    return value.strip()
+
+
+def boolean(value: object, name: str) -> bool:
+    """Return a truth value: ``true`` or ``false``, also as a string, ``yes``, ``on``, ``1`` and so on."""
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower() if isinstance(value, str | int) else ""
+    if word in _TRUE or word in _FALSE:
+        return word in _TRUE
+    raise ConfigError(f"{name}: {_shown(value)} is neither true nor false")
+
+
+def integer(value: object, name: str, minimum: int = 0, maximum: int | None = None) -> int:
+    """Return a whole number within bounds."""
+    number: int | None = None
+    if isinstance(value, int) and not isinstance(value, bool):
+        number = value
+    elif isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value.strip(), re.ASCII):
+        number = int(value)
+    if number is None or number < minimum or (maximum is not None and number > maximum):
+        bounds = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
+        raise ConfigError(f"{name}: {_shown(value)} is no whole number {bounds}")
+    return number
+
+
+def choice(value: object, name: str, choices: Collection[str]) -> str:
+    """Return one of *choices*, in whatever case it was written. None is not the word ``none``."""
+    word = value.strip().lower() if isinstance(value, str) else ""
+    if word not in choices:
+        hint = "" if value is None else nearest(str(value), choices)
+        raise ConfigError(f"{name}: {_shown(value)} is none of {', '.join(choices)}{hint}")
+    return word
+
+
+def seconds(value: object, name: str, minimum: int = 1) -> int:
+    """Return a duration in whole seconds, from a number of seconds or Go's form (``20m``, ``1h30m``)."""
+    total = _duration(value, name)
+    if total != total.to_integral_value() or total < minimum:
+        raise ConfigError(f"{name}: {_shown(value)} must be whole seconds, at least {minimum}")
+    return int(total)
+
+
+def short_seconds(value: object, name: str) -> float:
+    """Return a duration in seconds that may be as short as a millisecond (``10ms``)."""
+    total = _duration(value, name)
+    if not Decimal("0.001") <= total <= 3600:
+        raise ConfigError(f"{name}: {_shown(value)} must be from 1ms to 1h")
+    return float(total)
+
+
+def _duration(value: object, name: str) -> Decimal:
+    total: Decimal | None = None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        total = Decimal(str(value))
+    elif isinstance(value, str):
+        word = value.strip()
+        if re.fullmatch(r"[0-9]{1,12}(?:\.[0-9]{1,9})?", word, re.ASCII):
+            total = Decimal(word)
+        elif len(word) < 100 and _DURATION.fullmatch(word):
+            total = sum((Decimal(n) * _SECONDS[u] for n, u in _DURATION_PART.findall(word)), Decimal(0))
+    if total is None or not total.is_finite():
+        raise ConfigError(
+            f"{name}: {_shown(value)} is no duration; write seconds (1200) or Go's form (20m, 1h30m)"
+        )
+    return total
+
+
+def size(value: object, name: str, minimum: int = 0, maximum: int | None = None) -> int:
+    """Return a size in bytes, from a number of bytes or a form like ``10MB`` (10^6) or ``10MiB`` (2^20)."""
+    number: int | None = None
+    if isinstance(value, int) and not isinstance(value, bool):
+        number = value
+    elif isinstance(value, str):
+        match = _SIZE.fullmatch(value.strip())
+        if match is not None:
+            unit = match[2].lower()
+            base = 1024 if "i" in unit else 1000
+            number = int(match[1]) * base ** (0 if unit in ("", "b") else "kmgt".index(unit[0]) + 1)
+    if number is None or number < minimum or (maximum is not None and number > maximum):
+        bounds = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
+        raise ConfigError(f"{name}: {_shown(value)} is no size {bounds} bytes; write bytes, 10MB or 10MiB")
+    return number
+
+
+def read(given: Mapping[str, object], parsers: Mapping[str, Parser], where: str = "") -> dict[str, Any]:
+    """Return the options *given*, each read by its parser. One that is empty is as good as absent, and left
+    out.
+
+    :param where: what stands in front of the name in a message, such as ``storage.s3.``.
+    :raises ConfigError: for an unknown option, or a value that its parser refuses.
+    """
+    refuse_unknown(given, parsers, where)
+    return {
+        option: parsers[option](value, f"{where}{option}")
+        for option, value in given.items()
+        if value is not None and value != ""
+    }
+
+
+def refuse_unknown(names: Iterable[object], known: Collection[str], where: str = "") -> None:
+    """Raise for the first of *names* that is not among the *known* ones, suggesting the nearest.
+
+    :param where: what stands in front of the name in the message, such as ``storage.s3.``.
+    """
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"{where}{name}: there is no such option{nearest(str(name), known)}")
+
+
+def _shown(value: object) -> str:
+    """Return a value as an error may show it: short, on one line."""
+    shown = repr(value)
+    return shown if len(shown) <= 60 else shown[:57] + "..."
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return `` (did you mean 'x'?)`` for the known word nearest to *word*, or an empty string."""
+    matches = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {matches[0]!r}?)" if matches else ""

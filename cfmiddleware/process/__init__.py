@@ -1,0 +1,1 @@
+"""What one process keeps, and a fork must not share."""

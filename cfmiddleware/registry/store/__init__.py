@@ -1,0 +1,1 @@
+"""The layout of the bucket, and what lies in it."""

@@ -1,0 +1,1 @@
+"""gunicorn, and the processes that ``cfmiddleware serve`` runs."""

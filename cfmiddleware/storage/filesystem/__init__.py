@@ -1,0 +1,5 @@
+"""A directory as the storage."""
+
+from .filesystemdriver import FilesystemDriver
+
+__all__ = ["FilesystemDriver"]

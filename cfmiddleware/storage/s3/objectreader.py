@@ -1,0 +1,121 @@
+"""Reading an object of S3 to its end, also when connections break."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
+
+from cfmiddleware.errors import StorageUnavailable
+
+from .errors import status_of, storage_error
+
+if TYPE_CHECKING:
+    from botocore.response import StreamingBody
+    from mypy_boto3_s3 import S3Client
+
+_log = logging.getLogger(__name__)
+
+_CHUNK = 1 << 18
+
+# Attempts in a row that bring nothing. boto3 retries what fails before the first byte by itself.
+_FRUITLESS = 4
+
+
+class S3Reader:
+    """The body of a GetObject, which is asked for again from where it broke off.
+
+    :param body: the body of the first answer.
+    :param etag: what the object must still be when it is asked for again; empty where the server says none.
+    :param start: the offset of the first byte, in bytes.
+    :param end: the offset after the last byte.
+    """
+
+    def __init__(
+        self,
+        client: S3Client,
+        bucket: str,
+        key: str,
+        path: str,
+        body: StreamingBody | None,
+        etag: str,
+        start: int,
+        end: int,
+    ) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._key = key
+        self._path = path
+        self._body = body
+        self._etag = etag
+        self._position = start
+        self._end = end
+        self.size = end - start
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._body is None:
+            raise StopIteration
+        if self._position >= self._end:
+            self.close()
+            raise StopIteration
+        failures = 0
+        while True:
+            try:
+                chunk = self._body.read(min(_CHUNK, self._end - self._position))
+                if not chunk:
+                    raise EOFError
+            except (BotoCoreError, HTTPError, OSError, EOFError) as error:
+                failures += 1
+                if failures > _FRUITLESS:
+                    self.close()
+                    raise StorageUnavailable(
+                        f"S3 broke off {self._path} at byte {self._position}: {type(error).__name__}"
+                    ) from error
+                _log.info("S3 broke off %s at byte %d; asking again", self._path, self._position)
+                # At once the first time, then with longer and longer pauses.
+                time.sleep(0.1 * (2 ** (failures - 1) - 1))
+                self._ask_again()
+            else:
+                self._position += len(chunk)
+                return bytes(chunk)
+
+    def close(self) -> None:
+        """Close the connection, or give it back when everything was read."""
+        body, self._body = self._body, None
+        if body is not None:
+            body.close()
+
+    def _ask_again(self) -> None:
+        if self._body is not None:
+            self._body.close()
+        unchanged: dict[str, Any] = {"IfMatch": self._etag} if self._etag else {}
+        try:
+            self._body = self._client.get_object(
+                Bucket=self._bucket,
+                Key=self._key,
+                Range=f"bytes={self._position}-{self._end - 1}",
+                **unchanged,
+            )["Body"]
+        except ClientError as error:
+            self._body = None
+            if status_of(error) in (404, 412, 416):
+                raise StorageUnavailable(f"{self._path} was changed while it was read") from error
+            raise storage_error(error, self._path) from error
+        except (BotoCoreError, OSError) as error:
+            self._body = None
+            raise storage_error(error, self._path) from error
+
+
+def read_all(reader: S3Reader) -> bytes:
+    """Return what *reader* has, and close it."""
+    try:
+        return b"".join(reader)
+    finally:
+        reader.close()

@@ -1,0 +1,328 @@
+"""A bucket as the storage."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from cfmiddleware.errors import ObjectExists, StorageError, StorageUnavailable
+from cfmiddleware.storage.driver import Stat
+from cfmiddleware.storage.pathcheck import (
+    InvalidPath,
+    check_path,
+    check_prefix,
+    check_range,
+    clean_root,
+    sort_names,
+)
+
+from .connection import ClientPerProcess, make_client
+from .copyplan import Part, Source, Span, plan
+from .diagnosis import config_error
+from .errors import status_of, storage_error, translated, was_retried
+from .multipart import MultipartUpload, abort_upload
+from .objectreader import S3Reader, read_all
+from .objectwriter import S3Writer
+from .options import S3Options
+from .partbudget import PartBudget
+from .presign import Presigner
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import ListObjectsV2OutputTypeDef
+
+# What one DeleteObjects takes.
+_DELETED_AT_ONCE = 1000
+
+# Attempts at a create-only write that S3 calls in conflict with another one under way.
+_CONFLICTS = 5
+
+# Attempts at the keys of one DeleteObjects, and the codes of a key for which another one may help.
+_DELETES = 4
+_PASSING = frozenset(("InternalError", "ServiceUnavailable", "SlowDown"))
+
+_CONTENT_TYPE = "application/octet-stream"
+
+
+class S3Driver:
+    """Objects in a bucket of Amazon S3, or of a server that speaks its protocol.
+
+    Every process that uses the driver gets its own client and connections with its first request.
+
+    :param where: the place of the options in the configuration, for messages.
+    """
+
+    name = "s3"
+    in_bucket = True
+
+    def __init__(self, options: S3Options, *, where: str = "storage.s3") -> None:
+        self.smallest_piece = options.smallest_part
+        self.largest_piece = options.most_parts * options.chunksize
+        self._options = options
+        self._where = where
+        self._bucket = options.bucket
+        self._root = clean_root(options.rootdirectory)
+        self._client = ClientPerProcess(options)
+        #: Signs URLs for the whole key of an object: ``(key, expires) -> (url, expires)``.
+        self.presigner = Presigner(options, self._client.connection)
+        self._budget = PartBudget(options.uploadbuffers)
+        self._new_object = {"ContentType": _CONTENT_TYPE, **options.new_object()}
+
+    def key(self, path: str) -> str:
+        """Return the key of the object at *path*: the root directory and *path*."""
+        return (self._root + check_path(path)).removeprefix("/")
+
+    def check(self) -> None:
+        """List one key of the bucket.
+
+        :raises ConfigError: when S3 refuses or does not answer; the line names the option at fault.
+        """
+        try:
+            client = make_client(self._options.for_check())
+            client.list_objects_v2(Bucket=self._bucket, Prefix=self._key_prefix("/"), MaxKeys=1)
+        except (ClientError, BotoCoreError, OSError, ValueError) as error:
+            raise config_error(error, self._options, self._where) from error
+
+    def presign(self, path: str, expires: int) -> tuple[str, int]:
+        """Return a URL under which anybody can GET the object at *path*, and when it expires.
+
+        :param expires: Unix time in seconds; the URL never lives longer, nor than what it is signed with.
+        :raises StorageUnavailable: when there are no credentials, or none that last for a minute.
+        """
+        return self.presigner(self.key(path), expires)
+
+    def stat(self, path: str) -> Stat:
+        """Return the size and the time of the object at *path*."""
+        key = self.key(path)
+        with translated(path):
+            head = self._client().head_object(Bucket=self._bucket, Key=key)
+        return Stat(head["ContentLength"], head["LastModified"].timestamp())
+
+    def open(self, path: str, offset: int = 0, length: int | None = None) -> S3Reader:
+        """Open the object at *path*; a connection that breaks off is replaced while it is read."""
+        check_range(offset, length)
+        key = self.key(path)
+        if length == 0:
+            self.stat(path)
+            return self._reader(path, key)
+        wanted: dict[str, Any] = {}
+        if offset or length is not None:
+            wanted["Range"] = f"bytes={offset}-{'' if length is None else offset + length - 1}"
+        try:
+            answer = self._client().get_object(Bucket=self._bucket, Key=key, **wanted)
+        except (ClientError, BotoCoreError, OSError) as error:
+            # The offset is the object's end or lies beyond it.
+            if isinstance(error, ClientError) and status_of(error) == 416:
+                return self._reader(path, key)
+            raise storage_error(error, path) from error
+        end = offset + answer["ContentLength"]
+        if wanted and answer["ContentLength"] and not answer.get("ContentRange"):
+            answer["Body"].close()
+            raise StorageUnavailable(f"S3 sent all of {path} where a range was asked for")
+        return S3Reader(
+            self._client(), self._bucket, key, path, answer["Body"], answer.get("ETag", ""), offset, end
+        )
+
+    def read(self, path: str) -> bytes:
+        """Return the object at *path*."""
+        return read_all(self.open(path))
+
+    def write(self, path: str, content: bytes | bytearray) -> None:
+        """Put *content* at *path*."""
+        key = self.key(path)
+        with translated(path):
+            self._client().put_object(
+                Bucket=self._bucket,
+                Key=key,
+                Body=content,  # type: ignore[arg-type]  # a bytearray is fine, which the stubs do not know
+                **self._new_object,
+            )
+
+    def create(self, path: str, content: bytes) -> None:
+        """Put *content* at *path* if nothing is there.
+
+        A request that is sent again may be refused because of its own first success, and one that was never
+        answered may have succeeded. So when what is at *path* is *content*, this call has put it there:
+        callers give each attempt content of its own.
+        """
+        key = self.key(path)
+        repeated = False
+        for attempt in range(_CONFLICTS):
+            try:
+                self._client().put_object(
+                    Bucket=self._bucket, Key=key, Body=content, IfNoneMatch="*", **self._new_object
+                )
+            except ClientError as error:
+                repeated = repeated or was_retried(error)
+                if status_of(error) == 409 and attempt < _CONFLICTS - 1:
+                    # Nothing is decided yet: another write is under way, and either may win.
+                    time.sleep(0.05 * 2**attempt)
+                    continue
+                if repeated and self._holds(path, content):
+                    return
+                if status_of(error) == 412:
+                    raise ObjectExists(path) from None
+                raise storage_error(error, path) from error
+            except (BotoCoreError, OSError) as error:
+                if self._holds(path, content):
+                    return
+                raise storage_error(error, path) from error
+            else:
+                return
+
+    def writer(self, path: str) -> S3Writer:
+        """Begin an object at *path*."""
+        key = self.key(path)
+        return S3Writer(
+            self._options.chunksize,
+            self._options.most_parts,
+            self._options.maxpartsinflight,
+            self._budget.share(),
+            lambda content: self.write(path, content),
+            lambda: self._begin(path, key),
+        )
+
+    def compose(self, path: str, sources: Sequence[str]) -> None:
+        """Put the contents of *sources* at *path*; S3 copies all that is large enough for a part."""
+        key = self.key(path)
+        found = [Source(source, self.stat(source).size) for source in sources]
+        if [*sources] == [path]:
+            # S3 refuses to copy an object to itself.
+            return
+        if len(found) == 1 and found[0].size <= self._options.multipartcopythresholdsize:
+            self._copy(key, found[0].path)
+            return
+        parts = plan(found, self._options.smallest_part, self._options.multipartcopychunksize)
+        if not parts:
+            self.write(path, b"")
+        elif len(parts) == 1 and not parts[0].copied:
+            self.write(path, self._read_spans(parts[0].spans))
+        else:
+            self._assemble(path, key, parts)
+
+    def list(self, prefix: str) -> list[str]:
+        """Return the names directly below *prefix*."""
+        below = self._key_prefix(prefix)
+        names: set[str] = set()
+        for page in self._pages(prefix, delimiter="/"):
+            names.update(item["Prefix"][len(below) :] for item in page.get("CommonPrefixes", ()))
+            names.update(item["Key"][len(below) :] for item in page.get("Contents", ()))
+        # Consoles mark a folder with an empty object at the prefix itself; that is no name, nor are the
+        # empty segments of other programs' keys.
+        return sort_names(names - {"", "/"})
+
+    def walk(self, prefix: str) -> Iterator[tuple[str, Stat]]:
+        """Yield every object below *prefix* whose key is a path."""
+        for page in self._pages(prefix):
+            for item in page.get("Contents", ()):
+                try:
+                    path = check_path("/" + item["Key"][len(self._key_prefix("/")) :])
+                except InvalidPath:
+                    continue
+                yield path, Stat(item["Size"], item["LastModified"].timestamp())
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Delete the objects at *paths*, a thousand in a request."""
+        self._delete_keys(self.key(path) for path in paths)
+
+    def delete_prefix(self, prefix: str) -> None:
+        """Delete every object below *prefix*, and the parts of those that were never finished."""
+        self._delete_keys(item["Key"] for page in self._pages(prefix) for item in page.get("Contents", ()))
+        client = self._client()
+        with translated(prefix):
+            pages = client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self._bucket, Prefix=self._key_prefix(prefix)
+            )
+            unfinished = [upload for page in pages for upload in page.get("Uploads", ())]
+        for upload in unfinished:
+            abort_upload(client, self._bucket, upload["Key"], upload["UploadId"])
+
+    def _key_prefix(self, prefix: str) -> str:
+        return (self._root + check_prefix(prefix)).removeprefix("/")
+
+    def _reader(self, path: str, key: str) -> S3Reader:
+        """Return a reader of nothing."""
+        return S3Reader(self._client(), self._bucket, key, path, None, "", 0, 0)
+
+    def _holds(self, path: str, content: bytes) -> bool:
+        try:
+            return self.read(path) == content
+        except StorageError:
+            return False
+
+    def _begin(self, path: str, key: str) -> MultipartUpload:
+        return MultipartUpload(self._client(), self._bucket, key, path, self._new_object)
+
+    def _copy(self, key: str, source: str) -> None:
+        # The content type is copied from the source, and S3 takes no other one then.
+        with translated(source):
+            self._client().copy_object(
+                Bucket=self._bucket,
+                Key=key,
+                CopySource={"Bucket": self._bucket, "Key": self.key(source)},
+                **self._options.new_object(),
+            )
+
+    def _assemble(self, path: str, key: str, parts: Sequence[Part]) -> None:
+        upload = self._begin(path, key)
+        workers = min(self._options.parallel_copies, len(parts))
+        try:
+            pool = ThreadPoolExecutor(workers, thread_name_prefix="s3-compose")
+            try:
+                # Consumed for the first error, which then stops those that have not begun.
+                for _ in pool.map(lambda numbered: self._add_part(upload, *numbered), enumerate(parts, 1)):
+                    pass
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+            upload.complete(sum(span.length for part in parts for span in part.spans))
+        except BaseException:
+            upload.abort()
+            raise
+
+    def _add_part(self, upload: MultipartUpload, number: int, part: Part) -> None:
+        if part.copied:
+            upload.copy(number, self.key(part.spans[0].source.path), part.spans[0])
+        else:
+            upload.send(number, self._read_spans(part.spans))
+
+    def _read_spans(self, spans: Iterable[Span]) -> bytes:
+        return b"".join([read_all(self.open(span.source.path, span.start, span.length)) for span in spans])
+
+    def _pages(self, prefix: str, delimiter: str = "") -> Iterator[ListObjectsV2OutputTypeDef]:
+        with translated(prefix):
+            yield from (
+                self._client()
+                .get_paginator("list_objects_v2")
+                .paginate(Bucket=self._bucket, Prefix=self._key_prefix(prefix), Delimiter=delimiter)
+            )
+
+    def _delete_keys(self, keys: Iterable[str]) -> None:
+        remaining = iter(keys)
+        while batch := list(islice(remaining, _DELETED_AT_ONCE)):
+            if len(batch) == 1:
+                with translated("/" + batch[0]):
+                    self._client().delete_object(Bucket=self._bucket, Key=batch[0])
+            else:
+                self._delete_batch(batch)
+
+    def _delete_batch(self, keys: Sequence[str]) -> None:
+        for attempt in range(_DELETES):
+            with translated("/" + keys[0]):
+                answer = self._client().delete_objects(
+                    Bucket=self._bucket,
+                    Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True},
+                )
+            failed = [error for error in answer.get("Errors", ()) if error.get("Code") != "NoSuchKey"]
+            if not failed:
+                return
+            # The request succeeded, so boto3 sends nothing again; the keys that S3 had no time for are ours.
+            if attempt + 1 == _DELETES or any(error.get("Code") not in _PASSING for error in failed):
+                break
+            time.sleep(0.1 * 2**attempt)
+            keys = [error["Key"] for error in failed]
+        first, code = f"/{failed[0].get('Key')}", failed[0].get("Code")
+        raise StorageUnavailable(f"S3 did not delete {len(failed)} objects, the first {first}: {code}")

@@ -1,0 +1,1 @@
+"""What the WSGI apps of this package have in common."""

@@ -1,0 +1,178 @@
+"""A line in the log for each request, whatever server runs the app.
+
+    app = AccessLog(app)
+
+The line is logged by ``cfmiddleware.access`` at level INFO when the server closes the response, as text or,
+by :class:`cfmiddleware.logs.Json`, as an object. It has no query, no header and no credential.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from cfmiddleware.logs import Event, redacted, word
+
+from .accessrecord import ACCESS, AccessRecord
+from .client import client_address
+
+if TYPE_CHECKING:
+    from cfmiddleware.wsgi.types import App, ExcInfo, Headers, StartResponse, Write
+
+_log = logging.getLogger("cfmiddleware.access")
+
+_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+#: What stays as it is in a path: nothing that would end a word of the line.
+_LITERAL = "/:@=,+~*!$()"
+_LONGEST = 2000
+
+
+class AccessLog:
+    """Wrap a WSGI app so that each request is a line of the log.
+
+    The environ gets an :class:`~cfmiddleware.accessrecord.AccessRecord`, into which the app may write; what
+    else is in it stays as it is.
+
+    :param app: the app, and whatever wraps it.
+    :param name: the first word of each line.
+    :param trustedproxies: how many proxies in front append to ``X-Forwarded-For``.
+    """
+
+    def __init__(self, app: App, *, name: str = "registry", trustedproxies: int = 0) -> None:
+        self.app = app
+        self._name = name
+        self._proxies = trustedproxies
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request (PEP 3333)."""
+        record = environ[ACCESS] = AccessRecord(_id(environ))
+        client = client_address(environ, self._proxies)
+        line = Line(self._name, environ["REQUEST_METHOD"], _path(environ), str(client or "-"), record)
+        return _Logged(line, start_response).begin(self.app, environ)
+
+
+class Line(Event):
+    """What is logged of one request."""
+
+    __slots__ = ("_began", "_client", "_method", "_name", "_path", "_record", "bytes", "ms", "status")
+
+    def __init__(self, name: str, method: str, path: str, client: str, record: AccessRecord) -> None:
+        self._name = name
+        self._method = quote(method, safe="")
+        self._path = path
+        self._client = client
+        self._record = record
+        self._began = time.monotonic()
+        #: Of the answer: its status, the bytes of its body, and how long it took in milliseconds.
+        self.status, self.bytes, self.ms = 500, 0, 0.0
+
+    def log(self) -> None:
+        """Log it; the request is over."""
+        self.ms = round((time.monotonic() - self._began) * 1000, 3)
+        _log.info(self)
+
+    def _told(self) -> Iterator[tuple[str, str]]:
+        """Yield what there is of the record."""
+        record = self._record
+        yield "id", record.id
+        if record.repository:
+            yield "repository", record.repository
+        if record.user:
+            yield "user", record.user
+        if record.sent and self.status < 400:  # a pull that was refused was sent nowhere
+            yield "sent", record.sent
+
+    def members(self) -> dict[str, object]:
+        """Return the members of the JSON line."""
+        return {
+            "name": self._name,
+            "method": self._method,
+            "path": self._path,
+            "status": self.status,
+            "bytes": self.bytes,
+            "client": self._client,
+            "ms": self.ms,
+            **dict(self._told()),
+        }
+
+    def __str__(self) -> str:
+        told = "".join(f" {name}={word(value)}" for name, value in self._told())
+        return (
+            f"{self._name} {self._method} {self._path} {self.status} {self.bytes} {self._client}"
+            f" {self.ms:.3f}ms{told}"
+        )
+
+
+class _Logged:
+    """A response on its way from the app to the server, counted."""
+
+    __slots__ = ("_body", "_chunks", "_line", "_start_response")
+
+    def __init__(self, line: Line, start_response: StartResponse) -> None:
+        self._line: Line | None = line
+        self._start_response = start_response
+
+    def begin(self, app: App, environ: dict[str, Any]) -> Iterable[bytes]:
+        """Run the app and return its response."""
+        try:
+            self._body = app(environ, self.start)
+            self._chunks = iter(self._body)
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def start(self, status: str, headers: Headers, exc_info: ExcInfo | None = None) -> Write:
+        """Be the ``start_response`` that the app sees."""
+        write = self._start_response(status, headers, exc_info)
+        if self._line is not None and status[:3].isdecimal():
+            self._line.status = int(status[:3])
+        return lambda data: self._written(write, data)
+
+    def _written(self, write: Write, data: bytes) -> None:
+        write(data)
+        self._count(data)
+
+    def _count(self, data: bytes) -> None:
+        if self._line is not None:
+            self._line.bytes += len(data)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        chunk = next(self._chunks)
+        self._count(chunk)
+        return chunk
+
+    def close(self) -> None:
+        """Close the app's response, and log the request."""
+        try:
+            end = getattr(self._body, "close", None)
+            if end is not None:
+                end()
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        line, self._line = self._line, None
+        if line is not None:
+            line.log()
+
+
+def _id(environ: Mapping[str, Any]) -> str:
+    """Return the id that a proxy, or the client, gave the request, or a new one. It is a label, no more."""
+    given = environ.get("HTTP_X_REQUEST_ID", "")
+    return given if _ID.fullmatch(given) else os.urandom(8).hex()
+
+
+def _path(environ: Mapping[str, Any]) -> str:
+    """Return the path as one word, as a client would have to send it."""
+    path = redacted(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""))
+    return quote(path[:_LONGEST], safe=_LITERAL, encoding="latin-1", errors="replace") or "-"

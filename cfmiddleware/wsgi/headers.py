@@ -1,0 +1,71 @@
+"""Headers that an operator adds to every answer: Distribution's ``http.headers``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from cfmiddleware.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cfmiddleware.wsgi.types import App, ExcInfo, Headers, StartResponse, Write
+
+_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_VALUE = re.compile(r"[\x21-\x7e\xa0-\xff](?:[\t\x20-\x7e\xa0-\xff]*[\x21-\x7e\xa0-\xff])?")
+
+#: What belongs to a connection or to the framing of an answer (RFC 9110, 7.6.1 and 8.6), or is the server's.
+_NOT_OURS = frozenset(
+    {
+        *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te"),
+        *("trailer", "trailers", "transfer-encoding", "upgrade", "content-length", "date", "server"),
+    }
+)
+
+
+class ExtraHeaders:
+    """Wrap a WSGI app so that every answer has further headers; those that the app sets itself stay.
+
+    :param app: the app.
+    :param headers: names and values, as :func:`read` returns them.
+    """
+
+    def __init__(self, app: App, headers: Iterable[tuple[str, str]]) -> None:
+        self.app = app
+        self._headers = tuple(headers)
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request (PEP 3333)."""
+
+        def start(status: str, headers: Headers, exc_info: ExcInfo | None = None) -> Write:
+            own = {name.lower() for name, _ in headers}
+            further = [header for header in self._headers if header[0].lower() not in own]
+            return start_response(status, [*headers, *further], exc_info)
+
+        return self.app(environ, start)
+
+
+def read(section: object) -> list[tuple[str, str]]:
+    """Read a mapping of names to a value or a list of values.
+
+    :raises ConfigError: for what is none, a name or a value that no header can have, and headers that belong
+        to the connection.
+    """
+    if not isinstance(section, dict):
+        raise ConfigError("headers: must map the name of a header to a list of values")
+    found = []
+    for name, values in section.items():
+        if not _NAME.fullmatch(str(name)):
+            raise ConfigError(f"headers: {name!r} is no name of a header")
+        where = f"headers.{name}"
+        if str(name).lower() in _NOT_OURS:
+            raise ConfigError(f"{where}: is written by the server itself, as the connection needs it")
+        for value in values if isinstance(values, list) else [values]:
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, str | int)
+                or not _VALUE.fullmatch(str(value))
+            ):
+                raise ConfigError(f"{where}: a value must be text of one line; put it in quotes")
+            found.append((str(name), str(value)))
+    return found

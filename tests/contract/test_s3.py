@@ -1,0 +1,398 @@
+"""What the S3 driver promises beyond the contract, above all when S3 fails."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from lab.storage_servers import (
+    BUCKET,
+    SMALLEST_PART,
+    always,
+    cut,
+    cut_body_at,
+    drain,
+    in_turn,
+    lose_the_answer,
+    once,
+    refuse,
+)
+
+from cfmiddleware.errors import ConfigError, ObjectExists, ObjectNotFound, StorageUnavailable
+from cfmiddleware.storage.s3 import S3Driver, S3Options
+
+
+@pytest.fixture
+def server(watched_s3):
+    return watched_s3
+
+
+@pytest.fixture
+def driver(server):
+    return server.driver(f"team/{uuid.uuid4()}")
+
+
+def is_method(method, query=""):
+    return lambda environ: environ["REQUEST_METHOD"] == method and query in environ["QUERY_STRING"]
+
+
+def etag(driver, path):
+    return driver.client().head_object(Bucket=BUCKET, Key=driver.key(path))["ETag"].strip('"')
+
+
+# Requests: each costs a round trip and money.
+
+
+def test_an_object_of_up_to_one_part_is_written_with_one_request(server, driver):
+    with server.noting() as requests:
+        for size in (0, 1, 2 * SMALLEST_PART):
+            with driver.writer("/a") as writer:
+                writer.write(bytes(size))
+                writer.commit()
+        driver.create("/b", b"")
+
+    assert [method for method, _ in requests] == ["PUT"] * 4
+
+
+def test_a_larger_object_is_sent_in_parts(server, driver):
+    with driver.writer("/a") as writer:
+        for _ in range(50):
+            writer.write(bytes(SMALLEST_PART // 10))
+        writer.commit()
+
+    assert etag(driver, "/a").endswith("-3")
+    assert server.unfinished_uploads() == 0
+
+
+def test_large_objects_are_composed_without_being_read(server, driver):
+    driver.write("/a", bytes(5000))
+    with server.noting() as requests:
+        driver.compose("/one", ["/a"])
+        driver.compose("/two", ["/a", "/a"])
+
+    assert "GET" not in {method for method, _ in requests}
+    assert driver.stat("/two").size == 10_000
+
+
+def test_a_small_object_is_copied_with_one_request(server, driver):
+    driver.write("/a", bytes(500))
+    with server.noting() as requests:
+        driver.compose("/b", ["/a"])
+
+    assert [method for method, _ in requests] == ["HEAD", "PUT"]
+
+
+def test_more_objects_than_a_page_holds_are_listed_walked_and_deleted(server, driver):
+    with ThreadPoolExecutor(4) as pool:
+        for _ in pool.map(lambda number: driver.write(f"/many/{number:04}/x", b""), range(1005)):
+            pass
+
+    assert driver.list("/many/") == [f"{number:04}/" for number in range(1005)]
+    assert sum(1 for _ in driver.walk("/many/")) == 1005
+    with server.noting() as requests:
+        driver.delete_prefix("/many/")
+    assert [method for method, query in requests if "delete" in query] == ["POST", "POST"]
+    assert driver.list("/") == []
+
+
+def write_in_every_way(driver, *, copy=True):
+    """Write objects in each way that the driver knows, and return what S3 says of each."""
+    driver.write("/put", b"")
+    driver.create("/created", b"")
+    with driver.writer("/parts") as writer:
+        writer.write(bytes(5000))
+        writer.commit()
+    paths = ["/put", "/created", "/parts"]
+    if copy:
+        driver.compose("/copied", ["/put"])
+        driver.compose("/composed", ["/parts", "/parts"])
+        paths += ["/copied", "/composed"]
+    return [driver.client().head_object(Bucket=BUCKET, Key=driver.key(path)) for path in paths]
+
+
+def test_new_objects_are_stored_as_the_options_say(server):
+    for head in write_in_every_way(server.driver(str(uuid.uuid4()), storageclass="STANDARD_IA")):
+        assert head["StorageClass"] == "STANDARD_IA"
+        assert head["ContentType"] == "application/octet-stream"
+
+
+def test_new_objects_are_encrypted_as_the_options_say(server):
+    keyid = server.behind.kms_key
+    driver = server.driver(str(uuid.uuid4()), encrypt=True, keyid=keyid)
+
+    # The gateway, which needs a key, copies no objects that are encrypted.
+    for head in write_in_every_way(driver, copy=not keyid):
+        assert head["ServerSideEncryption"] == ("aws:kms" if keyid else "AES256")
+        assert head.get("SSEKMSKeyId", "") == keyid
+
+
+def test_keys_of_other_programs_do_no_harm(server, driver):
+    root = driver.key("/x")[:-1]
+    for key in ("", "a/", "a//b", "c"):
+        server.client.put_object(Bucket=BUCKET, Key=root + key)
+
+    assert driver.list("/") == ["a/", "c"]
+    assert driver.list("/a/") == []
+    assert [path for path, _ in driver.walk("/")] == ["/c"]
+    driver.delete_prefix("/")
+    assert server.client.list_objects_v2(Bucket=BUCKET, Prefix=root)["KeyCount"] == 0
+
+
+# Failures.
+
+
+@pytest.mark.parametrize("position", [0, 1, 300_000])
+def test_a_body_that_breaks_off_is_read_on_from_there(server, driver, position):
+    content = b"".join(b"%d;" % number for number in range(100_000))
+    driver.write("/a", content)
+
+    with server.failing(once(cut_body_at(position), is_method("GET"))):
+        assert driver.read("/a") == content
+    with server.failing(once(cut_body_at(position), is_method("GET"))):
+        assert b"".join(driver.open("/a", 1000, 400_000)) == content[1000:401_000]
+
+
+def test_a_body_that_breaks_off_again_and_again_is_read_as_long_as_it_goes_on(server, driver):
+    driver.write("/a", bytes(2_000_000))
+
+    with server.failing(always(cut_body_at(300_000), is_method("GET"))):
+        assert driver.read("/a") == bytes(2_000_000)
+
+
+def test_a_body_that_does_not_go_on_is_given_up(server, driver):
+    driver.write("/a", bytes(2_000_000))
+
+    with (
+        server.failing(always(cut_body_at(0), is_method("GET"))),
+        pytest.raises(StorageUnavailable, match=r"^S3 broke off /a at byte 0: "),
+    ):
+        driver.read("/a")
+
+
+def test_two_objects_are_never_read_as_one(server, driver):
+    driver.write("/a", b"a" * 2_000_000)
+    with server.failing(once(cut_body_at(300_000), is_method("GET"))):
+        reader = driver.open("/a")
+        next(reader)
+        driver.write("/a", b"b" * 2_000_000)
+
+        with pytest.raises(StorageUnavailable, match=r"^/a was changed while it was read$"):
+            b"".join(reader)
+
+
+def test_an_object_that_was_created_although_the_answer_was_lost_is_ours(server, driver):
+    with server.failing(once(lose_the_answer, is_method("PUT"))):
+        driver.create("/a", b"unique")
+
+    assert driver.read("/a") == b"unique"
+
+
+def test_an_object_of_somebody_else_is_not_ours_because_an_answer_was_lost(server, driver):
+    driver.write("/a", b"of somebody else")
+
+    with server.failing(once(lose_the_answer, is_method("PUT"))), pytest.raises(ObjectExists):
+        driver.create("/a", b"unique")
+
+
+def test_a_write_that_conflicts_with_another_one_is_tried_again(server, driver):
+    conflict = refuse("409 Conflict", "ConditionalRequestConflict")
+    with server.failing(once(conflict, is_method("PUT"))):
+        driver.create("/a", b"unique")
+
+    assert driver.read("/a") == b"unique"
+
+
+NO_UPLOAD = refuse("404 Not Found", "NoSuchUpload")
+
+
+def test_an_upload_that_was_completed_although_the_answer_was_lost_is_complete(server, driver):
+    with driver.writer("/a") as writer:
+        writer.write(bytes(5000))
+        with server.failing(in_turn([lose_the_answer, NO_UPLOAD], is_method("POST", "uploadId"))):
+            writer.commit()
+
+    assert driver.stat("/a").size == 5000
+
+
+@pytest.mark.parametrize("faults", [[NO_UPLOAD], [lambda environ, *_: cut(environ), NO_UPLOAD]])
+def test_an_upload_that_is_gone_is_not_complete(server, driver, faults):
+    driver.write("/a", b"of before")
+    with driver.writer("/a") as writer:
+        writer.write(bytes(5000))
+        with (
+            server.failing(in_turn(faults, is_method("POST", "uploadId"))),
+            pytest.raises(StorageUnavailable, match="NoSuchUpload"),
+        ):
+            writer.commit()
+
+    assert driver.read("/a") == b"of before"
+    assert server.unfinished_uploads() == 0
+
+
+def test_a_part_that_cannot_be_sent_ends_the_upload_and_leaves_nothing(server, driver):
+    refused = always(refuse("403 Forbidden", "AccessDenied"), is_method("PUT", "partNumber=2"))
+    with server.failing(refused), driver.writer("/a") as writer:
+        with pytest.raises(StorageUnavailable, match=r"^S3 refused UploadPart of /a: AccessDenied \(403\)$"):
+            writer.write(bytes(100_000))
+        with pytest.raises(ValueError, match="before"):
+            writer.commit()
+
+    assert server.unfinished_uploads() == 0
+    assert driver.list("/") == []
+
+
+def test_a_composition_that_fails_leaves_nothing(server, driver):
+    driver.write("/a", bytes(5000))
+    refused = always(refuse("403 Forbidden", "AccessDenied"), is_method("PUT", "partNumber=2"))
+    with server.failing(refused), pytest.raises(StorageUnavailable):
+        driver.compose("/b", ["/a", "/a"])
+
+    assert server.unfinished_uploads() == 0
+    assert driver.list("/") == ["a"]
+
+
+def test_a_request_that_s3_has_no_time_for_is_sent_again(server, driver):
+    with server.failing(once(refuse("503 Slow Down", "SlowDown"))):
+        driver.write("/a", b"content")
+
+    assert driver.read("/a") == b"content"
+
+
+def test_a_refusal_is_one_line_without_secrets(server, driver):
+    with (
+        server.failing(always(refuse("403 Forbidden", "SignatureDoesNotMatch"))),
+        pytest.raises(StorageUnavailable) as raised,
+    ):
+        driver.read("/a")
+
+    assert str(raised.value) == "S3 refused GetObject of /a: SignatureDoesNotMatch (403)"
+
+
+def test_objects_that_s3_does_not_delete_are_an_error(server, driver):
+    def deny(environ, start_response, app):
+        drain(environ)
+        start_response("200 OK", [("Content-Type", "application/xml")])
+        return [
+            b"<DeleteResult><Error><Key>k</Key><Code>AccessDenied</Code></Error>"
+            b"<Error><Key>l</Key><Code>NoSuchKey</Code></Error></DeleteResult>"
+        ]
+
+    with (
+        server.failing(always(deny)),
+        pytest.raises(StorageUnavailable, match=r"did not delete 1 objects, the first /k: AccessDenied$"),
+    ):
+        driver.delete(["/a", "/b"])
+
+
+def test_a_key_that_is_too_long_for_s3_is_no_object(server, driver):
+    with (
+        server.failing(always(refuse("400 Bad Request", "KeyTooLongError"))),
+        pytest.raises(ObjectNotFound),
+    ):
+        driver.read("/" + "x" * 2000)
+
+
+# The check at start-up.
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "line"),
+    [
+        (
+            "404 Not Found",
+            "NoSuchBucket",
+            "bucket: there is no bucket 'registry-bucket' at {endpoint}",
+        ),
+        ("403 Forbidden", "AccessDenied", "accesskey: this key may not list the bucket"),
+        ("403 Forbidden", "InvalidAccessKeyId", "accesskey: {endpoint}"),
+        (
+            "403 Forbidden",
+            "SignatureDoesNotMatch",
+            "secretkey: is not the secret that belongs to the accesskey",
+        ),
+        ("400 Bad Request", "ExpiredToken", "sessiontoken: has expired"),
+        ("400 Bad Request", "Surprise", "regionendpoint: {endpoint}"),
+    ],
+)
+def test_what_is_wrong_at_the_start_is_one_line_that_names_the_option(server, driver, status, code, line):
+    with server.failing(always(refuse(status, code))), pytest.raises(ConfigError) as raised:
+        driver.check()
+
+    assert str(raised.value).startswith(f"storage.s3.{line.format(endpoint=server.endpoint)}")
+    assert server.behind.secret_key not in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_server_that_is_not_there_is_one_line():
+    # Port 1 is nobody's.
+    options = S3Options(bucket="b-ucket", regionendpoint="http://127.0.0.1:1", accesskey="a", secretkey="b")
+    with pytest.raises(ConfigError, match=r"^storage\.s3\.regionendpoint: .* cannot be reached$"):
+        S3Driver(options).check()
+
+
+def test_no_credentials_anywhere_are_one_line(server):
+    with pytest.raises(ConfigError, match=r"^storage\.s3\.accesskey: is missing, and boto3 found no cred"):
+        server.driver("", accesskey="", secretkey="").check()
+
+
+def test_a_bucket_that_no_bucket_can_be_is_one_line(server):
+    with pytest.raises(ConfigError, match=r"^storage\.s3\.bucket: 'a b' is no name of a bucket$"):
+        server.driver("", bucket="a b").check()
+
+
+# Processes.
+
+_FORKS = """
+import os, sys
+from cfmiddleware.storage.s3 import S3Driver, S3Options
+names = ("bucket", "regionendpoint", "rootdirectory", "accesskey", "secretkey")
+driver = S3Driver(S3Options(**dict(zip(names, sys.argv[1:]))))
+driver.write("/parent", b"")
+before = driver._client()
+children = []
+for number in range(3):
+    child = os.fork()
+    if not child:
+        assert driver._client() is not before
+        for round in range(10):
+            driver.write(f"/{number}", b"%d" % number)
+            assert driver.read(f"/{number}") == b"%d" % number
+        os._exit(0)
+    children.append(child)
+for round in range(10):
+    assert driver.read("/parent") == b""
+assert driver._client() is before
+assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
+"""
+
+
+def test_a_driver_can_be_used_on_both_sides_of_a_fork(server, driver):
+    root = driver.key("/x")[:-2]
+    options = [BUCKET, server.endpoint, root, server.behind.access_key, server.behind.secret_key]
+    subprocess.run([sys.executable, "-c", _FORKS, *options], check=True, timeout=60)
+
+    assert driver.list("/") == ["0", "1", "2", "parent"]
+
+
+# TLS.
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(watched_ceph_over_tls, monkeypatch):
+    monkeypatch.delenv("AWS_CA_BUNDLE")
+
+    with pytest.raises(ConfigError, match=r"^storage\.s3\.skipverify: the certificate of ") as raised:
+        watched_ceph_over_tls.driver("").check()
+
+    assert "\n" not in str(raised.value)
+
+
+def test_skipverify_takes_any_certificate(watched_ceph_over_tls, monkeypatch):
+    monkeypatch.delenv("AWS_CA_BUNDLE")
+    driver = watched_ceph_over_tls.driver(str(uuid.uuid4()), skipverify=True)
+
+    driver.check()
+    driver.write("/a", b"content")
+    assert driver.read("/a") == b"content"

@@ -1,0 +1,110 @@
+"""Signals that come at the worst moment: while the command, or one of its servers, forks."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from lab.servers import CFMIDDLEWARE, Server, eventually, free_ports, running
+from lab.serving import ask, children, is_linux, session
+
+pytestmark = pytest.mark.skipif(not is_linux(), reason="looks at processes in /proc, which only Linux has")
+
+#: More than anything here takes, and less than the 30 seconds that requests under way would get.
+SOON = 20
+
+#: The command, in which one fork is met by a signal, inside one of the functions that Python calls around it.
+COMMAND = """
+import os, signal, sys
+from cfmiddleware.cli import main
+
+when, number, count, group = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "group"
+command, forks = os.getpid(), []
+
+def send():
+    forks.append(None)
+    if len(forks) == count and os.getpid() == command:
+        (os.killpg if group else os.kill)(command, number)
+
+os.register_at_fork(**{when: send})
+sys.exit(main(sys.argv[5:]))
+"""
+
+
+@pytest.mark.parametrize("fork", [1, 2, 3], ids=["the storage's check", "the registry", "the edge"])
+@pytest.mark.parametrize("when", ["before", "after_in_parent"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
+@pytest.mark.parametrize("receiver", ["group", "command"])
+def test_a_signal_is_not_lost_in_a_fork(tmp_path: Path, when: str, number: int, fork: int, receiver: str):
+    port, edge_port = free_ports(2)
+    arguments = ["serve", "--data", str(tmp_path / "data")]
+    arguments += ["--addr", f"127.0.0.1:{port}", "--edge-addr", f"127.0.0.1:{edge_port}"]
+    options = [when, str(int(number)), str(fork), receiver]
+    server = Server([sys.executable, "-c", COMMAND, *options, *arguments], tmp_path / "process")
+    try:
+        assert server.process.wait(SOON) == 0
+        assert eventually(lambda: not session(server.process.pid), SOON)
+        assert server.stderr == ""
+    finally:
+        server.stop(signal.SIGKILL)
+
+
+@pytest.fixture
+def silent(tmp_path: Path) -> Iterator[Path]:
+    """The configuration of a registry whose S3 takes connections and answers nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        place = {"bucket": "b", "regionendpoint": f"http://127.0.0.1:{listener.getsockname()[1]}"}
+        s3 = {**place, "accesskey": "a", "secretkey": "s", "secure": False, "forcepathstyle": True}
+        file = tmp_path / "config.yml"
+        file.write_text(json.dumps({"version": 0.1, "storage": {"s3": s3}}))
+        yield file
+
+
+def checking(config: Path) -> Server:
+    """Return the command while it waits for the check of its storage."""
+    server = Server(
+        [CFMIDDLEWARE, "serve", str(config), "--addr", f"127.0.0.1:{free_ports(1)[0]}"],
+        config.parent / "process",
+    )
+    assert eventually(lambda: len(children(server.process.pid)) == 1, SOON)
+    return server
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
+def test_a_check_of_the_storage_does_not_outlive_the_command(silent: Path, number: int):
+    server = checking(silent)
+    try:
+        server.process.send_signal(number)
+        assert server.process.wait(SOON) == 0
+        assert eventually(lambda: not session(server.process.pid), 5)
+        assert server.stderr == ""
+    finally:
+        server.stop(signal.SIGKILL)
+
+
+def test_a_check_of_the_storage_that_is_killed_is_not_passed(silent: Path):
+    server = checking(silent)
+    try:
+        os.kill(children(server.process.pid)[0], signal.SIGKILL)
+        assert server.process.wait(SOON) == 2
+        assert server.stderr == f"cfmiddleware: {silent}: the storage's check was ended by signal 9\n"
+    finally:
+        server.stop(signal.SIGKILL)
+
+
+def test_who_is_to_ignore_hangups_does(tmp_path: Path):
+    port, edge_port = free_ports(2)
+    command = ["nohup", CFMIDDLEWARE, "serve", "--data", str(tmp_path / "data")]
+    command += ["--addr", f"127.0.0.1:{port}", "--edge-addr", f"127.0.0.1:{edge_port}"]
+    with running(command, tmp_path / "process", ports=[port, edge_port]) as server:
+        assert eventually(lambda: len(children(server.process.pid)) == 2)
+        server.process.send_signal(signal.SIGHUP)
+        server.process.send_signal(signal.SIGHUP)
+        assert ask("GET", f"http://127.0.0.1:{port}/v2/").status == 200
+        assert server.process.poll() is None

@@ -1,0 +1,219 @@
+"""Uploads as chains of immutable pieces, without HTTP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lab.registry_client import DRIVERS
+
+from cfmiddleware.digest import Digest
+from cfmiddleware.errors import ObjectExists, ObjectNotFound
+from cfmiddleware.registry.store.upload import DigestMismatch, Piece, State, Upload, UploadUnknown
+
+LIMIT = 10
+
+
+@pytest.fixture(params=DRIVERS)
+def driver(request: pytest.FixtureRequest, tmp_path: Path):
+    return DRIVERS[request.param](tmp_path)
+
+
+@pytest.fixture
+def upload(driver):
+    return Upload.begin(driver, "app", LIMIT)
+
+
+def names(driver, upload):
+    return driver.list(f"/docker/registry/v2/repositories/app/_uploads/{upload.uuid}/")
+
+
+def add(upload, *chunks):
+    state = upload.extend(upload.state(), chunks)
+    upload.install(state)
+    return state
+
+
+def test_an_upload_is_there_from_its_beginning(driver, upload):
+    assert upload.state() == State()
+    assert names(driver, upload) == ["startedat"]
+
+
+def test_small_bytes_lie_in_the_state_itself_with_their_digest(driver, upload):
+    add(upload, b"ab", b"cd")
+    assert names(driver, upload) == ["startedat", "state-00000001"]
+    assert upload.state() == State(1, (), b"abcd", Digest.of(b"abcd"))
+
+
+def test_more_bytes_are_a_piece_that_begins_with_the_small_ones(driver, upload):
+    add(upload, b"small")
+    add(upload, b"larger than that")
+    state = upload.state()
+    ((name, size),) = state.pieces
+    assert (size, state.size, state.inline) == (21, 21, b"")
+    assert state.digest == Digest.of(b"smalllarger than that")
+    assert name in names(driver, upload)
+
+
+def test_no_piece_but_the_last_is_smaller_than_the_limit(upload):
+    for size in (3, 3, 3, 3, 1, 1, 30, 5, 5, 5, 5):
+        add(upload, b"x" * size)
+    state = upload.state()
+    assert all(piece.size > LIMIT for piece in state.pieces)
+    assert (state.size, len(state.inline)) == (64, 5)
+
+
+def test_the_digest_of_more_than_one_piece_is_unknown_until_it_is_read_back(upload):
+    add(upload, b"a" * 20)
+    add(upload, b"b" * 20)
+    add(upload, b"c")
+    state = upload.state()
+    assert state.digest is None
+    upload.check(state, Digest.of(b"a" * 20 + b"b" * 20 + b"c", "sha512"))
+    with pytest.raises(DigestMismatch):
+        upload.check(state, Digest.of(b"other"))
+
+
+def test_what_is_not_installed_has_no_effect_and_can_be_discarded(driver, upload):
+    before = add(upload, b"a" * 20)
+    lost = upload.extend(before, [b"b" * 20])
+    assert upload.state() == before
+    upload.discard(lost, before)
+    assert len(names(driver, upload)) == 3
+    assert upload.state() == before
+
+
+def test_only_one_of_two_goes_on_from_the_same_state(upload):
+    before = upload.state()
+    first, second = upload.extend(before, [b"first"]), upload.extend(before, [b"second"])
+    upload.install(first)
+    with pytest.raises(ObjectExists):
+        upload.install(second)
+    assert upload.state() == first
+
+
+def test_two_requests_never_write_the_same_state(upload):
+    state = upload.extend(upload.state(), [b"same"])
+    assert state.encode() != state.encode()
+
+
+def test_a_source_of_bytes_that_breaks_leaves_nothing(driver, upload):
+    def breaking():
+        yield b"x" * 50
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        upload.extend(upload.state(), breaking())
+    assert names(driver, upload) == ["startedat"]
+
+
+def test_an_upload_is_assembled_from_what_its_state_names(driver, upload):
+    for data in (b"a" * 20, b"b" * 20, b"tail"):
+        add(upload, data)
+    upload.assemble(upload.state(), "/docker/result")
+    assert driver.read("/docker/result") == b"a" * 20 + b"b" * 20 + b"tail"
+
+
+def test_an_upload_that_ended_leaves_nothing(driver, upload):
+    add(upload, b"a" * 20)
+    add(upload, b"tail")
+    upload.end()
+    assert names(driver, upload) == []
+    with pytest.raises(UploadUnknown):
+        upload.state()
+
+
+def test_a_put_that_another_was_faster_than_leaves_nothing(driver, upload):
+    add(upload, b"a" * 20)
+    add(upload, b"tail")
+    slower = Upload(driver, "app", upload.uuid, LIMIT)
+    state = slower.state()
+    upload.end()
+    with pytest.raises(ObjectNotFound):
+        slower.assemble(state, "/docker/result")
+    assert names(driver, upload) == []
+
+
+def test_a_piece_that_a_crash_left_behind_goes_with_the_upload(driver, upload):
+    upload.extend(upload.state(), [b"x" * 20])
+    Upload(driver, "app", upload.uuid, LIMIT).end()
+    assert names(driver, upload) == []
+
+
+class Composing:
+    """A driver that takes no more than three sources, as S3 takes no more than 10,000 parts."""
+
+    def __init__(self, driver):
+        self._driver = driver
+
+    def __getattr__(self, name):
+        return getattr(self._driver, name)
+
+    def compose(self, path, sources):
+        assert len(sources) <= 3
+        self._driver.compose(path, sources)
+
+
+@pytest.mark.parametrize("more", [b"", b"end"])
+@pytest.mark.parametrize("pieces", [3, 4, 11])
+def test_more_pieces_than_the_storage_joins_at_once_are_joined_in_steps(driver, monkeypatch, pieces, more):
+    monkeypatch.setattr("cfmiddleware.registry.store.upload._MOST_SOURCES", 3)
+    upload = Upload.begin(Composing(driver), "app", LIMIT)
+    sent = [bytes([number]) * (LIMIT + 1 + number) for number in range(pieces)] + [more]
+    for content in sent:
+        add(upload, content)
+
+    upload.assemble(upload.state(), "/blob")
+
+    assert driver.read("/blob") == b"".join(sent)
+    upload.end()
+    assert names(driver, upload) == []
+
+
+def test_what_was_joined_in_steps_goes_when_the_upload_ended_meanwhile(driver, monkeypatch):
+    monkeypatch.setattr("cfmiddleware.registry.store.upload._MOST_SOURCES", 3)
+    upload = Upload.begin(driver, "app", LIMIT)
+    for _ in range(7):
+        add(upload, b"x" * (LIMIT + 1))
+    state = upload.state()
+    driver.delete([f"/docker/registry/v2/repositories/app/_uploads/{upload.uuid}/{state.pieces[-1].name}"])
+    left = names(driver, upload)
+
+    with pytest.raises(ObjectNotFound):
+        upload.assemble(state, "/blob")
+
+    assert names(driver, upload) == left
+
+
+def test_a_state_written_after_the_end_brings_no_upload_back(upload):
+    late = upload.extend(upload.state(), [b"late"])
+    upload.end()
+    upload.install(late)
+    with pytest.raises(UploadUnknown):
+        upload.state()
+
+
+def test_the_algorithm_is_remembered(driver):
+    upload = Upload.begin(driver, "app", LIMIT, "sha512")
+    add(upload, b"a" * 20)
+    assert upload.state().digest == Digest.of(b"a" * 20, "sha512")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{}\n", b"[]\n", b'{"pieces": [], "size": 0, "digest": null}', b"\xff\n"]
+)
+def test_a_state_that_is_not_whole_is_not_taken_for_one(content):
+    with pytest.raises(ValueError, match="state"):
+        State.decode(1, "sha256", content)
+
+
+@given(
+    pieces=st.lists(st.builds(Piece, st.text(max_size=5), st.integers(0, 2**50)), max_size=5).map(tuple),
+    inline=st.binary(max_size=50),
+    digest=st.none() | st.builds(Digest.of, st.binary(max_size=3)),
+)
+def test_a_state_is_read_as_it_was_written(pieces, inline, digest):
+    state = State(3, pieces, inline, digest)
+    assert State.decode(3, "sha256", state.encode()) == state

@@ -1,0 +1,77 @@
+"""What a client and the log see when the storage, or the registry itself, fails."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from lab.registry_client import RegistryClient, error_code
+
+from cfmiddleware.digest import Digest
+from cfmiddleware.errors import StorageUnavailable
+from cfmiddleware.storage.memory import MemoryDriver
+
+
+class FailingDriver(MemoryDriver):
+    """A driver whose every read fails."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def read(self, path):
+        raise self.error
+
+
+URL = f"/v2/app/blobs/{Digest.of(b'x')}"
+
+
+def test_storage_that_does_not_answer_is_503_with_when_to_try_again(caplog):
+    answer = RegistryClient(FailingDriver(StorageUnavailable("no answer"))).get(URL)
+    assert (answer.status_code, error_code(answer)) == (503, "UNAVAILABLE")
+    assert int(answer.headers["Retry-After"]) > 0
+    (record,) = caplog.records
+    assert (record.levelno, record.exc_info) == (logging.WARNING, None)
+
+
+def test_a_failure_of_our_own_is_logged_with_its_trace_and_told_to_nobody(caplog):
+    answer = RegistryClient(FailingDriver(RuntimeError("the secret place"))).get(URL)
+    assert (answer.status_code, error_code(answer)) == (500, "UNKNOWN")
+    assert "secret" not in answer.text
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    assert "the secret place" in caplog.text
+
+
+@pytest.mark.parametrize("error", [StorageUnavailable("no answer"), RuntimeError()])
+def test_head_fails_like_get(error):
+    client = RegistryClient(FailingDriver(error))
+    head = client.head(URL)
+    assert (head.status_code, head.data) == (client.get(URL).status_code, b"")
+
+
+class UnlinkableDriver(MemoryDriver):
+    """A driver that fails at the last step of a push."""
+
+    broken = True
+
+    def write(self, path, content):
+        if self.broken and "/_layers/" in path:
+            raise StorageUnavailable("no answer")
+        super().write(path, content)
+
+
+@pytest.mark.parametrize("sizes", [(20,), (200,), (200, 200, 20)])
+def test_a_push_that_failed_at_its_end_succeeds_when_it_is_tried_again(sizes):
+    client = RegistryClient(UnlinkableDriver(), inline_limit=100)
+    content = bytes(range(256)) * 2
+    content, digest = content[: sum(sizes)], Digest.of(content[: sum(sizes)])
+    url, sent = client.start("app"), 0
+    for size in sizes:
+        client.patch(url, data=content[sent : sent + size])
+        sent += size
+    assert client.put(f"{url}?digest={digest}").status_code == 503
+    assert client.get(f"/v2/app/blobs/{digest}").status_code == 404
+    client.driver.broken = False
+    assert client.put(f"{url}?digest={digest}").status_code == 201
+    assert client.get(f"/v2/app/blobs/{digest}").data == content

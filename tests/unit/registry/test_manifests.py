@@ -1,0 +1,453 @@
+"""Pulling, pushing and deleting manifests (OCI Distribution, "Pulling manifests" and following)."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from lab.registry_client import (
+    CONFIG,
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    DRIVERS,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    ROOT,
+    RegistryClient,
+    descriptor,
+    error_code,
+    image_manifest,
+)
+
+from cfmiddleware.digest import Digest
+from cfmiddleware.registry.manifests import MAX_SIZE
+from cfmiddleware.storage.memory import MemoryDriver
+
+ABSENT = Digest.of(b"never pushed")
+
+
+@pytest.fixture(params=DRIVERS)
+def client(request: pytest.FixtureRequest, tmp_path: Path) -> RegistryClient:
+    return RegistryClient(DRIVERS[request.param](tmp_path))
+
+
+@pytest.fixture
+def manifest(client):
+    """A manifest whose blobs are in the repository `app`."""
+    return image_manifest(client.push_blob("app", b"{}"), [client.push_blob("app", b"layer")])
+
+
+def encode(value):
+    return json.dumps(value).encode()
+
+
+@pytest.mark.parametrize("media_type", [OCI_MANIFEST, DOCKER_MANIFEST])
+def test_a_manifest_comes_back_by_tag_and_by_digest_as_it_was_pushed(client, manifest, media_type):
+    content = json.dumps({**manifest, "mediaType": media_type}, indent=3).encode() + b"\n"
+    digest = Digest.of(content)
+    answer = client.push_manifest("app", "v1.0", content, content_type=media_type)
+    assert answer.status_code == 201
+    assert urlsplit(answer.headers["Location"]).path == f"/v2/app/manifests/{digest}"
+    assert answer.headers["Docker-Content-Digest"] == str(digest)
+    for reference in ("v1.0", digest):
+        pulled = client.get(f"/v2/app/manifests/{reference}", headers={"Accept": "text/plain"})
+        assert (pulled.status_code, pulled.data) == (200, content)
+        assert pulled.headers["Content-Type"] == media_type
+        assert pulled.headers["Docker-Content-Digest"] == str(digest)
+        head = client.head(f"/v2/app/manifests/{reference}")
+        assert (head.status_code, head.headers, head.data) == (200, pulled.headers, b"")
+
+
+@pytest.mark.parametrize("media_type", [OCI_INDEX, DOCKER_LIST])
+def test_an_index_comes_back_as_it_was_pushed(client, media_type):
+    images = [client.push_image("app", f"only-{number}", bytes([65 + number])) for number in range(2)]
+    entries = [descriptor(digest, OCI_MANIFEST) for digest in images]
+    content = encode({"schemaVersion": 2, "mediaType": media_type, "manifests": entries})
+    assert client.push_manifest("app", "all", content, content_type=media_type).status_code == 201
+    pulled = client.get("/v2/app/manifests/all")
+    assert (pulled.data, pulled.headers["Content-Type"]) == (content, media_type)
+
+
+def test_a_type_that_the_manifest_does_not_say_is_read_from_what_it_has(client, manifest):
+    del manifest["mediaType"]
+    client.push_manifest("app", "image", manifest)
+    client.push_manifest("app", "index", {"schemaVersion": 2, "manifests": []})
+    assert client.get("/v2/app/manifests/image").headers["Content-Type"] == OCI_MANIFEST
+    assert client.get("/v2/app/manifests/index").headers["Content-Type"] == OCI_INDEX
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+def test_a_manifest_is_pushed_by_digest_in_either_algorithm(client, manifest, algorithm):
+    content = encode(manifest)
+    digest = Digest.of(content, algorithm)
+    answer = client.push_manifest("app", str(digest), content)
+    assert (answer.status_code, answer.headers["Docker-Content-Digest"]) == (201, str(digest))
+    pulled = client.get(f"/v2/app/manifests/{digest}")
+    assert (pulled.data, pulled.headers["Docker-Content-Digest"]) == (content, str(digest))
+    assert client.get("/v2/app/tags/list").json["tags"] == []
+
+
+def test_a_manifest_pushed_by_digest_takes_tags_along(client, manifest):
+    content = encode(manifest)
+    digest = Digest.of(content, "sha512")
+    answer = client.push_manifest("app", f"{digest}?tag=a&tag=b", content)
+    assert answer.headers.getlist("OCI-Tag") == ["a", "b"]
+    assert client.get("/v2/app/manifests/b").headers["Docker-Content-Digest"] == str(digest)
+
+
+def test_bytes_that_are_not_those_of_the_digest_become_nothing(client, manifest):
+    before = client.objects()
+    for reference in (str(ABSENT), f"latest?digest={ABSENT}"):
+        answer = client.push_manifest("app", reference, manifest)
+        assert (answer.status_code, error_code(answer)) == (400, "DIGEST_INVALID")
+    assert client.objects() == before
+
+
+def test_a_manifest_names_only_what_the_repository_has(client, manifest):
+    manifest["layers"] += [descriptor(ABSENT), descriptor(Digest.of(b"nor this"))]
+    before = client.objects()
+    answer = client.push_manifest("app", "latest", manifest)
+    assert (answer.status_code, error_code(answer)) == (404, "MANIFEST_BLOB_UNKNOWN")
+    missing = [entry["digest"] for entry in answer.json["errors"][0]["detail"]]
+    assert missing == [str(ABSENT), str(Digest.of(b"nor this"))]
+    assert client.objects() == before
+
+
+def test_a_blob_of_another_repository_is_not_enough(client, manifest):
+    answer = client.push_manifest("other", "latest", manifest)
+    assert error_code(answer) == "MANIFEST_BLOB_UNKNOWN"
+    assert len(answer.json["errors"][0]["detail"]) == 2
+
+
+def test_an_index_names_only_manifests_that_the_repository_has(client):
+    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [descriptor(ABSENT, OCI_MANIFEST)]}
+    answer = client.push_manifest("app", "latest", index)
+    assert (answer.status_code, error_code(answer)) == (404, "MANIFEST_BLOB_UNKNOWN")
+
+
+def test_an_index_may_name_an_artifact_that_was_pushed_as_a_blob(client):
+    blob = client.push_blob("app", b"an artifact")
+    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [descriptor(blob, "text/plain")]}
+    assert client.push_manifest("app", "latest", index).status_code == 201
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+        "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
+    ],
+)
+def test_a_layer_that_clients_get_elsewhere_need_not_be_pushed(client, manifest, media_type):
+    manifest["layers"].append(descriptor(ABSENT, media_type, urls=["https://example.com/layer"]))
+    assert client.push_manifest("app", "latest", manifest).status_code == 201
+
+
+def test_a_subject_need_not_exist_and_is_confirmed(client, manifest):
+    manifest["subject"] = descriptor(ABSENT, OCI_MANIFEST)
+    answer = client.push_manifest("app", "latest", manifest)
+    assert (answer.status_code, answer.headers["OCI-Subject"]) == (201, str(ABSENT))
+
+
+def test_without_a_subject_none_is_confirmed(client, manifest):
+    assert "OCI-Subject" not in client.push_manifest("app", "latest", manifest).headers
+
+
+CONFIG_DESCRIPTOR = descriptor(ABSENT, CONFIG)
+
+BAD = {
+    "no JSON": b"{",
+    "no object": b"[]",
+    "not UTF-8": b"\xff\xfe{",
+    "endless nesting": b'{"a":' + b"[" * 100_000,
+    "empty": b"",
+    "no fields": {},
+    "no schema version": {"config": CONFIG_DESCRIPTOR, "layers": []},
+    "Docker schema 1": {"schemaVersion": 1, "name": "app", "fsLayers": [], "history": []},
+    "no layers": {"schemaVersion": 2, "config": CONFIG_DESCRIPTOR},
+    "no config": {"schemaVersion": 2, "layers": []},
+    "config no descriptor": {"schemaVersion": 2, "config": "x", "layers": []},
+    "config without digest": {"schemaVersion": 2, "config": {"size": 1}, "layers": []},
+    "a layer without size": {
+        "schemaVersion": 2,
+        "config": CONFIG_DESCRIPTOR,
+        "layers": [{"digest": str(ABSENT)}],
+    },
+    "layers no list": {"schemaVersion": 2, "config": CONFIG_DESCRIPTOR, "layers": {}},
+    "a bad digest": {"schemaVersion": 2, "config": {"digest": "sha256:x", "size": 1}, "layers": []},
+    "both image and index": {"schemaVersion": 2, "config": CONFIG_DESCRIPTOR, "layers": [], "manifests": []},
+    "a type of the other kind": {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "manifests": []},
+    "an unknown type": {"schemaVersion": 2, "mediaType": "text/plain", "manifests": []},
+    "a type that is no text": {"schemaVersion": 2, "mediaType": [1], "manifests": []},
+    "a bad subject": {"schemaVersion": 2, "manifests": [], "subject": "latest"},
+    "manifests no list": {"schemaVersion": 2, "manifests": None},
+    "an entry that is none": {"schemaVersion": 2, "manifests": [None]},
+    "an entry of no type": {"schemaVersion": 2, "manifests": [{**CONFIG_DESCRIPTOR, "mediaType": []}]},
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_bad_manifest_is_refused_as_such(what):
+    client = RegistryClient(MemoryDriver())
+    answer = client.push_manifest("app", "latest", BAD[what])
+    assert (answer.status_code, error_code(answer)) == (400, "MANIFEST_INVALID")
+    assert client.objects() == set()
+
+
+def test_a_content_type_that_is_not_the_manifests_own_is_refused(client, manifest):
+    answer = client.push_manifest("app", "latest", manifest, content_type=DOCKER_MANIFEST)
+    assert (answer.status_code, error_code(answer)) == (400, "MANIFEST_INVALID")
+
+
+def test_a_content_type_that_names_no_manifest_does_not_count(client, manifest):
+    assert client.push_manifest("app", "latest", manifest, content_type="text/plain").status_code == 201
+
+
+CUSTOM = "application/vnd.example.thing.v1+json"
+
+
+@pytest.mark.parametrize("reference", ["latest", "digest"])
+def test_a_manifest_of_any_type_comes_back_as_it_was_pushed(client, reference):
+    for content in (encode({"mediaType": CUSTOM, "anything": 1}), encode({"anything": 2})):
+        named = str(Digest.of(content)) if reference == "digest" else reference
+        answer = client.push_manifest("app", named, content, content_type=f"{CUSTOM}; charset=utf-8")
+        assert answer.status_code == 201
+        pulled = client.get(f"/v2/app/manifests/{named}")
+        assert (pulled.data, pulled.headers["Content-Type"]) == (content, CUSTOM)
+        assert client.head(f"/v2/app/manifests/{named}").headers == pulled.headers
+
+
+@pytest.mark.parametrize("media_type", [CUSTOM, OCI_MANIFEST, DOCKER_MANIFEST])
+def test_a_manifest_that_says_no_type_has_the_one_that_it_was_pushed_with(client, manifest, media_type):
+    del manifest["mediaType"]
+    client.push_manifest("app", "latest", manifest, content_type=media_type)
+    assert client.get("/v2/app/manifests/latest").headers["Content-Type"] == media_type
+
+
+def test_the_last_type_that_the_same_bytes_were_pushed_with_counts(client, manifest):
+    del manifest["mediaType"]
+    for media_type in (CUSTOM, OCI_MANIFEST):
+        digest = client.push_manifest("app", "latest", manifest, content_type=media_type).headers[
+            "Docker-Content-Digest"
+        ]
+        assert client.get(f"/v2/app/manifests/{digest}").headers["Content-Type"] == media_type
+
+
+def test_what_a_manifest_of_another_type_refers_to_must_be_there_as_well(client):
+    for field in ("layers", "blobs", "manifests"):
+        answer = client.push_manifest(
+            "app", "latest", {"mediaType": CUSTOM, field: [descriptor(ABSENT)]}, CUSTOM
+        )
+        assert (answer.status_code, error_code(answer)) == (404, "MANIFEST_BLOB_UNKNOWN")
+
+
+def test_a_manifest_is_no_web_page(client):
+    page = {"mediaType": "text/html", "page": "<script>alert(1)</script>"}
+    for manifest, content_type in ((page, "text/html"), ({"page": page["page"]}, "image/svg+xml")):
+        answer = client.push_manifest("app", "latest", manifest, content_type)
+        assert (answer.status_code, error_code(answer)) == (400, "MANIFEST_INVALID")
+    client.push_image("app", "latest")
+    assert client.get("/v2/app/manifests/latest").headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_type_that_is_no_media_type_is_refused(client):
+    for content, content_type in (({"mediaType": "a thing"}, ""), ({}, "thing"), ({}, "a/b\tc/d")):
+        answer = client.push_manifest("app", "latest", content, content_type)
+        assert (answer.status_code, error_code(answer)) == (400, "MANIFEST_INVALID")
+
+
+def test_a_descriptor_may_carry_its_content_along(client, manifest):
+    manifest["config"]["data"] = "e30="
+    manifest["somethingNew"] = {"unknown": True}
+    assert client.push_manifest("app", "latest", manifest).status_code == 201
+    assert client.get("/v2/app/manifests/latest").data == encode(manifest)
+
+
+def test_an_image_in_sha512_has_nothing_in_sha256(client):
+    config, layer = (client.push_blob("app", content, "sha512") for content in (b"{}", b"layer"))
+    content = encode(image_manifest(config, [layer]))
+    digest = Digest.of(content, "sha512")
+    answer = client.push_manifest("app", f"latest?digest={digest}", content, OCI_MANIFEST)
+    assert (answer.status_code, answer.headers["Docker-Content-Digest"]) == (201, str(digest))
+    assert answer.headers["Location"].endswith(f"/v2/app/manifests/{digest}")
+    for reference in ("latest", digest):
+        pulled = client.get(f"/v2/app/manifests/{reference}")
+        assert (pulled.data, pulled.headers["Docker-Content-Digest"]) == (content, str(digest))
+    assert not [path for path in client.objects() if "sha256" in path]
+    assert client.get(f"/v2/app/manifests/{Digest.of(content)}").status_code == 404
+    assert client.get(f"/v2/app/blobs/{Digest.of(b'layer')}").status_code == 404
+    assert client.delete(f"/v2/app/manifests/{digest}").status_code == 202
+    assert client.get("/v2/app/tags/list").json["tags"] == []
+
+
+def test_a_manifest_has_at_most_4_mib(client, manifest):
+    content = encode(manifest)
+    full = content + b" " * (MAX_SIZE - len(content))
+    assert client.push_manifest("app", "full", full).status_code == 201
+    answer = client.push_manifest("app", "over", full + b" ")
+    assert (answer.status_code, error_code(answer)) == (413, "SIZE_INVALID")
+
+
+@pytest.mark.parametrize(("size", "left"), [(MAX_SIZE + 1, 0), (5 * MAX_SIZE, 5 * MAX_SIZE)])
+def test_a_manifest_that_is_too_large_is_read_to_its_end_unless_it_is_far_too_large(client, size, left):
+    body = io.BytesIO(b" " * size)
+    answer = client.put("/v2/app/manifests/over", input_stream=body, content_length=size)
+    assert answer.status_code == 413
+    assert len(body.read()) == left
+
+
+@pytest.mark.parametrize(
+    ("reference", "code"),
+    [
+        ("-x", "TAG_INVALID"),
+        ("a" * 129, "TAG_INVALID"),
+        ("sha256:1", "DIGEST_INVALID"),
+        ("a:b", "DIGEST_INVALID"),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_a_bad_reference_is_named_so(client, reference, code, method):
+    answer = client.open(f"/v2/app/manifests/{reference}", method=method, data=b"{}")
+    assert (answer.status_code, error_code(answer)) == (400, code)
+
+
+@pytest.mark.parametrize("reference", ["latest", ABSENT])
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_a_manifest_that_is_not_there_is_named_so(client, reference, method):
+    answer = client.open(f"/v2/app/manifests/{reference}", method=method)
+    assert (answer.status_code, error_code(answer)) == (404, "MANIFEST_UNKNOWN")
+
+
+def test_a_manifest_that_the_client_has_is_not_sent_again(client):
+    digest = client.push_image("app", "latest")
+    answer = client.get("/v2/app/manifests/latest", headers={"If-None-Match": f'"{digest}"'})
+    assert (answer.status_code, answer.data) == (304, b"")
+
+
+def test_a_manifest_is_no_blob_and_a_blob_no_manifest(client):
+    digest = client.push_image("app", "latest")
+    blob = client.push_blob("app", b"{}")
+    assert client.get(f"/v2/app/blobs/{digest}").status_code == 404
+    assert client.get(f"/v2/app/manifests/{blob}").status_code == 404
+
+
+def test_the_tree_is_the_one_that_distribution_makes(client, manifest):
+    content = encode(manifest)
+    before, digest = client.objects(ROOT), Digest.of(content)
+    client.push_manifest("app", "v1", content)
+    base = "repositories/app/_manifests"
+    assert client.objects(ROOT) - before == {
+        f"blobs/sha256/{digest.hex[:2]}/{digest.hex}/data",
+        f"{base}/revisions/sha256/{digest.hex}/link",
+        f"{base}/tags/v1/current/link",
+        f"{base}/tags/v1/index/sha256/{digest.hex}/link",
+    }
+    assert client.driver.read(f"{ROOT}{base}/tags/v1/current/link") == str(digest).encode()
+
+
+def test_a_schema_1_manifest_that_distribution_stored_is_still_served(client):
+    content = encode({"schemaVersion": 1, "signatures": []})
+    digest = Digest.of(content)
+    client.driver.write(f"{ROOT}blobs/sha256/{digest.hex[:2]}/{digest.hex}/data", content)
+    link = f"{ROOT}repositories/old/_manifests/revisions/sha256/{digest.hex}/link"
+    client.driver.write(link, str(digest).encode())
+    answer = client.get(f"/v2/old/manifests/{digest}")
+    assert answer.headers["Content-Type"] == "application/vnd.docker.distribution.manifest.v1+prettyjws"
+
+
+# Deleting
+
+
+def test_a_tag_is_deleted_without_its_manifest(client):
+    digest = client.push_image("app", "v1")
+    assert client.delete("/v2/app/manifests/v1").status_code == 202
+    assert client.get("/v2/app/manifests/v1").status_code == 404
+    assert client.get(f"/v2/app/manifests/{digest}").status_code == 200
+    assert not [path for path in client.objects() if "/tags/" in path]
+    assert client.delete("/v2/app/manifests/v1").status_code == 404
+
+
+def test_a_manifest_is_deleted_with_every_tag_that_names_it(client):
+    old = client.push_image("app", "latest", b"old")
+    content = client.get("/v2/app/manifests/latest").data
+    client.push_manifest("app", "v1", content)
+    client.push_manifest("app", "moved", content)
+    new = client.push_image("app", "moved", b"new")
+    assert client.delete(f"/v2/app/manifests/{old}").status_code == 202
+    assert client.get(f"/v2/app/manifests/{old}").status_code == 404
+    assert client.get("/v2/app/tags/list").json["tags"] == ["moved"]
+    assert client.get("/v2/app/manifests/moved").headers["Docker-Content-Digest"] == str(new)
+    assert client.delete(f"/v2/app/manifests/{old}").status_code == 404
+
+
+def test_a_tag_whose_manifest_is_gone_names_nothing(client):
+    digest = client.push_image("app", "latest")
+    client.driver.delete([f"{ROOT}repositories/app/_manifests/revisions/sha256/{digest.hex}/link"])
+    assert client.get("/v2/app/manifests/latest").status_code == 404
+
+
+class DeletingDriver(MemoryDriver):
+    """A driver on which a delete of a manifest comes between the steps of its push."""
+
+    def __init__(self, after):
+        super().__init__()
+        self.after = after
+
+    def write(self, path, content):
+        super().write(path, content)
+        if self.after in path:
+            self.after = "never again"
+            revisions = [path for path, _ in self.walk("/docker/") if "/revisions/" in path]
+            self.delete(revisions)
+
+
+@pytest.mark.parametrize("after", ["/index/", "/current/"])
+def test_a_push_wins_against_a_delete_that_comes_between(after):
+    client = RegistryClient(DeletingDriver(after))
+    digest = client.push_image("app", "latest")
+    assert client.get(f"/v2/app/manifests/{digest}").status_code == 200
+
+
+class RecordingDriver(MemoryDriver):
+    """A driver that remembers the order of what it writes and deletes."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps = []
+
+    def write(self, path, content):
+        self.steps.append(path)
+        super().write(path, content)
+
+    def delete(self, paths):
+        paths = list(paths)
+        self.steps += [f"delete {path}" for path in paths]
+        super().delete(paths)
+
+
+def kinds(steps):
+    words = ("/data", "/_layers/", "/revisions/", "/index/", "/current/")
+    return [next(word for word in words if word in step).strip("/") for step in steps]
+
+
+def test_everything_is_written_before_what_names_it_and_deleted_after():
+    client = RegistryClient(RecordingDriver())
+    digest = client.push_image("app", "latest")
+    pushed = client.driver.steps[-4:]
+    assert kinds(pushed) == ["data", "revisions", "index", "current"]
+    client.driver.steps.clear()
+    client.delete(f"/v2/app/manifests/{digest}")
+    assert kinds(client.driver.steps) == ["revisions", "current", "index"]
+    assert all(step.startswith("delete ") for step in client.driver.steps)
+
+
+def test_nothing_is_deleted_where_deleting_is_off(client):
+    digest = client.push_image("app", "latest")
+    careful = RegistryClient(client.driver, delete=False)
+    for reference in ("latest", digest):
+        answer = careful.delete(f"/v2/app/manifests/{reference}")
+        assert (answer.status_code, error_code(answer)) == (405, "UNSUPPORTED")
+        assert answer.headers["Allow"] == "GET, HEAD, PUT"

@@ -1,0 +1,192 @@
+"""What is kept out of the log, whoever writes it."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cfmiddleware.config.build import Config
+from cfmiddleware.errors import ConfigError
+from cfmiddleware.logs import Json, LogOptions, Redacted, configuration
+
+
+def line(message: str, *args: object) -> str:
+    record = logging.LogRecord("gunicorn.error", logging.WARNING, __file__, 1, message, args, None)
+    return Redacted("%(message)s").format(record)
+
+
+def members(message: str, *args: object, **fields: Any) -> dict[str, Any]:
+    """Return what a line of JSON says, which must be one line."""
+    record = logging.LogRecord("gunicorn.error", logging.WARNING, __file__, 1, message, args, None)
+    shown = Json(fields).format(record)
+    assert len(shown.splitlines()) == 1
+    found: dict[str, Any] = json.loads(shown)
+    return found
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        *("Signature", "Policy", "X-Amz-Signature", "X-Amz-Security-Token", "X-Amz-Credential", "token"),
+        *("SIGNATURE", "policy", "access_token", "x-amz-credential"),
+    ],
+)
+def test_a_secret_in_a_url_is_left_out_of_the_line(parameter: str):
+    shown = line("Invalid request line: %r", f"GET /a?Expires=17&{parameter}=s3cr3t~-_&Key-Pair-Id=K1 HTTP/9")
+
+    assert "s3cr3t" not in shown
+    assert f"Expires=17&{parameter}=...&Key-Pair-Id=K1" in shown
+
+
+def test_a_secret_in_a_traceback_is_left_out_too():
+    try:
+        raise ValueError("GET https://d.example/a?Signature=s3cr3t failed")
+    except ValueError:
+        record = logging.LogRecord("any", logging.ERROR, __file__, 1, "failed", (), sys.exc_info())
+
+    shown = Redacted("%(message)s").format(record)
+
+    assert "s3cr3t" not in shown
+    assert "Signature=..." in shown
+
+
+def test_what_is_no_secret_stays():
+    message = "config.yml: storage.s3.bucket: 'policy' is taken; Signature: none"
+
+    assert line(message) == message
+
+
+# One line, whatever is in it
+
+
+@given(st.text())
+def test_a_message_is_one_line_of_text(text: str):
+    assert len(line("%s", text).splitlines()) <= 1
+
+
+def test_what_would_move_a_cursor_is_shown_as_python_writes_it():
+    assert line("%s", "a\nb\x1b[2J\u2028é") == "a\\nb\\x1b[2J\\u2028é"
+
+
+def test_a_traceback_cannot_be_taken_for_lines_of_the_log():
+    try:
+        raise ValueError("a\n2026-01-01 registry GET /forged 200\rb")
+    except ValueError:
+        record = logging.LogRecord("any", logging.ERROR, __file__, 1, "failed", (), sys.exc_info())
+
+    first, *others = Redacted("%(message)s").format(record).splitlines()
+
+    assert first == "failed"
+    assert "  ValueError: a" in others
+    assert all(other.startswith("  ") for other in others)
+
+
+# JSON
+
+
+@given(st.text())
+def test_a_message_is_a_member_of_a_line_of_json(text: str):
+    said = members("%s", text)["message"]
+
+    assert said == text or "=" in text
+
+
+def test_an_object_has_the_time_the_level_and_the_logger():
+    found = members("said")
+
+    when = datetime.datetime.fromisoformat(found.pop("time"))
+    assert abs(datetime.datetime.now(datetime.UTC) - when) < datetime.timedelta(minutes=1)
+    assert found == {"level": "warning", "logger": "gunicorn.error", "message": "said"}
+
+
+def test_a_secret_is_left_out_of_json_and_leaves_the_rest_parseable():
+    assert members("%s", 'GET "/a?Signature=s3cr3t\\"&b=1')["message"] == 'GET "/a?Signature=..."&b=1'
+
+
+def test_a_traceback_is_a_member_without_secrets():
+    try:
+        raise ValueError("GET https://d.example/a?Signature=s3cr3t failed")
+    except ValueError:
+        record = logging.LogRecord("any", logging.ERROR, __file__, 1, "failed", (), sys.exc_info())
+
+    found = json.loads(Json().format(record))
+
+    assert "ValueError: GET https://d.example/a?Signature=... failed" in found["exception"]
+    assert found["message"] == "failed"
+
+
+# What the operator adds
+
+
+def test_fields_are_members_of_json_with_their_types():
+    found = members("said", environment="prod", rack=7, spare=True)
+
+    assert (found["environment"], found["rack"], found["spare"]) == ("prod", 7, True)
+
+
+def test_fields_end_a_line_of_text_and_those_that_are_no_word_are_in_quotes():
+    fields = {"environment": "prod", "rack": 7, "spare": True, "owner": 'the "A" team', "empty": ""}
+    record = logging.LogRecord("any", logging.INFO, __file__, 1, "said", (), None)
+
+    shown = Redacted("%(message)s", fields).format(record)
+
+    assert shown == r'said environment=prod rack=7 spare=true owner="the \"A\" team" empty=""'
+
+
+# The section `log`
+
+
+def log_options(**section: Any) -> LogOptions:
+    return Config({"log": section}, "config.yml", None).log_options()  # type: ignore[arg-type]  # no paths
+
+
+def test_without_the_section_requests_are_logged_as_text():
+    assert log_options() == LogOptions(level="INFO", json=False, access=True, fields={})
+
+
+def test_the_section_says_all_of_it():
+    read = log_options(
+        level="warn", formatter="json", fields={"service": "registry"}, accesslog={"disabled": True}
+    )
+
+    assert read == LogOptions(level="WARNING", json=True, access=False, fields={"service": "registry"})
+
+
+def test_logstash_is_json_and_says_so(caplog: pytest.LogCaptureFixture):
+    assert log_options(formatter="logstash").json
+    assert "log.formatter: logstash: lines are objects as 'json' has them" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"formatter": "jsn"}, "formatter: 'jsn' is none of text, json, logstash (did you mean 'json'?)"),
+        ({"accesslog": True}, "accesslog: must be a section with 'disabled'"),
+        ({"accesslog": {"disable": True}}, "accesslog.disable: there is no such option (did you mean 'disab"),
+        ({"accesslog": {"disabled": "perhaps"}}, "accesslog.disabled: 'perhaps' is neither true nor false"),
+        ({"fields": ["a"]}, "fields: must map names to values"),
+        ({"fields": {"a b": 1}}, "fields: 'a b' is no name; use letters, digits"),
+        ({"fields": {"status": 1}}, "fields.status: lines have a 'status' of their own; choose another name"),
+        ({"fields": {"a": [1]}}, "fields.a: must be text, a number or a truth value"),
+        ({"fields": {"a": float("nan")}}, "fields.a: must be text, a number or a truth value"),
+    ],
+)
+def test_a_mistake_in_the_section_is_told_in_one_line(section: dict[str, Any], message: str):
+    with pytest.raises(ConfigError) as caught:
+        log_options(**section)
+
+    assert str(caught.value).startswith(f"config.yml: log.{message}")
+
+
+def test_no_access_lines_are_shown_where_they_are_switched_off():
+    loggers = configuration(LogOptions(access=False))["loggers"]
+
+    assert loggers["cfmiddleware.edge"]["level"] == "WARNING"
+    assert loggers["cfmiddleware"]["level"] == "INFO"
