@@ -1,6 +1,6 @@
-"""The errors that cross module borders.
+"""The errors that pass from room to room.
 
-Each family is caught by one place: :class:`ConfigError` by the commands and by the server's factories,
+Each family is caught in one place: :class:`ConfigError` by the commands and by the server's factories,
 :class:`StorageError` by the registry and the edge, :class:`RegistryError` by the registry's dispatcher.
 """
 
@@ -16,12 +16,21 @@ class ConfigError(ValueError):
     The message is one line: the file or the option, what is wrong and what would be right. It never holds a
     secret.
 
-    :param message: the line. Names and values in it come from the operator, so whatever would end the line
-        or move a terminal's cursor is shown as Python would write it.
+    :param message: the line. Names and values in it come from the operator, so every character that would end
+        the line or move a terminal's cursor is shown as Python would write it.
     """
 
     def __init__(self, message: str) -> None:
         super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in message))
+
+
+def cannot_be_read(error: Exception) -> str:
+    """Return ``cannot be read: `` and why, for the message about a file that *error* kept from being read."""
+    if isinstance(error, UnicodeDecodeError):
+        return "cannot be read: it is not UTF-8 text"
+    if isinstance(error, OSError):
+        return f"cannot be read: {error.strerror or type(error).__name__}"
+    return "cannot be read: that is not a path"  # a ValueError: a zero byte, a surrogate
 
 
 class StorageError(Exception):

@@ -1,13 +1,14 @@
-"""Options, whatever they were written in.
+"""Parsers of option values.
 
 YAML gives numbers and truth values, PasteDeploy and environment variables give strings, Python gives either.
-Each function takes any of them under the option's name and returns the value, or raises
-:class:`~cfmiddleware.errors.ConfigError` with one line that says what would be right.
+Each parser takes a value and the option's name. It returns the value that the option has, or raises
+:class:`~cfmiddleware.errors.ConfigError` with one line that says what is wrong and what would be right.
 """
 
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from decimal import Decimal
@@ -15,7 +16,7 @@ from typing import Any
 
 from .errors import ConfigError
 
-#: What reads the value of the option whose name it is given, as each function below does.
+#: A function that reads a value; its second argument is the option's name, for messages.
 Parser = Callable[[object, str], Any]
 
 _TRUE = frozenset(("true", "yes", "on", "1"))
@@ -34,13 +35,16 @@ _SECONDS = {
     "h": Decimal(3600),
 }
 
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?"
+_HOST_AND_PORT = re.compile(rf"(?:\[([0-9A-Fa-f:.]+)\]|((?:{_LABEL}(?:\.{_LABEL})*\.?)?)):([0-9]{{1,5}})")
+
 _SIZE = re.compile(r"([0-9]{1,18}) *(|b|kb|mb|gb|tb|kib|mib|gib|tib|k|m|g|t)", re.IGNORECASE)
 
 
 def text(value: object, name: str) -> str:
     """Return a string that is not empty; numbers, which YAML makes of an unquoted id, become one."""
     if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
-        raise ConfigError(f"{name}: {_shown(value)} is no text")
+        raise ConfigError(f"{name}: {_shown(value)} is not text")
     return str(value).strip()
 
 
@@ -52,8 +56,8 @@ def optional_text(value: object, name: str) -> str:
 
 
 def exact_text(value: object, name: str) -> str:
-    """Return a string that is not empty, and nothing that YAML took for a number or a date: it would have
-    lost its leading zeros. The value is not repeated in the message, for it may be secret.
+    """Return a string that is not empty. What YAML read as a number or a date is refused, because it may have
+    lost leading zeros. The message does not repeat the value, which may be secret.
     """
     if not isinstance(value, str) or not value.strip():
         raise ConfigError(f"{name}: must be text; put it in quotes")
@@ -79,8 +83,13 @@ def integer(value: object, name: str, minimum: int = 0, maximum: int | None = No
         number = int(value)
     if number is None or number < minimum or (maximum is not None and number > maximum):
         bounds = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
-        raise ConfigError(f"{name}: {_shown(value)} is no whole number {bounds}")
+        raise ConfigError(f"{name}: {_shown(value)} is not a whole number {bounds}")
     return number
+
+
+def positive(value: object, name: str) -> int:
+    """Return a whole number that is at least 1."""
+    return integer(value, name, minimum=1)
 
 
 def choice(value: object, name: str, choices: Collection[str]) -> str:
@@ -120,7 +129,7 @@ def _duration(value: object, name: str) -> Decimal:
             total = sum((Decimal(n) * _SECONDS[u] for n, u in _DURATION_PART.findall(word)), Decimal(0))
     if total is None or not total.is_finite():
         raise ConfigError(
-            f"{name}: {_shown(value)} is no duration; write seconds (1200) or Go's form (20m, 1h30m)"
+            f"{name}: {_shown(value)} is not a duration; write seconds (1200) or Go's form (20m, 1h30m)"
         )
     return total
 
@@ -138,13 +147,51 @@ def size(value: object, name: str, minimum: int = 0, maximum: int | None = None)
             number = int(match[1]) * base ** (0 if unit in ("", "b") else "kmgt".index(unit[0]) + 1)
     if number is None or number < minimum or (maximum is not None and number > maximum):
         bounds = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
-        raise ConfigError(f"{name}: {_shown(value)} is no size {bounds} bytes; write bytes, 10MB or 10MiB")
+        raise ConfigError(f"{name}: {_shown(value)} is not a size {bounds} bytes; write bytes, 10MB or 10MiB")
     return number
 
 
+def words(value: object, name: str) -> tuple[str, ...]:
+    """Return the words of a list, or of one text with commas between them; none of an empty value."""
+    if isinstance(value, str):
+        return tuple(word.strip() for word in value.split(",") if word.strip())
+    if value is None:
+        return ()
+    if not isinstance(value, list | tuple | set | frozenset):
+        raise ConfigError(f"{name}: must be a list, or text with commas between the words")
+    return tuple(text(item, f"{name}[{index}]") for index, item in enumerate(value))
+
+
+def host_and_port(value: object) -> tuple[str, int] | None:
+    """Return the host and the port of ``host:port``, ``[::1]:port`` or ``:port``, which has an empty host.
+
+    Returns None for anything else. The caller says what would be right, and whether a host is required.
+    """
+    match = _HOST_AND_PORT.fullmatch(value) if isinstance(value, str) else None
+    if match is None or int(match[3]) > 65535:
+        return None
+    if match[1] is not None:
+        try:
+            ipaddress.IPv6Address(match[1])
+        except ValueError:
+            return None
+    return match[1] or match[2], int(match[3])
+
+
+def section(value: object, name: str, content: str = "of options") -> Mapping[str, Any]:
+    """Return a section, which maps names to values. An empty value is an empty section.
+
+    :param content: what the section holds, for the message: ``of options``, ``with 'enabled'``.
+    """
+    if not value:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{name}: must be a section {content}")
+    return value
+
+
 def read(given: Mapping[str, object], parsers: Mapping[str, Parser], where: str = "") -> dict[str, Any]:
-    """Return the options *given*, each read by its parser. One that is empty is as good as absent, and left
-    out.
+    """Return the options *given*, each read by its parser. Options that are empty are left out.
 
     :param where: what stands in front of the name in a message, such as ``storage.s3.``.
     :raises ConfigError: for an unknown option, or a value that its parser refuses.

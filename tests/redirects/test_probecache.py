@@ -1047,7 +1047,7 @@ def test_it_may_stand_in_a_configuration_file(tmp_path: Path, caplog):
 
 
 def test_a_mistake_in_a_configuration_file_is_named_with_its_place(tmp_path: Path):
-    expected = r"config\.yml: middleware\.storage\[0\]\.options\.probecache: 'soon' is no duration[^\n]+\Z"
+    expected = r"config\.yml: middleware\.storage\[0\]\.options\.probecache: 'soon' is not a duration[^\n]+\Z"
     with pytest.raises(ConfigError, match=expected):
         from_a_file(tmp_path, "soon").wrap(App())
 

@@ -135,3 +135,97 @@ def test_a_long_value_is_cut_short_in_its_error():
 def test_an_unknown_name_suggests_the_nearest():
     with pytest.raises(ConfigError, match=r"^storage\.s3\.buckt: .*did you mean 'bucket'"):
         parse.refuse_unknown(["bucket", "buckt"], ("bucket", "region"), "storage.s3.")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, ()),
+        ("", ()),
+        (" , ", ()),
+        ([], ()),
+        ("eu-west-3", ("eu-west-3",)),
+        ("eu-west-3, us-east-1,", ("eu-west-3", "us-east-1")),
+        (["eu-west-3", " us-east-1 "], ("eu-west-3", "us-east-1")),
+        (("RS256", "ES256"), ("RS256", "ES256")),
+        ({"10.0.0.0/8"}, ("10.0.0.0/8",)),
+        ([12], ("12",)),
+    ],
+)
+def test_words_are_a_list_or_one_text_with_commas(value: object, expected: tuple[str, ...]):
+    assert parse.words(value, "awsregion") == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"a": 1}, "awsregion: must be a list, or text with commas between the words"),
+        (5, "awsregion: must be a list, or text with commas between the words"),
+        (True, "awsregion: must be a list, or text with commas between the words"),
+        (["a", None], "awsregion[1]: None is not text"),
+        (["a", ""], "awsregion[1]: '' is not text"),
+        ([["a"]], "awsregion[0]: ['a'] is not text"),
+    ],
+)
+def test_what_is_not_a_list_of_words_is_refused(value: object, message: str):
+    with pytest.raises(ConfigError) as caught:
+        parse.words(value, "awsregion")
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("value", [None, "", {}, [], False])
+def test_an_empty_value_is_an_empty_section(value: object):
+    assert parse.section(value, "http") == {}
+
+
+@pytest.mark.parametrize("value", ["tls", 5, True, ["tls"]])
+def test_what_is_not_a_section_is_refused(value: object):
+    with pytest.raises(ConfigError, match=r"^http: must be a section of options$"):
+        parse.section(value, "http")
+    with pytest.raises(ConfigError, match=r"^delete: must be a section with 'enabled'$"):
+        parse.section(value, "delete", "with 'enabled'")
+
+
+def test_a_positive_number_is_at_least_one():
+    assert parse.positive("1", "maxtags") == 1
+    with pytest.raises(ConfigError, match=r"^maxtags: 0 is not a whole number of at least 1$"):
+        parse.positive(0, "maxtags")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("127.0.0.1:5000", ("127.0.0.1", 5000)),
+        ("redis_1.example.com.:6379", ("redis_1.example.com.", 6379)),
+        ("[::1]:0", ("::1", 0)),
+        (":65535", ("", 65535)),
+    ],
+)
+def test_a_host_and_its_port(value: str, expected: tuple[str, int]):
+    assert parse.host_and_port(value) == expected
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "a",
+        "a:",
+        "a:b",
+        "a:65536",
+        "::1:5000",
+        "[1:2]:5000",
+        "[]:1",
+        "-a:1",
+        "a..b:1",
+        "http://a:1",
+        "a:1\n",
+    ],
+)
+def test_what_is_not_a_host_and_a_port_is_none(value: str):
+    assert parse.host_and_port(value) is None
+
+
+@pytest.mark.parametrize("value", [None, 5000, ["a:1"]])
+def test_a_host_and_a_port_are_text(value: object):
+    assert parse.host_and_port(value) is None

@@ -146,7 +146,7 @@ def test_signing_makes_no_data_directory(capsys, tmp_path: Path):
         ([str(DIGEST), "--address", "::1"], "--address: '::1' is no IPv4 address"),
         ([str(DIGEST), "--address", "x"], "--address: 'x' is no IPv4 address"),
         ([str(DIGEST), "--repository", "UP"], "--repository: 'UP' is no repository's name"),
-        ([str(DIGEST), "--duration", "soon"], "duration: 'soon' is no duration"),
+        ([str(DIGEST), "--duration", "soon"], "duration: 'soon' is not a duration"),
         ([str(DIGEST), "--hash", "md5"], "hash: 'md5' is none of sha1, sha256"),
         ([str(DIGEST), "--originpath", "/other"], "originpath: no key can start with '/other'"),
         ([str(DIGEST), "--baseurl", "ftp://x"], "baseurl: "),

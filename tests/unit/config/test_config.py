@@ -205,8 +205,8 @@ def test_a_storage_in_memory_has_one_worker_for_another_would_not_find_its_blobs
         ),
         (
             ("duration: 10m", "duration: soon"),
-            "config.yml: middleware.storage[0].options.duration: 'soon' is no duration; write seconds (1200) "
-            "or Go's form (20m, 1h30m)",
+            "config.yml: middleware.storage[0].options.duration: 'soon' is not a duration; write seconds "
+            "(1200) or Go's form (20m, 1h30m)",
         ),
         (
             ("name: cloudfront", "name: cloudfornt"),
@@ -240,7 +240,7 @@ def test_a_storage_in_memory_has_one_worker_for_another_would_not_find_its_blobs
         (("duration: 10m", "1: 1"), "config.yml: middleware.storage[0].options.1: there is no such option"),
         (("edge:", "edge: {publickeys: {K: none.pem}}"), "config.yml: edge.publickeys.K: none.pem cannot be"),
         (("edge:", "edge: {prot: 1}"), "config.yml: edge.prot: there is no such option"),
-        (("edge:", "server: {threads: 8}"), "config.yml: server.threads: 8 is no whole number from 32"),
+        (("edge:", "server: {threads: 8}"), "config.yml: server.threads: 8 is not a whole number from 32"),
         (("edge:", "server: {thread: 64}"), "config.yml: server.thread: there is no such option (did you"),
         (("enabled: true", "enabled: maybe"), "config.yml: storage.delete.enabled: 'maybe' is neither true"),
         (("enabled: true", "enable: true"), "config.yml: storage.delete.enable: there is no such option"),

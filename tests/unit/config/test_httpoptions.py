@@ -142,7 +142,7 @@ def test_a_host_that_is_no_url_is_refused(host: str):
     ("http", "line"),
     [
         ({"relativeurls": "perhaps"}, "config.yml: http.relativeurls: 'perhaps' is neither true nor false"),
-        ({"prefix": ["a"]}, "config.yml: http.prefix: ['a'] is no text"),
+        ({"prefix": ["a"]}, "config.yml: http.prefix: ['a'] is not text"),
     ],
 )
 def test_what_is_no_value_is_refused(http: dict[str, Any], line: str):
@@ -254,7 +254,7 @@ def test_the_drain_timeout_is_what_requests_get_when_the_server_stops(tree: dict
 
 
 def test_a_drain_timeout_that_is_none_is_refused():
-    with pytest.raises(ConfigError, match=r"^config\.yml: http\.draintimeout: 'soon' is no duration"):
+    with pytest.raises(ConfigError, match=r"^config\.yml: http\.draintimeout: 'soon' is not a duration"):
         config(draintimeout="soon").server_options()
 
 
