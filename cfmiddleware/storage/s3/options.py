@@ -87,45 +87,59 @@ def _positive(value: object, name: str) -> int:
 class S3Options:
     """What the S3 driver can be told.
 
-    :param bucket: the bucket's name.
-    :param region: the bucket's region; may be left out where *regionendpoint* is given.
-    :param regionendpoint: the URL, or the host, of a server that is not Amazon's.
-    :param redirectendpoint: the URL, or the host, under which clients reach that server; presigned URLs lead
-        there.
-    :param accesskey: the id of the access key; without it, boto3 looks where it always does (environment,
-        shared files, container and instance roles).
-    :param secretkey: its secret.
+    :param bucket: required: the bucket's name.
+    :param region: the bucket's region, required unless *regionendpoint* is given. A region other than the
+        bucket's is an error at the start, and is never followed silently.
+    :param regionendpoint: the URL, or the host, of a server that speaks S3's protocol; Amazon's own by
+        default.
+    :param redirectendpoint: the URL, or the host, under which clients reach that server: presigned URLs
+        lead there, the registry's own requests do not. The same as for those requests by default.
+    :param accesskey: the id of the access key. Where it and *secretkey* are empty or absent, boto3 looks
+        in the environment, in shared files, and asks the container or the instance. One without the other
+        is an error.
+    :param secretkey: the secret of the access key.
     :param sessiontoken: the token that temporary keys come with.
-    :param secure: whether to use TLS, where an endpoint does not say it itself.
-    :param skipverify: whether to accept any certificate.
-    :param forcepathstyle: whether the bucket stands in the path instead of the host name; by default only
-        with an endpoint that is not Amazon's.
-    :param v4auth: whether to sign with version 4; with version 2 otherwise.
-    :param usedualstack: whether to use Amazon's endpoints that have IPv6 addresses as well.
-    :param accelerate: whether to use S3 Transfer Acceleration.
-    :param usefipsendpoint: whether to use Amazon's FIPS 140 endpoints.
+    :param secure: whether to use TLS, where an endpoint has no ``http://`` or ``https://`` of its own.
+    :param skipverify: whether to accept any certificate; a warning says so. It is better to name the
+        authority's file in the variable ``AWS_CA_BUNDLE``.
+    :param forcepathstyle: whether the bucket stands in the path of a URL instead of the host name; by
+        default only with a *regionendpoint*.
+    :param v4auth: whether to sign with version 4, presigned URLs included. ``false`` is version 2: an
+        error in Amazon's regions that opened since 2014 and with a *keyid*, a warning in the older ones.
+    :param usedualstack: whether to use Amazon's endpoints that have IPv6 addresses as well. Not with
+        *regionendpoint*.
+    :param accelerate: whether to use S3 Transfer Acceleration. Not with *regionendpoint*,
+        *forcepathstyle*, *usefipsendpoint*, or a dot in the bucket's name.
+    :param usefipsendpoint: whether to use Amazon's FIPS 140 endpoints. Not with *regionendpoint*.
     :param useragent: what is appended to the ``User-Agent`` of every request.
     :param rootdirectory: what stands in front of every key.
     :param encrypt: whether the server encrypts objects; with its own key, or with *keyid*.
-    :param keyid: the KMS key to encrypt with.
-    :param chunksize: the size of an upload's parts, in bytes; 5 MiB to 5 GiB.
-    :param storageclass: the storage class of new objects; ``NONE`` sends none.
+    :param keyid: the KMS key to encrypt with. It is ignored, with a warning, unless *encrypt* is on.
+    :param chunksize: the size of an upload's parts, 5 MiB to 5 GiB.
+    :param storageclass: the storage class of new objects, one whose objects can be read at once:
+        ``STANDARD``, ``REDUCED_REDUNDANCY``, ``STANDARD_IA``, ``ONEZONE_IA``, ``INTELLIGENT_TIERING``,
+        ``OUTPOSTS``, ``GLACIER_IR``. ``NONE`` sends none. ``GLACIER`` and ``DEEP_ARCHIVE`` are errors.
     :param objectacl: the canned ACL of new objects; none is sent without it.
-    :param multipartcopychunksize: the size of the parts that large objects are copied in, in bytes.
-    :param multipartcopymaxconcurrency: how many of these parts are copied at a time.
-    :param multipartcopythresholdsize: the largest object that is copied in one request, in bytes.
-    :param maxpartsinflight: how many parts of one upload are on their way at the most, while the next one
-        fills.
-    :param uploadbuffers: how many parts a process holds in memory for all its uploads; one for each upload if
-        these are more.
+    :param multipartcopychunksize: the size of the parts in which larger objects are copied, 5 MiB to 5
+        GiB.
+    :param multipartcopymaxconcurrency: how many parts of one copy are on their way at the same time.
+    :param multipartcopythresholdsize: the largest object that S3 copies in one request; at most 5 GiB.
+    :param maxpartsinflight: how many parts of one upload are on their way at the same time, while the
+        next one fills.
+    :param uploadbuffers: how many parts a process holds in memory for all its uploads. Each upload is
+        sure of one, so there are more where there are more uploads.
     :param maxconnections: how many idle connections a process keeps.
-    :param retrymode: boto3's way to retry: ``standard``, or ``adaptive``, which also slows down by itself.
+    :param retrymode: boto3's way to repeat what failed with 500, 503, a timeout or a cut connection:
+        ``standard``, or ``adaptive``, which also slows down when S3 asks for it.
     :param maxattempts: how often a request is sent at the most.
-    :param connecttimeout: seconds that an attempt waits for a connection.
-    :param readtimeout: seconds that an attempt waits for the next bytes of the answer.
-    :param checksums: whether requests carry checksums that S3 does not require; None is boto3's own default
-        for Amazon, and no for an endpoint that is not Amazon's.
-    :param loglevel: whether every request is a line in the log: ``off`` or Distribution's ``debug...``.
+    :param connecttimeout: how long an attempt waits for a connection, in seconds.
+    :param readtimeout: how long an attempt waits for the next bytes of the response, in seconds.
+    :param checksums: whether requests carry checksums that S3 does not require, and responses are
+        compared with theirs. By default boto3's own choice for Amazon, and ``false`` with a
+        *regionendpoint*: other servers may not understand them over TLS.
+    :param loglevel: whether every request is a line in the log: operation, key, status, attempts, time.
+        ``off``, or ``debug`` and Distribution's other names. No level logs a body, a header or a
+        signature.
     :param smallest_part: the server's smallest part but for the last, in bytes; not for configuration files.
     :param most_parts: how many parts an object may have at the most; not for configuration files.
     :raises ConfigError: for what cannot work; the message begins with the option's name.

@@ -1,0 +1,116 @@
+"""What the options' tables say, read from the dataclasses that hold the options.
+
+It needs nothing but the package, so that the tests can compare the pages with the classes without Sphinx.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from cfmiddleware import parse
+
+#: What a reader may write where one of these functions reads the option.
+FORMS: Mapping[Callable[..., Any], str] = {
+    parse.text: "text",
+    parse.optional_text: "text",
+    parse.exact_text: "text",
+    parse.boolean: "true or false",
+    parse.integer: "number",
+    parse.seconds: "duration",
+    parse.short_seconds: "duration",
+    parse.size: "size",
+    parse.choice: "word",
+}
+
+_TYPES = {"str": "text", "int": "number", "bool": "true or false", "float": "number", "Path": "path"}
+_PARAMETER = re.compile(r"^:param ([A-Za-z_][A-Za-z0-9_]*): *(.*?)(?=^:|\Z)", re.MULTILINE | re.DOTALL)
+
+
+class Row(NamedTuple):
+    """One option as a table shows it, each column in reStructuredText."""
+
+    name: str
+    form: str
+    default: str
+    effect: str
+
+
+def options_class(path: str) -> type:
+    """Return the class that *path* names, such as ``cfmiddleware.storage.s3.options.S3Options``."""
+    module, _, name = path.rpartition(".")
+    found: type = getattr(importlib.import_module(module), name)
+    return found
+
+
+def documented(options: type) -> dict[str, str]:
+    """Return the text of each ``:param name:`` in the docstring of *options*."""
+    found = _PARAMETER.findall(inspect.getdoc(options) or "")
+    return {name: " ".join(text.split()) for name, text in found}
+
+
+def rows(options: type) -> Iterator[Row]:
+    """Yield a row for each option of the dataclass *options* that a configuration may hold.
+
+    These are the names of its ``PARSERS``, in the order of the fields.
+    """
+    parsers: Mapping[str, Callable[..., Any]] = getattr(options, "PARSERS", {})
+    texts = documented(options)
+    fields = {field.name: field for field in dataclasses.fields(options)}
+    for name in sorted(parsers, key=list(fields).index if parsers.keys() <= fields.keys() else None):
+        field, parser = fields.get(name), parsers[name]
+        form = _form(parser, str(field.type) if field else "")
+        default = _default(field, form) if field else ""
+        yield Row(f"``{name}``", form, default, _effect(texts.get(name, ""), fields))
+
+
+def _form(parser: Callable[..., Any], annotation: str) -> str:
+    while isinstance(parser, functools.partial):
+        parser = parser.func
+    if parser in FORMS:
+        return FORMS[parser]
+    return next((form for name, form in _TYPES.items() if re.search(rf"\b{name}\b", annotation)), "")
+
+
+def _default(field: dataclasses.Field[Any], form: str) -> str:
+    value = field.default
+    if value is dataclasses.MISSING and field.default_factory is not dataclasses.MISSING:
+        value = field.default_factory()
+    if value is dataclasses.MISSING:
+        return "required"
+    if isinstance(value, bool):
+        return f"``{str(value).lower()}``"
+    if value is None or value in ("", (), [], {}):
+        return ""
+    if form == "size" and isinstance(value, int):
+        return f"``{_bytes(value)}``"
+    if form == "duration" and isinstance(value, int | float):
+        return f"``{_duration(value)}``"
+    return f"``{value}``"
+
+
+def _bytes(value: int) -> str:
+    for unit, step in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if value and value % step == 0:
+            return f"{value // step}{unit}"
+    return str(value)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 1:
+        return f"{round(seconds * 1000)}ms"
+    for unit, step in (("h", 3600), ("m", 60)):
+        if seconds and seconds % step == 0:
+            return f"{round(seconds // step)}{unit}"
+    return f"{seconds:g}s"
+
+
+def _effect(text: str, fields: Mapping[str, Any]) -> str:
+    """Return *text* as sentences, with the names of other options (``*keyid*``) as literals."""
+    text = re.sub(r"\*([a-z_]+)\*", lambda match: f"``{match[1]}``" if match[1] in fields else match[0], text)
+    return text[:1].upper() + text[1:]
