@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from lab import schedule
 from lab.ceph import require_ceph, running_ceph
 from lab.clients import Buildah, Podman, Skopeo
 from lab.images import Image, Index, make_image, make_index
@@ -15,6 +16,23 @@ from lab.servers import S3Server, running_moto
 from lab.storage_servers import WATCHED
 from lab.storage_servers import S3Server as WatchedS3
 from lab.tls import write_certificate
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Spread the tests by file where pytest-xdist is asked for processes (`-n 4`)."""
+    return schedule.scheduler(config, log) if config.option.dist == "load" else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked `long` unless `-m` names it, and start what takes longest first."""
+    if "long" not in config.option.markexpr:
+        left_out = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: schedule.rank(item.nodeid))
 
 
 def _is_foreign(variable: str) -> bool:
