@@ -35,7 +35,7 @@ class RegistryClient(Client):
 
     def __init__(self, driver: Any, **options: Any) -> None:
         self.driver = driver
-        self.registry = Registry(driver, **options)
+        self.registry = Registry(driver, **{"delete": True, **options})
         super().__init__(self.registry)
 
     def objects(self, below: str = "/docker/") -> set[str]:
