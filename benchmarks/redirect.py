@@ -108,7 +108,7 @@ def _run(bench: Bench, names: list[str], machine: dict[str, Any]) -> dict[str, A
 
 
 def _render(directory: Path) -> int:
-    """Write the page and the pictures again from the JSON in *directory*."""
+    """Write the page and the picture again from the JSON in *directory*."""
     source = directory / "redirect.json"
     try:
         results = json.loads(source.read_text())
@@ -119,10 +119,10 @@ def _render(directory: Path) -> int:
     try:
         import redirect_plots
     except ImportError:
-        print("redirect: no pictures without matplotlib: pip install -e '.[bench]'", file=sys.stderr)
+        print("redirect: no picture without matplotlib: pip install -e '.[bench]'", file=sys.stderr)
         return 2
-    for file in redirect_plots.draw(results, directory):
-        print(f"redirect: wrote {file}", file=sys.stderr)
+    file = redirect_plots.draw(results, directory)
+    print(f"redirect: wrote {file}", file=sys.stderr)
     return 0
 
 
@@ -162,11 +162,11 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument(
         "--output", type=Path, metavar="DIR",
-        help="where redirect.json, .md, .png and .svg go (default: benchmarks/results for a whole run, else "
+        help="where redirect.json, .md and .png go (default: benchmarks/results for a whole run, else "
         "nowhere)",
     )  # fmt: skip
     parser.add_argument(
-        "--render", action="store_true", help="only write the page and the pictures again, from the JSON"
+        "--render", action="store_true", help="only write the page and the picture again, from the JSON"
     )
     return parser
 

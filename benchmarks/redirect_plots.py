@@ -1,4 +1,4 @@
-"""The pictures of the benchmark of redirects, drawn from its JSON."""
+"""The picture of the benchmark of redirects, drawn from its JSON."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _ORDER = (BARE, OURS, SERVE, ECDSA, DISTRIBUTION)
 _Result = Mapping[str, Any]
 
 
-def draw(results: _Result, directory: Path) -> list[Path]:
-    """Write ``redirect.png`` and ``redirect.svg`` of what there are results of, and return their paths."""
+def draw(results: _Result, directory: Path) -> Path:
+    """Write ``redirect.png`` from the results that are there, and return its path."""
     style = {
         "font.size": 9,
         "axes.spines.top": False,
@@ -30,7 +30,6 @@ def draw(results: _Result, directory: Path) -> list[Path]:
         "axes.titlesize": 10,
         "axes.titleweight": "bold",
         "axes.titlelocation": "left",
-        "svg.hashsalt": "redirect",  # the same file from the same figures
     }
     with mpl.rc_context(style):
         figure = Figure(figsize=(11, 8.2), layout="constrained")
@@ -52,10 +51,9 @@ def draw(results: _Result, directory: Path) -> list[Path]:
             "and storage on one machine. Compare ratios."
         )
         figure.supxlabel(caption, fontsize=8, color="#555555")
-        files = [directory / f"redirect.{kind}" for kind in ("png", "svg")]
-        figure.savefig(files[0], dpi=150)
-        figure.savefig(files[1], metadata={"Date": None})
-    return files
+        file = directory / "redirect.png"
+        figure.savefig(file, dpi=150)
+    return file
 
 
 def _rates(axes: Axes, results: _Result) -> None:

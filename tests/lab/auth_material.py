@@ -36,16 +36,6 @@ PULL = [{"type": "repository", "name": "team/app", "actions": ["pull"]}]
 PUSH = [{"type": "repository", "name": "team/app", "actions": ["pull", "push"]}]
 
 
-class Clock:
-    """Seconds that go forward when they are told to."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def htpasswd(users: Mapping[str, str], cost: int = 4) -> bytes:
     """Return an htpasswd file, of the cheapest hashes that there are."""
     lines = (

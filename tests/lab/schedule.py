@@ -1,8 +1,8 @@
 """How pytest-xdist spreads the suite over processes: `pytest -n 4`.
 
-A unit of work is a file, so that what a file shares (a server, a module's fixture) is made once. Where tests are
-repeated for several servers, the unit is the file and the server; the suite of the specification is one unit for
-each registry. The units that take longest start first, so that no process is left alone with one of them.
+A unit of work is a file, so that what a file shares (a server, a module's fixture) is made once. Where tests
+are repeated for several servers, the unit is the file and the server; the suite of the specification is one
+unit for each registry. The units that take longest start first, so that no process is left alone with one.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def scheduler(config: pytest.Config, log: object) -> LoadFileScheduling:
         def _split_scope(self, nodeid: str) -> str:
             return unit(nodeid)
 
-    # The processes collect the tests in the order of their ranks, which stands then. By default the units with
-    # the most tests come first; here these are not the longest.
+    # The processes collect the tests in the order of their ranks, which must stand: by default the units with
+    # the most tests come first, and here these do not take longest.
     config.option.loadscopereorder = False
     return Schedule(config, log)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lab.apps import wrap
+from lab.clock import Clock
 from lab.redirects import end_of, every_blob, listen_to, parameters, policy_of, redirect
 
 from cfmiddleware.digest import HEX_LENGTHS, Digest
@@ -60,14 +61,11 @@ LIFETIMES_IN_S3 = [*LIFETIMES[:-1], (7 * 86400 - 900, 100_000)]
 moments = st.floats(1e6, 4e9) | st.integers(10**6, 4 * 10**9).map(float)
 
 
-class Clock:
-    """Follows the steps of `pulls`."""
+class SteppedClock(Clock):
+    """A clock that follows the steps of `pulls`."""
 
     def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
+        super().__init__(1_800_000_000.0)
 
     def set(self, step: tuple[str, float], last_end: int, lead: int) -> None:
         """Go by some seconds, or to where the window of the URL that ends at *last_end* is over.
@@ -79,8 +77,8 @@ class Clock:
 
 
 @functools.cache
-def wrapped_for(duration: int, window: int, bound: bool) -> tuple[CloudFrontMiddleware, Clock]:
-    clock = Clock()
+def wrapped_for(duration: int, window: int, bound: bool) -> tuple[CloudFrontMiddleware, SteppedClock]:
+    clock = SteppedClock()
     return wrap(every_blob, duration=duration, window=window, bindip=bound, clock=clock), clock
 
 
@@ -117,7 +115,7 @@ def test_a_url_of_cloudfront_lives_for_the_duration_or_up_to_a_window_less(
 
 def test_what_is_remembered_is_used_and_still_lives_long_enough():
     """A wrapper that remembered nothing would pass the test above."""
-    clock = Clock()
+    clock = SteppedClock()
     wrapped = wrap(every_blob, duration=1200, window=300, clock=clock)
     signed = listen_to(wrapped.keys.current().key)
     blob = Digest("sha512", "f" * 128)
@@ -131,9 +129,9 @@ def test_what_is_remembered_is_used_and_still_lives_long_enough():
 
 
 @functools.cache
-def wrapped_near_s3(duration: int, window: int, v4auth: bool) -> tuple[CloudFrontMiddleware, Clock]:
+def wrapped_near_s3(duration: int, window: int, v4auth: bool) -> tuple[CloudFrontMiddleware, SteppedClock]:
     """Return a wrapper that sends near clients to a bucket of Amazon's."""
-    clock = Clock()
+    clock = SteppedClock()
     keys = {"accesskey": "AKIDTEST", "secretkey": "a-very-secret-key"}
     built = S3Options(bucket="registry", region="us-west-2", v4auth=v4auth, **keys)
     presign = Presigner(built, ClientPerProcess(built).connection, clock)

@@ -30,6 +30,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lab import PROJECT, TESTS
 from lab.apps import BLOB, CONTENT, DIGEST, EDGE, KEY, KEY_PAIR_ID, App, ask, key, request, wrap
+from lab.clock import Clock
 from lab.servers import free_port, running
 from lab.signing_material import in_a_fork
 from lab.tls import write_certificate
@@ -47,16 +48,6 @@ README = PROJECT / "README.rst"
 Environ = dict[str, Any]
 
 _KEY = generate("ecdsa")
-
-
-class Clock:
-    """Seconds that go forward when they are told to."""
-
-    def __init__(self, now: float = 1000.0) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Guarded:

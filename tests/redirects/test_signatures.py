@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from lab import TESTS
 from lab.apps import EDGE, KEY_PAIR_ID, key, wrap
+from lab.clock import Clock
 from lab.redirects import every_blob, listen_to, of_each_worker, path_of, redirect, sha256_of
 from lab.servers import eventually, free_port, running
 from lab.serving import ask
@@ -26,14 +27,6 @@ from cfmiddleware.signing.windows import ExpiryWindow
 NOW = 1_800_000_000.0
 BLOBS = [sha256_of(number) for number in range(5)]
 THREADS = 16
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def pull_at_once(wrapped, addresses: list[str], rounds: int = 3) -> set[tuple[Digest, str, str]]:
@@ -67,7 +60,7 @@ def eager_threads() -> Iterator[None]:
 
 @pytest.mark.parametrize("probe", ["get", "head", "none"])
 def test_a_blob_is_signed_once_in_a_window_whatever_the_number_of_pulls_and_threads(probe: str):
-    clock, grid = Clock(), ExpiryWindow(1200, 300)
+    clock, grid = Clock(NOW), ExpiryWindow(1200, 300)
     wrapped = wrap(every_blob, clock=clock, duration=1200, window=300, probe=probe)
     signed = listen_to(wrapped.keys.current().key, pause=0.002)
     expected = set()
@@ -84,7 +77,7 @@ def test_a_blob_is_signed_once_in_a_window_whatever_the_number_of_pulls_and_thre
 
 
 def test_a_bound_url_is_signed_once_for_each_address():
-    clock = Clock()
+    clock = Clock(NOW)
     wrapped = wrap(every_blob, clock=clock, bindip=True)
     signed = listen_to(wrapped.keys.current().key, pause=0.002)
     addresses = ["192.0.2.7", "192.0.2.8", "::ffff:192.0.2.8", "198.51.100.1"]
@@ -97,7 +90,7 @@ def test_a_bound_url_is_signed_once_for_each_address():
 
 
 def test_a_clock_that_goes_back_over_the_end_of_a_window_costs_no_further_signature():
-    clock = Clock()
+    clock = Clock(NOW)
     wrapped = wrap(every_blob, clock=clock, duration=1200, window=300)
     signed = listen_to(wrapped.keys.current().key)
     clock.now = float(ExpiryWindow(1200, 300).expires(BLOBS[0].hex, NOW) - 1200 + 300)
@@ -112,7 +105,7 @@ def test_a_clock_that_goes_back_over_the_end_of_a_window_costs_no_further_signat
 def test_a_key_that_takes_over_signs_once_what_the_one_before_signed(tmp_path: Path, monkeypatch):
     (tmp_path / "pk-KFIRST.pem").write_text(key(1).private_pem)
     os.utime(tmp_path / "pk-KFIRST.pem", (1_600_000_000, 1_600_000_000))
-    wrapped = wrap(every_blob, clock=Clock(), privatekey=str(tmp_path), keypairid=None)
+    wrapped = wrap(every_blob, clock=Clock(NOW), privatekey=str(tmp_path), keypairid=None)
     signing = type(wrapped.keys.current().key)
     monkeypatch.setattr(signing, "sign", signing.sign)  # so that it is itself again after the test
     signed = listen_to(signing)

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from lab.apps import ask, request, wrap
-from lab.auth_material import Clock
+from lab.clock import Clock
 from lab.redis_server import RedisServer, running_redis
 from lab.registry_client import ROOT, RegistryClient, image_manifest
 from lab.servers import CFMIDDLEWARE, eventually, free_port, running

@@ -8,6 +8,7 @@ import shutil
 import threading
 
 import pytest
+from lab.clock import Clock
 from lab.signing_material import ec_pem, in_a_fork, needs_cryptography, pkcs1, rsa_key, rsa_pem
 
 from cfmiddleware.errors import ConfigError
@@ -17,16 +18,6 @@ from cfmiddleware.signing.keywatch import KeyWatch
 from cfmiddleware.signing.pem import armour
 
 BROKEN = "-----BEGIN PRIVATE KEY-----\nMIIE\n"
-
-
-class Clock:
-    """Seconds that pass when told to."""
-
-    def __init__(self):
-        self.now = 1000.0
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture

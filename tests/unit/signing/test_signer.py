@@ -11,6 +11,7 @@ from types import FrameType
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lab.clock import Clock
 from lab.signing_material import in_a_fork, pair, public, rsa_key, rsa_pem
 
 from cfmiddleware.signing.keyring import KeyRing
@@ -23,14 +24,6 @@ from cfmiddleware.signing.windows import ExpiryWindow
 HOST = "https://d111111abcdef8.cloudfront.net"
 DIGEST = "0" * 64
 NOW = 1_800_000_000.0
-
-
-class Clock:
-    def __init__(self):
-        self.now = NOW
-
-    def __call__(self):
-        return self.now
 
 
 class FakeKey:
@@ -74,7 +67,7 @@ def until_waiting(count):
 
 @pytest.fixture
 def clock():
-    return Clock()
+    return Clock(NOW)
 
 
 @pytest.fixture
@@ -161,7 +154,7 @@ def test_the_least_recently_used_url_is_forgotten_first(key, clock):
 @given(st.integers(0, 4), st.lists(st.sampled_from("abcdef"), max_size=40))
 def test_the_memory_behaves_as_a_list_of_the_last_used(size, names):
     key, kept, signed = FakeKey(), [], 0
-    ours = signer(key, Clock(), cache_size=size)
+    ours = signer(key, Clock(NOW), cache_size=size)
     for name in names:
         ours.url(f"{HOST}/{name}", DIGEST)
         if name in kept:

@@ -12,7 +12,8 @@ import bcrypt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lab.auth_material import Clock, basic, htpasswd, htpasswd_client
+from lab.auth_material import basic, htpasswd, htpasswd_client
+from lab.clock import Clock
 from lab.registry_client import RegistryClient, error_code
 
 from cfmiddleware.errors import ConfigError

@@ -19,7 +19,6 @@ from lab.auth_material import (
     PUSH,
     REALM,
     SERVICE,
-    Clock,
     basic,
     bearer,
     claims,
@@ -29,6 +28,7 @@ from lab.auth_material import (
     token,
     token_client,
 )
+from lab.clock import Clock
 from lab.registry_client import RegistryClient, error_code
 
 from cfmiddleware.errors import ConfigError

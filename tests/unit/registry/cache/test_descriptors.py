@@ -18,7 +18,6 @@ from lab.apps import ask, request, wrap
 from lab.auth_material import (
     PULL,
     PUSH,
-    Clock,
     basic,
     bearer,
     htpasswd,
@@ -29,6 +28,7 @@ from lab.auth_material import (
     token_client,
 )
 from lab.auth_material import private_key as signing_key
+from lab.clock import Clock
 from lab.recording_s3 import Answer, Recorded, RecordingS3, recording
 from lab.registry_client import ROOT, RegistryClient, error_code, image_manifest
 from lab.stepping import Stepped, Turns, orders
