@@ -64,6 +64,11 @@ def exact_text(value: object, name: str) -> str:
     return value.strip()
 
 
+def anything(value: object, name: str) -> object:
+    """Return any value as it is: for options that have no effect here."""
+    return value
+
+
 def boolean(value: object, name: str) -> bool:
     """Return a truth value: ``true`` or ``false``, also as a string, ``yes``, ``on``, ``1`` and so on."""
     if isinstance(value, bool):

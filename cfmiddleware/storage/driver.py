@@ -11,7 +11,9 @@ connections or starting threads.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
@@ -69,6 +71,21 @@ class Writer(Protocol):
     ) -> None: ...
 
 
+class Presigner(Protocol):
+    """Signs URLs under which anybody can GET one object of a bucket until they expire."""
+
+    #: The bucket's name.
+    bucket: str
+
+    def __call__(self, key: str, expires: int) -> tuple[str, int]:
+        """Return a URL and when it expires, which is not later than *expires*.
+
+        :param key: the whole key, without a slash in front.
+        :param expires: Unix time in seconds.
+        """
+        ...
+
+
 class Driver(Protocol):
     """A place for objects."""
 
@@ -85,6 +102,32 @@ class Driver(Protocol):
     #: Whether keys are those of the bucket, its root directory in front. Where they are not, the one who puts
     #: CloudFront in front of a registry says which directory of a bucket this is.
     in_bucket: bool
+
+    #: Whether one process sees what another one stores.
+    shared: bool
+
+    @classmethod
+    def from_options(cls, given: Mapping[str, object], where: str, here: Path) -> Self:
+        """Return a driver with the options that a configuration gives; nothing is connected to or opened.
+
+        :param given: the options by their names; values are YAML's, or text.
+        :param where: the place of the options, for messages, such as ``storage.s3``.
+        :param here: the directory that relative paths are relative to.
+        :raises ConfigError: for an unknown option or a value that cannot work; the line begins with *where*,
+            a dot and the option's name.
+        """
+
+    @property
+    def presigner(self) -> Presigner | None:
+        """What signs URLs of the bucket for clients near it, or None where there is no such thing."""
+
+    def identity(self) -> str:
+        """Return a short text that tells this place from all others and is the same in every process that
+        uses it: what is remembered of one registry does not hold for another.
+        """
+
+    def describe(self) -> str:
+        """Return where the objects are, for people."""
 
     def key(self, path: str) -> str:
         """Return the whole key, without a slash in front, that the object at *path* has in its bucket."""
@@ -147,3 +190,8 @@ class Driver(Protocol):
 
     def delete_prefix(self, prefix: str) -> None:
         """Delete every object below *prefix*."""
+
+
+def fingerprint(*parts: str) -> str:
+    """Return a short text that stands for the *parts*, for :meth:`Driver.identity`."""
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import secrets
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from threading import Lock
+from typing import Self
 
 from cfmiddleware.errors import ObjectExists, ObjectNotFound
+from cfmiddleware.parse import read
 
 from .driver import Bytes, Stat
-from .pathcheck import check_path, check_prefix, check_range, clean_root, sort_names
+from .pathcheck import check_path, check_prefix, check_range, clean_root, root_option, sort_names
 from .writer import SingleUseWriter
 
 _CHUNK = 1 << 20
@@ -24,12 +28,28 @@ class MemoryDriver:
     name = "inmemory"
     smallest_piece = 0
     largest_piece = 0
+    shared = False
+    presigner = None
 
     def __init__(self, rootdirectory: str = "") -> None:
         self._root = clean_root(rootdirectory)
         self.in_bucket = bool(self._root)
         self._lock = Lock()
+        self._identity = secrets.token_hex(8)
         self._objects: dict[str, tuple[bytes, float]] = {}
+
+    @classmethod
+    def from_options(cls, given: Mapping[str, object], where: str, here: Path) -> Self:
+        """Return a storage with a root directory, if one is given."""
+        return cls(**read(given, {"rootdirectory": root_option}, f"{where}."))
+
+    def identity(self) -> str:
+        """Return a text of this object's own: it is gone with the process, and no other process has it."""
+        return self._identity
+
+    def describe(self) -> str:
+        """Return where the objects are."""
+        return "in memory: it is gone when the server stops; each worker has its own"
 
     def key(self, path: str) -> str:
         """Return the key that the object at *path* would have in a bucket."""

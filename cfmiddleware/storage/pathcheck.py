@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from cfmiddleware.errors import ObjectNotFound
+from cfmiddleware.errors import ConfigError, ObjectNotFound
+from cfmiddleware.parse import exact_text
 
 # A file's name may not hold a NUL, S3's XML hardly one of the others, and a line of a log no newline.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -71,3 +72,12 @@ def clean_root(rootdirectory: str) -> str:
 def sort_names(names: Iterable[str]) -> list[str]:
     """Return *names* once each and in the order of :meth:`Driver.list`: a slash at the end does not count."""
     return sorted(set(names), key=lambda name: (name.removesuffix("/"), name))
+
+
+def root_option(value: object, name: str) -> str:
+    """Read an option that is the directory of a bucket, and return it as :func:`clean_root` does."""
+    written = exact_text(value, name)
+    try:
+        return clean_root(written)
+    except ValueError as error:
+        raise ConfigError(f"{name}: {error}") from None

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import FileIO
+from pathlib import Path
 from stat import S_ISREG
+from typing import Self
 
 from cfmiddleware.errors import ConfigError, ObjectExists, ObjectNotFound, StorageUnavailable
-from cfmiddleware.storage.driver import Bytes, Stat
+from cfmiddleware.parse import exact_text, integer, read
+from cfmiddleware.storage.driver import Bytes, Stat, fingerprint
 from cfmiddleware.storage.pathcheck import InvalidPath, check_path, check_prefix, check_range, sort_names
 from cfmiddleware.storage.writer import SingleUseWriter
 
@@ -41,12 +44,32 @@ class FilesystemDriver:
     name = "filesystem"
     smallest_piece = 0
     largest_piece = 0
+    shared = True
+    presigner = None
     in_bucket = False
 
     def __init__(self, rootdirectory: str | os.PathLike[str], *, where: str = "storage.filesystem") -> None:
         self._root = os.path.abspath(rootdirectory).rstrip("/")
         self._where = where
         self._temporary = durable.TemporaryFiles(self._root + "/")
+
+    @classmethod
+    def from_options(cls, given: Mapping[str, object], where: str, here: Path) -> Self:
+        """Return the directory that is given, or Distribution's default."""
+        parsed = read(given, {"rootdirectory": exact_text, "maxthreads": integer}, f"{where}.")
+        # maxthreads has no effect: the server decides about threads, and each request has one.
+        return cls(here / parsed.get("rootdirectory", "/var/lib/registry"), where=where)
+
+    def identity(self) -> str:
+        """Return a text that stands for the directory, without links on the way to it."""
+        root = self._root or "/"
+        with suppress(OSError, ValueError):  # the check at the start says what is wrong with it
+            root = os.path.realpath(root)
+        return fingerprint(self.name, root)
+
+    def describe(self) -> str:
+        """Return the directory."""
+        return self._root or "/"
 
     def key(self, path: str) -> str:
         """Return *path* without its first slash."""

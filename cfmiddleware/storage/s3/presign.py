@@ -63,6 +63,7 @@ class Presigner:
         self, options: S3Options, connect: Callable[[], Connection], clock: Callable[[], float] = time.time
     ) -> None:
         self._options = options
+        self.bucket = options.bucket
         self._connect = connect
         self._clock = clock
         self._lock = Lock()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cfmiddleware.errors import ObjectExists, StorageError, StorageUnavailable
-from cfmiddleware.storage.driver import Stat
+from cfmiddleware.errors import ConfigError, ObjectExists, StorageError, StorageUnavailable
+from cfmiddleware.parse import Parser, anything, boolean, read
+from cfmiddleware.storage.driver import Stat, fingerprint
 from cfmiddleware.storage.pathcheck import (
     InvalidPath,
     check_path,
@@ -47,6 +50,12 @@ _PASSING = frozenset(("InternalError", "ServiceUnavailable", "SlowDown"))
 
 _CONTENT_TYPE = "application/octet-stream"
 
+# Options of Distribution that do nothing here: the registry works the same, with fewer lines in its log.
+_WITHOUT_EFFECT: Mapping[str, Parser] = {"logs3apirequests": boolean, "logs3apiresponseheaders": anything}
+
+
+_log = logging.getLogger(__name__)
+
 
 class S3Driver:
     """Objects in a bucket of Amazon S3, or of a server that speaks its protocol.
@@ -58,6 +67,7 @@ class S3Driver:
 
     name = "s3"
     in_bucket = True
+    shared = True
 
     def __init__(self, options: S3Options, *, where: str = "storage.s3") -> None:
         self.smallest_piece = options.smallest_part
@@ -71,6 +81,31 @@ class S3Driver:
         self.presigner = Presigner(options, self._client.connection)
         self._budget = PartBudget(options.uploadbuffers)
         self._new_object = {"ContentType": _CONTENT_TYPE, **options.new_object()}
+
+    @classmethod
+    def from_options(cls, given: Mapping[str, object], where: str, here: Path) -> Self:
+        """Return the bucket that the options describe. Options that have no effect are logged."""
+        parsed = read(given, {**S3Options.PARSERS, **_WITHOUT_EFFECT}, f"{where}.")
+        without = [option for option in _WITHOUT_EFFECT if parsed.pop(option, None)]
+        if without:
+            _log.warning("%s: these options have no effect: %s", where, ", ".join(without))
+        try:
+            options = S3Options(**parsed)
+        except ConfigError as error:
+            raise ConfigError(f"{where}.{error}") from None
+        for warning in options.warnings():
+            _log.warning("%s.%s", where, warning)
+        return cls(options, where=where)
+
+    def identity(self) -> str:
+        """Return a text that stands for the directory of the bucket."""
+        options = self._options
+        place = (options.bucket, options.region or "", options.regionendpoint or "", options.rootdirectory)
+        return fingerprint(self.name, *(part.strip("/") for part in place))
+
+    def describe(self) -> str:
+        """Return the directory of the bucket as a URL of the scheme ``s3``."""
+        return f"s3://{self._bucket}/{self._root.strip('/')}"
 
     def key(self, path: str) -> str:
         """Return the key of the object at *path*: the root directory and *path*."""
