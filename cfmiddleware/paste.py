@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from . import logs, parse
 from .config.build import Config
 from .errors import ConfigError
-from .middleware.wrapper import OPTIONS, CloudFrontMiddleware
+from .middleware.options import OPTION_NAMES, WrapperOptions, resolve_paths
+from .middleware.wrapper import CloudFrontMiddleware
 from .server import refuse
 
 if TYPE_CHECKING:
@@ -34,10 +35,11 @@ def filter_factory(global_conf: Mapping[str, str], **local_conf: str) -> Callabl
         try:
             given = dict(local_conf)
             file = given.pop("config", None)
-            parse.refuse_unknown(given, (*OPTIONS, "config"))
+            parse.refuse_unknown(given, (*OPTION_NAMES, "config"))
+            here = _here(global_conf)
             if file is None:
-                return CloudFrontMiddleware(app, **_plain(given, global_conf))
-            wrapped = Config.load(_here(global_conf) / file).wrap(app, _plain(given, global_conf))
+                return CloudFrontMiddleware(app, WrapperOptions.read(given, here=here))
+            wrapped = Config.load(here / file).wrap(app, resolve_paths(given, here))
         except ConfigError as error:
             refuse(_located(error, global_conf))
         return wrapped
@@ -92,16 +94,6 @@ def _key_files(text: str) -> dict[str, str]:
     if not pairs or not all(name and file for name, _, file in pairs):
         raise ConfigError("publickeys: write each as <Key-Pair-Id>:<file>, separated by spaces")
     return {name: file for name, _, file in pairs}
-
-
-def _plain(given: Mapping[str, str], global_conf: Mapping[str, str]) -> dict[str, Any]:
-    """Return the wrapper's options with paths that do not depend on where the server was started."""
-    result: dict[str, Any] = dict(given)
-    for name in ("privatekey", "iprangesfile"):
-        path = given.get(name)
-        if path and "-----BEGIN" not in path:
-            result[name] = str(_here(global_conf) / path)
-    return result
 
 
 def _located(error: ConfigError, global_conf: Mapping[str, str]) -> ConfigError:

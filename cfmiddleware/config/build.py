@@ -24,7 +24,8 @@ from cfmiddleware import parse
 from cfmiddleware.edge import Edge
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.logs import MEMBERS, LogOptions, Scalar
-from cfmiddleware.middleware.wrapper import OPTIONS, CloudFrontMiddleware
+from cfmiddleware.middleware.options import WrapperOptions, resolve_paths
+from cfmiddleware.middleware.wrapper import CloudFrontMiddleware
 from cfmiddleware.parse import nearest
 from cfmiddleware.registry.app import Registry
 from cfmiddleware.registry.auth.schemes import authenticator
@@ -228,8 +229,7 @@ class Config:
             chosen = {**self.wrapper_options(given), **(further or {})}
             if self.has_auth() and str(chosen.get("probe", "")).strip().lower() == "none":
                 raise ConfigError("probe: 'none' asks nobody who they are, so it does not go with 'auth'")
-            parse.refuse_unknown(chosen, OPTIONS)
-            return CloudFrontMiddleware(app, presign=self._presign(chosen), **chosen)
+            return CloudFrontMiddleware(app, WrapperOptions.read(chosen), presign=self._presign(chosen))
 
     def app(self) -> App:
         """Return the registry, wrapped if the file says so, with ``http.headers`` on all of its answers."""
@@ -411,10 +411,7 @@ class Config:
         }
         if "rootdirectory" not in result and "storage" in self._tree:
             result["rootdirectory"] = self._root_of_storage()
-        for name in ("privatekey", "iprangesfile"):
-            path = result.get(name)
-            if isinstance(path, str) and path and "-----BEGIN" not in path:
-                result[name] = str(self._here / path)
+        result = resolve_paths(result, self._here)
         prefix = self._section("http").get("prefix")
         if prefix and "prefix" not in result:
             result["prefix"] = prefix

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any, NamedTuple
 
-from .networks import Networks, Span, parse_network
+from .networks import AddressRange, Networks, parse_network
 
 #: Where AWS publishes it.
 URL = "https://ip-ranges.amazonaws.com/ip-ranges.json"
@@ -38,7 +38,7 @@ def read_ranges(content: bytes, regions: frozenset[str] | None = None) -> Ranges
         raise ValueError("it is no JSON, or not all of it") from None
     if not isinstance(tree, dict):
         raise ValueError("it is no list of AWS's address ranges")
-    spans: dict[str, Span] = {}
+    spans: dict[str, AddressRange] = {}
     found: set[str] = set()
     for name, field in _LISTS:
         entries = tree.get(name)
@@ -55,7 +55,7 @@ def read_ranges(content: bytes, regions: frozenset[str] | None = None) -> Ranges
     return Ranges(Networks(spans.values()), published, tuple(sorted((regions or frozenset()) - found)))
 
 
-def _network(prefix: str) -> Span:
+def _network(prefix: str) -> AddressRange:
     try:
         return parse_network(prefix)
     except ValueError:

@@ -23,7 +23,7 @@ _MAPPED_BITS = 96
 _LENGTH = re.compile(r"[0-9]|[1-9][0-9]{1,2}")
 
 
-class Span(NamedTuple):
+class AddressRange(NamedTuple):
     """The places from *start* to before *end*."""
 
     start: int
@@ -49,7 +49,7 @@ def place_of(text: str) -> int | None:
     return int.from_bytes(packed)
 
 
-def parse_network(text: str) -> Span:
+def parse_network(text: str) -> AddressRange:
     """Read ``10.0.0.0/8``, ``2001:db8::/32`` or a bare address, which is a network of its own.
 
     :raises ValueError: for anything else, and for an address with bits set beyond the length.
@@ -60,7 +60,7 @@ def parse_network(text: str) -> Span:
         raise ValueError(f"{text!r} is no network; write it like 10.0.0.0/8 or 2001:db8::/32")
     bits = 32 if start < 0 else 128
     if not slash:
-        return Span(start, start + 1)
+        return AddressRange(start, start + 1)
     fixed = int(length) if _LENGTH.fullmatch(length) else -1
     if start < 0 and ":" in address:
         fixed -= _MAPPED_BITS
@@ -69,7 +69,7 @@ def parse_network(text: str) -> Span:
     size = 1 << (bits - fixed)
     if start % size:  # -(1 << 32) is a multiple of every size of IPv4's
         raise ValueError(f"{text!r} is no network: bits are set beyond its length")
-    return Span(start, start + size)
+    return AddressRange(start, start + size)
 
 
 class Networks:
@@ -80,7 +80,7 @@ class Networks:
 
     __slots__ = ("_borders",)
 
-    def __init__(self, spans: Iterable[Span] = ()) -> None:
+    def __init__(self, spans: Iterable[AddressRange] = ()) -> None:
         borders: list[int] = []
         for start, end in sorted(spans):
             if borders and start <= borders[-1]:

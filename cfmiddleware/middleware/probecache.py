@@ -21,8 +21,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from cfmiddleware import parse
-from cfmiddleware.errors import ConfigError
 from cfmiddleware.process.cache import Remembered
 from cfmiddleware.process.throttle import Seldom
 from cfmiddleware.wsgi.accessrecord import ACCESS
@@ -97,7 +95,6 @@ _PLAIN = frozenset((str, bytes, int, float, bool, type(None)))
 _DEEPEST = 5
 
 _SIZE = 10_000
-_LONGEST = 3600
 
 # Goes on while the machine sleeps, where there is such a clock.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -211,30 +208,6 @@ class ProbeCache:
                 type(value).__name__,
                 name,
             )
-
-
-def probe_cache(probecache: object, probe: str, clock: Callable[[], float] = monotonic) -> ProbeCache | None:
-    """Return what the wrapper's option ``probecache`` describes, or None where nothing is remembered.
-
-    :param probe: the wrapper's option of that name.
-    :raises ConfigError: for a value that cannot work.
-    """
-    word = probecache.strip().lower() if isinstance(probecache, str) else probecache
-    if word is None or word in ("", "none"):
-        return None
-    seconds = parse.seconds(probecache, "probecache", minimum=0)
-    if seconds == 0:
-        return None
-    if seconds > _LONGEST:
-        raise ConfigError(
-            f"probecache: {seconds} seconds are too long to go on serving whom the app would "
-            f"refuse; at most {_LONGEST} (1h)"
-        )
-    if probe == "none":
-        raise ConfigError(
-            "probecache: with 'probe: none' the app is not asked, so it says no yes to remember"
-        )
-    return ProbeCache(seconds, clock=clock)
 
 
 def _is_plain(value: object, deepest: int = _DEEPEST) -> bool:

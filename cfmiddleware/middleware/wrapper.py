@@ -13,27 +13,24 @@ It must not be put in front of an app whose authorisation happens behind a GET's
 
 from __future__ import annotations
 
-import inspect
 import ipaddress
 import logging
-import os
 import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, Any, Unpack
 
-from cfmiddleware import parse
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ConfigError, StorageError
-from cfmiddleware.ipfilter.filter import Nearby, nearby
+from cfmiddleware.ipfilter.filter import AddressFilter, aws_feed
+from cfmiddleware.ipfilter.networks import Networks
 from cfmiddleware.process.throttle import Seldom
 from cfmiddleware.reference import BlobPath, parse_blob_path
 from cfmiddleware.signing.keyring import KeyRing
-from cfmiddleware.signing.originpath import directory, encode_key, path_below
+from cfmiddleware.signing.originpath import encode_key, path_below
 from cfmiddleware.signing.signer import URLSigner
 from cfmiddleware.signing.windows import ExpiryWindow
 from cfmiddleware.wsgi.accessrecord import ACCESS
@@ -41,9 +38,10 @@ from cfmiddleware.wsgi.client import client_address, client_text
 
 from .bucket import Bucket
 from .layout import Layout
+from .options import WrapperKeywords, WrapperOptions
 from .presigned import Presign, PresignedURLs, Unusable
 from .probe import Probe, close, respond_or_redirect
-from .probecache import Yes, monotonic, probe_cache
+from .probecache import ProbeCache, Yes, monotonic
 
 if TYPE_CHECKING:
     from cfmiddleware.wsgi.accessrecord import AccessRecord
@@ -51,161 +49,81 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("cfmiddleware")
 
-_PROBES = ("get", "head", "none")
-_HASHES = ("sha1", "sha256")
 _REDIRECTS = frozenset(("301", "302", "303", "307", "308"))
-_HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
-_BASE_PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~-]|%[0-9A-F]{2})*)*")
 _TOTAL = re.compile(r"bytes [0-9]+-[0-9]+/([0-9]+)")
 
 
 class CloudFrontMiddleware:
     """Wrap a WSGI registry so that its blobs are downloaded from CloudFront.
 
-    Options may be given as Python values or as the strings of an ini file.
+    The options are given as keyword arguments, as Python values or as the strings of an ini file, or as
+    :class:`WrapperOptions`, which says what each one does.
 
     :param app: the registry: any WSGI app.
-    :param baseurl: the distribution's URL; ``https://`` unless it has a scheme. A path of its own is kept in
-        front of the key's.
-    :param privatekey: the key that signs: a path to a PEM file, a directory of files named ``pk-<id>.pem``,
-        or PEM text. RSA of 2048 bits or ECDSA P-256. Changes are noticed without a restart.
-    :param keypairid: the public key's id in CloudFront; may be left out where file names give it.
-    :param duration: how long a signed URL lives at the most: seconds, or Go's form (``20m``).
-    :param window: expiry times lie this many seconds apart, so that signatures can be reused; a quarter of
-        the duration by default. A URL lives longer than ``duration - window``.
-    :param hash: ``sha1`` or ``sha256``, the hash that is signed.
-    :param bindip: bind each URL to the client's IPv4 address by a custom policy. CloudFront has no such
-        policy for IPv6, so IPv6 clients are served by the app.
-    :param trustedproxies: how many proxies in front append to ``X-Forwarded-For``.
-    :param probe: how the app is asked. ``get``: by the client's own GET. ``head``: by a HEAD first, for apps
-        that authorise HEAD as they do GET. ``none``: not at all; *everybody* gets a URL for every digest.
-    :param probecache: how long an app's yes counts for further requests that differ in nothing that could
-        authorise: seconds, or Go's form, up to ``1h``; off by default. Whoever loses access keeps it that
-        much longer.
-    :param requiredigest: whether an app's 200 counts only with the digest in ``Docker-Content-Digest``.
-    :param minimumsize: blobs smaller than this, in bytes, are served by the app.
-    :param layout: how keys are made of digests: ``distribution``, ``quay``, ``oci`` or a template.
-    :param rootdirectory: the directory of the bucket that holds the root ``docker`` key.
-    :param originpath: the distribution's Origin Path where it is not ``/`` and the root directory; empty for
-        a blank one.
-    :param prefix: the path the registry is mounted under *inside* the wrapped app (``/registry``). A mount
-        outside, by ``SCRIPT_NAME``, needs nothing.
-    :param bucket: the bucket's name. The app's redirects into it become redirects to CloudFront.
-    :param regionendpoint: the bucket's S3-compatible server, if it is not AWS.
-    :param ipfilteredby: which clients in AWS get presigned URLs of S3 instead: ``none``, ``aws`` (all of
-        them) or ``awsregion`` (those in the regions that ``awsregion`` names).
-    :param awsregion: regions, as a list or with commas between them.
-    :param iprangesurl: where AWS's address ranges are fetched from; where AWS publishes them by default.
-    :param iprangesfile: a file with a copy of them, used instead of fetching them unless ``iprangesurl`` is
-        given as well; then the newer of the two counts.
-    :param updatefrequency: how often they are fetched: seconds, or Go's form; ``12h`` by default.
-    :param updatefrenquency: the same, as Distribution's documentation once spelt it.
-    :param networks: further networks (``10.0.0.0/8``) whose clients get presigned URLs of S3, as a list or
-        with commas between them.
-    :param presign: signs those URLs: from an object's whole key and a Unix time to a URL and when it expires,
-        which is not later. Required by ``ipfilteredby`` and ``networks``; a ``config.yml`` with
-        ``storage.s3`` brings its own. From Python only.
+    :param options: the options that have been read from a file. Not together with keyword arguments.
+    :param presign: signs URLs of S3 for clients near the bucket: from an object's whole key and a Unix time
+        to a URL and when it expires, which is not later. Required by ``ipfilteredby`` and ``networks``; a
+        ``config.yml`` with ``storage.s3`` brings its own.
     :param clock: gives the time in Unix seconds.
     :param elapsed: gives seconds that never go backwards, for ``probecache``.
+    :param named: the options, one by one.
     :raises ConfigError: for an option that cannot work, naming it.
     """
 
     def __init__(
         self,
         app: App,
+        options: WrapperOptions | None = None,
         *,
-        baseurl: str = "",
-        privatekey: str = "",
-        keypairid: str | None = None,
-        duration: int | str = "20m",
-        window: int | str | None = None,
-        hash: str = "sha1",
-        bindip: bool | str = False,
-        trustedproxies: int | str = 0,
-        probe: str = "get",
-        probecache: int | str | None = None,
-        requiredigest: bool | str = True,
-        minimumsize: int | str = 0,
-        layout: str = "distribution",
-        rootdirectory: str = "",
-        originpath: str | None = None,
-        prefix: str = "",
-        bucket: str | None = None,
-        regionendpoint: str | None = None,
-        ipfilteredby: str = "none",
-        awsregion: str | Iterable[str] | None = None,
-        iprangesurl: str | None = None,
-        iprangesfile: str | None = None,
-        updatefrequency: int | str | None = None,
-        updatefrenquency: int | str | None = None,
-        networks: str | Iterable[str] | None = None,
         presign: Presign | None = None,
         clock: Callable[[], float] = time.time,
         elapsed: Callable[[], float] = monotonic,
-        **further: object,
+        **named: Unpack[WrapperKeywords],
     ) -> None:
-        parse.refuse_unknown(further, OPTIONS)
+        if options is None:
+            options = WrapperOptions.from_python(named)
+        elif named:
+            raise TypeError("the options are given twice: as an object, and as keyword arguments")
+        for warning in options.warnings():
+            _log.warning("%s", warning)
         self.app = app
         #: Signatures that could not be made; each of those pulls was served by the app.
         self.signing_failures = 0
-        baseurl = parse.optional_text(baseurl, "baseurl")
-        for option, value in (("baseurl", baseurl), ("privatekey", privatekey)):
-            if not value:
-                raise ConfigError(f"{option}: this option is required")
-
         #: ``/`` and the directory of the bucket that the registry stands in, or an empty string.
-        self.rootdirectory = _directory(rootdirectory, "rootdirectory")
+        self.rootdirectory = options.rootdirectory
         #: The Origin Path that CloudFront must have.
-        self.originpath = self.rootdirectory if originpath is None else _directory(originpath, "originpath")
-        self._layout = Layout(parse.text(layout, "layout"), self.rootdirectory)
-        if not self._layout.reaches(self.originpath):
-            raise ConfigError(
-                f"originpath: no key can start with {self.originpath!r}; the keys are below "
-                f"{self.rootdirectory or '/'!r} (rootdirectory)"
-            )
-
-        self._base = _base_url(baseurl)
+        self.originpath = options.cloudfront_originpath
+        self._layout = Layout(options.layout, self.rootdirectory)
+        self._base = options.baseurl
         # A few objects are asked for over and over. What cannot be reached raises, and so is not kept.
         self._resource = lru_cache(maxsize=4096)(self._url_at_the_edge)
-        self._prefix = _directory(prefix, "prefix")
-        self._probe = parse.choice(probe, "probe", _PROBES)
-        self._yeses = probe_cache(probecache, self._probe, elapsed)
-        self._require_digest = parse.boolean(requiredigest, "requiredigest")
-        self._minimum_size = parse.size(minimumsize, "minimumsize")
-        self._bind = parse.boolean(bindip, "bindip")
-        self._proxies = parse.integer(trustedproxies, "trustedproxies", maximum=100)
-        name = parse.optional_text(bucket, "bucket")
-        endpoint = parse.optional_text(regionendpoint, "regionendpoint")
-        self._bucket = Bucket(name, endpoint or None) if name else None
-
-        lifetime = parse.seconds(duration, "duration", minimum=2)
-        width = None if window in (None, "") else parse.seconds(window, "window")
+        self._prefix = options.prefix
+        self._probe = options.probe
+        self._yeses = ProbeCache(options.probecache, clock=elapsed) if options.probecache else None
+        self._require_digest = options.requiredigest
+        self._minimum_size = options.minimumsize
+        self._bind = options.bindip
+        self._proxies = options.trustedproxies
+        self._bucket = Bucket(options.bucket, options.regionendpoint) if options.bucket else None
         #: The key that signs, looked after where it lies.
-        self.keys = _key_ring(privatekey, parse.optional_text(keypairid, "keypairid"))
-        grid = ExpiryWindow(lifetime, width)
-        self._signer = URLSigner(
-            self.keys,
-            grid,
-            hash=parse.choice(hash, "hash", _HASHES),
-            clock=clock,
-        )
-        self._nearby = nearby(
-            ipfilteredby=ipfilteredby,
-            awsregion=awsregion,
-            iprangesurl=iprangesurl,
-            iprangesfile=iprangesfile,
-            updatefrequency=updatefrequency,
-            updatefrenquency=updatefrenquency,
-            networks=networks,
-        )
+        self.keys = _key_ring(options.privatekey, options.keypairid)
+        grid = ExpiryWindow(options.duration, options.window)
+        self._signer = URLSigner(self.keys, grid, hash=options.hash, clock=clock)
+        self._filter = _address_filter(options)
         self._presigned: PresignedURLs | None = None
-        if self._nearby is not None:
+        if self._filter is not None:
             self._presigned = _presigned_urls(
-                presign, grid, clock, "networks" if networks else "ipfilteredby"
+                presign, grid, clock, "networks" if options.networks else "ipfilteredby"
             )
         self._seldom = Seldom()
         self._lock = threading.Lock()
-        self._announce(self._probe)
+        if self.rootdirectory:
+            # Operators get this wrong, and nobody but CloudFront can tell.
+            _log.info(
+                "the Origin Path of the CloudFront distribution must be %r%s",
+                self.originpath,
+                "" if self.originpath != self.rootdirectory else '; if it is blank, set originpath: ""',
+            )
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request (PEP 3333)."""
@@ -232,8 +150,8 @@ class CloudFrontMiddleware:
 
     def close(self) -> None:
         """End what runs in the background of this process. It may be used on; what is known stays."""
-        if self._nearby is not None:
-            self._nearby.close()
+        if self._filter is not None:
+            self._filter.close()
 
     def _pull(
         self, blob: BlobPath, environ: dict[str, Any], start_response: StartResponse
@@ -242,7 +160,7 @@ class CloudFrontMiddleware:
         record: AccessRecord | None = environ.get(ACCESS)
         if record is not None:
             record.repository, record.sent = blob.repository, "app"
-        near = self._nearby is not None and self._is_near(environ, self._nearby)
+        near = self._filter is not None and self._filter.matches(client_text(environ, self._proxies))
         client = client_address(environ, self._proxies) if self._bind else None
         unbindable = isinstance(client, ipaddress.IPv6Address)
         if unbindable and not near:
@@ -270,10 +188,6 @@ class CloudFrontMiddleware:
         if record is not None:
             record.sent = pull.sent
         return pull.send(start_response)
-
-    def _is_near(self, environ: Mapping[str, Any], nearby: Nearby) -> bool:
-        """Whether the client is known, and better served by S3 itself."""
-        return nearby.holds(client_text(environ, self._proxies))
 
     def _ask_by_head(self, pull: _Pull, environ: dict[str, Any]) -> bool:
         """Whether the app said yes to a HEAD of the same request, and the redirect is at hand."""
@@ -385,19 +299,6 @@ class CloudFrontMiddleware:
             elif fields.get("content-length", "").isdecimal():
                 size = int(fields["content-length"])
         return size is not None and size < self._minimum_size
-
-    def _announce(self, probe: str) -> None:
-        """Say what must be right on the other side, where operators get it wrong."""
-        if self.rootdirectory:
-            _log.info(
-                "the Origin Path of the CloudFront distribution must be %r%s",
-                self.originpath,
-                "" if self.originpath != self.rootdirectory else '; if it is blank, set originpath: ""',
-            )
-        if probe == "none":
-            _log.warning(
-                "probe: none: everybody gets a signed URL for every blob, whatever the app would say"
-            )
 
 
 class _Pull:
@@ -525,8 +426,16 @@ def _presigned_urls(
     return PresignedURLs(presign, grid, clock=clock)
 
 
-def _directory(value: object, option: str) -> str:
-    return directory(parse.optional_text(value, option), option)
+def _address_filter(options: WrapperOptions) -> AddressFilter | None:
+    """Return what tells the clients near the bucket from the others, or None where no client is near."""
+    if options.ipfilteredby == "none":
+        return AddressFilter(Networks(options.networks)) if options.networks else None
+    regions = options.awsregion if options.ipfilteredby == "awsregion" else None
+    try:
+        feed = aws_feed(regions, options.iprangesurl, options.iprangesfile, options.updatefrequency)
+    except ConfigError as error:
+        raise ConfigError(f"iprangesfile: {error}") from None
+    return AddressFilter(Networks(options.networks), feed)
 
 
 def _discard(status: str, headers: Headers, exc_info: object = None) -> Write:
@@ -538,57 +447,11 @@ def _drop(data: bytes) -> None:
     """Take bytes for nobody."""
 
 
-def _key_ring(privatekey: object, keypairid: str) -> KeyRing:
-    if isinstance(privatekey, os.PathLike):
-        privatekey = os.fspath(privatekey)
-    if not isinstance(privatekey, str):
-        raise ConfigError("privatekey: must be a path, or the key as PEM text")
+def _key_ring(privatekey: str, keypairid: str | None) -> KeyRing:
     try:
-        return KeyRing.from_options(privatekey, keypairid or None)
+        return KeyRing.from_options(privatekey, keypairid)
     except ConfigError as error:
         message = str(error)
         if message.startswith(("privatekey: ", "keypairid: ")):
             raise
         raise ConfigError(f"privatekey: {message}") from None
-
-
-def _base_url(text: str) -> str:
-    """Return a distribution's URL as browsers and clients will repeat it, without a slash at its end."""
-    url = text.strip()
-    if "://" not in url:
-        url = "https://" + url
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port, parts = None, None, urlsplit("")
-    wrong = (
-        parts.scheme not in ("http", "https")
-        or not host
-        or not _HOST.fullmatch(host)
-        or "@" in parts.netloc
-        or not url.isprintable()
-        or "?" in url
-        or "#" in url
-        # A `*` would be a wildcard in a policy, and what is not literal in a key is not literal here.
-        or not _BASE_PATH.fullmatch(parts.path)
-        or "//" in parts.path
-        or any(segment in (".", "..") for segment in unquote(parts.path).split("/"))
-    )
-    if wrong or host is None:
-        raise ConfigError(
-            f"baseurl: {text!r} is no URL of a distribution; write it like https://d111111abcdef8.cloudfront.net"
-        )
-    if ":" in host:
-        host = f"[{host}]"
-    if port is not None and port != {"http": 80, "https": 443}[parts.scheme]:
-        host = f"{host}:{port}"
-    return f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
-
-
-#: The names of all options, as they are everywhere.
-OPTIONS = tuple(
-    name
-    for name, parameter in inspect.signature(CloudFrontMiddleware.__init__).parameters.items()
-    if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name not in ("clock", "elapsed", "presign")
-)

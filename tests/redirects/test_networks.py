@@ -325,7 +325,7 @@ class TestOptions:
         [
             ({"networks": "10.0.0.0/33"}, "networks: '10.0.0.0/33' is no network"),
             ({"networks": ["10.0.0.1/8"]}, "networks: '10.0.0.1/8' is no network: bits"),
-            ({"networks": [None]}, "networks: "),
+            ({"networks": [None]}, "networks[0]: None is not text"),
             ({"networks": {"a": 1}}, "networks: "),
             ({"ipfilteredby": "awz"}, "did you mean 'aws'?"),
             ({"ipfilteredby": "awsregion"}, "awsregion: this option is required"),

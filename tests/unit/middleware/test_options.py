@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import logging
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 from lab.apps import EDGE, KEY_PAIR_ID, App, ask, key, wrap
 
 from cfmiddleware.errors import ConfigError
-from cfmiddleware.middleware.wrapper import OPTIONS, CloudFrontMiddleware
+from cfmiddleware.middleware.options import WrapperKeywords, WrapperOptions
 
 
 @pytest.mark.parametrize(
@@ -191,8 +192,14 @@ class TestStartSays:
 
 
 def test_every_option_is_described_where_the_class_is():
-    described = inspect.getdoc(CloudFrontMiddleware) or ""
-    assert [option for option in OPTIONS if f":param {option}:" not in described] == []
+    described = inspect.getdoc(WrapperOptions) or ""
+    assert [option for option in WrapperOptions.PARSERS if f":param {option}:" not in described] == []
+
+
+def test_every_option_has_a_parser_and_a_keyword():
+    names = {field.name for field in dataclasses.fields(WrapperOptions)}
+
+    assert names == WrapperOptions.PARSERS.keys() == WrapperKeywords.__annotations__.keys()
 
 
 def test_the_wrapper_stands_alone():
