@@ -9,7 +9,7 @@ from typing import Any
 
 import redirect_store
 
-from cfmiddleware.config.build import Config
+from cfmiddleware.config import Config
 from cfmiddleware.storage.driver import Driver, Stat
 
 _Start = Callable[..., Any]

@@ -8,16 +8,19 @@ Each parser takes a value and the option's name. It returns the value that the o
 from __future__ import annotations
 
 import difflib
+import inspect
 import ipaddress
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from .errors import ConfigError
 
 #: A function that reads a value; its second argument is the option's name, for messages.
 Parser = Callable[[object, str], Any]
+
+_Options = TypeVar("_Options")
 
 _TRUE = frozenset(("true", "yes", "on", "1"))
 _FALSE = frozenset(("false", "no", "off", "0"))
@@ -207,6 +210,32 @@ def read(given: Mapping[str, object], parsers: Mapping[str, Parser], where: str 
         for option, value in given.items()
         if value is not None and value != ""
     }
+
+
+def options(kind: type[_Options], given: Mapping[str, object], where: str, **further: Any) -> _Options:
+    """Return an options dataclass with the options *given*, each read by its parser in ``kind.PARSERS``.
+
+    :param where: the section's place in the configuration, such as ``storage.s3``.
+    :param further: values of fields that are not read by a parser.
+    :raises ConfigError: for an unknown option, and for a value that its parser or the dataclass refuses.
+    """
+    build: Any = kind
+    parsed = read(given, build.PARSERS, f"{where}.")
+    try:
+        found: _Options = build(**parsed, **further)
+    except ConfigError as error:
+        raise ConfigError(f"{where}.{error}") from None
+    return found
+
+
+def documented(kind: type) -> dict[str, str]:
+    """Return the texts of the ``:param name:`` fields in a class's docstring, each on one line."""
+    found: dict[str, str] = {}
+    for field in re.split(r"^:", inspect.getdoc(kind) or "", flags=re.MULTILINE)[1:]:
+        head, _, content = field.partition(":")
+        if head.startswith("param "):
+            found[head.removeprefix("param ")] = " ".join(content.split())
+    return found
 
 
 def refuse_unknown(names: Iterable[object], known: Collection[str], where: str = "") -> None:

@@ -1,8 +1,8 @@
 """Factories for PasteDeploy: ``use = egg:cfmiddleware`` in an ini file.
 
-As a filter, the options are the wrapper's own, or ``config = config.yml`` takes them from there. As the apps
-``egg:cfmiddleware#registry`` and ``egg:cfmiddleware#edge``, ``config`` names the file; without it,
-``storage`` names the driver and the further options are the driver's and, for the edge, its own.
+The filter's options are the wrapper's; with ``config = config.yml`` they take the place of those in that
+file. The apps ``egg:cfmiddleware#registry`` and ``egg:cfmiddleware#edge`` take ``config``, which names the
+file, or else ``storage``, which names a driver, with the driver's options and, for the edge, its own.
 Relative paths are relative to the ini file.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import logs, parse
-from .config.build import Config
+from .config import Config
 from .errors import ConfigError
 from .middleware.options import OPTION_NAMES, WrapperOptions, resolve_paths
 from .middleware.wrapper import CloudFrontMiddleware
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .edge import Edge
     from .wsgi.types import App
 
+#: Those of the edge's options that a section may have beside a driver's: the others have the same names.
 _EDGE_OPTIONS = ("originpath", "publickeys", "trustedproxies")
 
 
@@ -33,13 +34,12 @@ def filter_factory(global_conf: Mapping[str, str], **local_conf: str) -> Callabl
     def wrap(app: App) -> App:
         logs.to_stderr()
         try:
-            given = dict(local_conf)
-            file = given.pop("config", None)
+            given: dict[str, object] = dict(local_conf)
+            file, here = given.pop("config", None), _here(global_conf)
             parse.refuse_unknown(given, (*OPTION_NAMES, "config"))
-            here = _here(global_conf)
             if file is None:
                 return CloudFrontMiddleware(app, WrapperOptions.read(given, here=here))
-            wrapped = Config.load(here / file).wrap(app, resolve_paths(given, here))
+            wrapped = Config.load(here / str(file)).wrap(app, resolve_paths(given, here))
         except ConfigError as error:
             refuse(_located(error, global_conf))
         return wrapped
@@ -97,7 +97,7 @@ def _key_files(text: str) -> dict[str, str]:
 
 
 def _located(error: ConfigError, global_conf: Mapping[str, str]) -> ConfigError:
-    """Put the ini file's name in front of an error that names no file yet."""
+    """Put the ini file's name in front of an error that does not name a configuration's file."""
     message = str(error)
     names_file = message.partition(": ")[0].endswith((".yml", ".yaml", ".ini"))
     return error if names_file else ConfigError(f"{_file(global_conf)}: {message}")

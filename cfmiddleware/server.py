@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from . import logs
-from .config.build import Config
+from .config import Config
 from .errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,10 +52,10 @@ def _registry(config: Config) -> App:
 
 
 def refuse(error: ConfigError) -> NoReturn:
-    """End gunicorn with the error's one line, if it is gunicorn that called a factory; else raise the error.
+    """End gunicorn with the error's one line if gunicorn called the factory. Raise the error otherwise.
 
-    gunicorn prints a traceback for whatever a factory raises, and replaces a worker that ends for ever, but
-    for one that ends with the status for an app that failed to load.
+    gunicorn prints a traceback for every exception of a factory. It starts a new worker for each one that
+    ends, again and again, unless the worker ends with the status of an app that failed to load.
     """
     arbiter = sys.modules.get("gunicorn.arbiter")
     if arbiter is None:

@@ -1,11 +1,11 @@
-"""``cfmiddleware referrers``: lists of referrers for what other registries stored."""
+"""``cfmiddleware referrers``: lists of referrers for manifests that other registries stored."""
 
 from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from cfmiddleware.config.build import Config
+from cfmiddleware.config import Config
 from cfmiddleware.errors import ConfigError, StorageUnavailable
 from cfmiddleware.registry.referrers import Referrers
 from cfmiddleware.registry.tags import Tags
@@ -20,9 +20,10 @@ def add_parser(commands: Commands) -> None:
         "referrers",
         help="list manifests that refer to others and were stored by another registry",
         description="Look through the storage for manifests that have a subject (signatures, attestations, "
-        "SBOMs) and that neither a list of referrers nor a fallback tag (sha256-...) knows, and add them to "
-        "the lists. That is what a registry without the referrers API leaves when clients push to it without "
-        "keeping a fallback tag. Reads every manifest once; may run while the registry does, and again.",
+        "SBOMs) and are in no list of referrers and under no fallback tag (sha256-...), and add them to the "
+        "lists. A registry without the referrers API leaves such manifests when clients push to it without "
+        "a fallback tag. The command reads every manifest once. It may run while the registry does, and "
+        "more than once.",
     )
     parser.add_argument("config", metavar="CONFIG", help="the configuration file (config.yml)")
     parser.add_argument("--dry-run", action="store_true", help="say what would be added, and write nothing")

@@ -35,7 +35,7 @@ def add_parser(commands: Commands) -> None:
         "keygen",
         help="write a key pair and say what to do with it in CloudFront",
         description="Write an RSA (2048 bits) or ECDSA (P-256) key pair as PEM files and say what to do with "
-        "the public half in CloudFront. Files that are there already are never overwritten.",
+        "the public half in CloudFront. Existing files are never overwritten.",
     )
     parser.add_argument(
         "--type",
@@ -53,7 +53,7 @@ def add_parser(commands: Commands) -> None:
 
 
 def run(arguments: Any) -> int:
-    """Write the files, both or none."""
+    """Write both files, or none of them."""
     base = Path(arguments.out)
     if base.name in ("", "..") or arguments.out.endswith("/"):
         raise ConfigError(f"--out: {arguments.out!r} is a directory; add a name, such as cloudfront")

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cfmiddleware import logs
-from cfmiddleware.config.build import DEFAULT_ADDRESS, DEFAULT_EDGE, Address, Config
+from cfmiddleware.config import Config
+from cfmiddleware.config.address import DEFAULT_ADDRESS, DEFAULT_EDGE, Address
 from cfmiddleware.config.embedded import default_directory, embedded
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.serving import supervisor
@@ -78,8 +79,8 @@ def _serve(arguments: Any) -> int:
 def _configuration(arguments: Any) -> Config:
     """Return the configuration that the arguments name, or the one that stands in for it."""
     if arguments.config is None:
-        address = Address.parse(arguments.addr or DEFAULT_ADDRESS, "--addr")
-        edge_address = Address.parse(arguments.edge_addr or DEFAULT_EDGE, "--edge-addr")
+        address = Address.parse(arguments.addr or str(DEFAULT_ADDRESS), "--addr")
+        edge_address = Address.parse(arguments.edge_addr or str(DEFAULT_EDGE), "--edge-addr")
         if not edge_address[1]:
             raise ConfigError("--edge-addr: choose a port; redirects name it")
         if edge_address[0] in _EVERY_ADDRESS:

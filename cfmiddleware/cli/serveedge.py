@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from cfmiddleware import logs
-from cfmiddleware.config.build import Config
+from cfmiddleware.config import Config
 from cfmiddleware.serving import supervisor
 
 if TYPE_CHECKING:

@@ -1,5 +1,5 @@
 """From a ``config.yml`` to frozen settings, and from settings to running parts."""
 
-from .build import Config
+from .configuration import Config
 
 __all__ = ["Config"]

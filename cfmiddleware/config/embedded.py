@@ -1,4 +1,4 @@
-"""The configuration that stands in where the user has none: everything in one directory of theirs."""
+"""The configuration of ``cfmiddleware serve`` without a file: data and keys in one directory."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from cfmiddleware.errors import ConfigError
 from cfmiddleware.signing.keyfiles import write_private
 from cfmiddleware.signing.keys import generate
 
-from .build import Config
+from .configuration import Config
 
 _ID_LENGTH = 13
 
 
 def default_directory() -> Path:
-    """Return where the data lies unless the user says otherwise: below ``XDG_DATA_HOME``."""
+    """Return the directory that the user has not named: one below ``XDG_DATA_HOME``."""
     home = os.environ.get("XDG_DATA_HOME")
     base = Path(home) if home and Path(home).is_absolute() else Path("~/.local/share").expanduser()
     return base / "cfmiddleware"
@@ -32,8 +32,9 @@ def embedded(
 ) -> Config:
     """Return the configuration of a registry and an edge whose data and keys lie in *directory*.
 
-    :param create: make the directory and the key pair where they are not there; else they must be.
-    :raises ConfigError: where the directory cannot be made or written, or has no key pair.
+    :param create: whether the directory and the key pair are made if they are missing.
+    :raises ConfigError: where the directory cannot be made or written, and for a missing key pair that may
+        not be made.
     """
     directory = directory.absolute()
     keys = directory / "keys"

@@ -1,11 +1,11 @@
-"""What the sections ``catalog``, ``tags`` and ``validation`` of a configuration say about the registry.
+"""The sections ``catalog``, ``tags`` and ``validation`` of a configuration.
 
-They are Distribution's, but for ``validation.manifests.layers``::
+They are Distribution's, with ``validation.manifests.layers`` added::
 
     catalog:
-      maxentries: 1000          # repositories in one page of the catalog at the most
+      maxentries: 1000
     tags:
-      maxtags: 1000             # tags in one page of a list of tags at the most; no limit by default
+      maxtags: 1000
     validation:
       disabled: false           # true: as platforms: none
       manifests:
@@ -20,80 +20,89 @@ They are Distribution's, but for ``validation.manifests.layers``::
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from cfmiddleware import parse
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.registry.store.manifest import Required
 
-#: The sections that are read here.
-SECTIONS = ("catalog", "tags", "validation")
-
-_EVERYTHING_OR_NOTHING = ("all", "none")
+_ALL_OR_NONE = ("all", "none")
 
 
-def registry_options(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keyword arguments of the registry that the sections stand for.
+@dataclass(frozen=True)
+class RegistryOptions:
+    """What the registry lists and takes.
+
+    :param maxentries: how many repositories one page of the catalog has at the most (``catalog``).
+    :param maxtags: how many tags one page of a list of tags has at the most (``tags``); None for no limit.
+    :param required: which of the objects that a manifest refers to must be there before it (``validation``).
+    """
+
+    maxentries: int = 1000
+    maxtags: int | None = None
+    required: Required = field(default_factory=Required)
+
+
+def read_registry(tree: Mapping[str, Any]) -> RegistryOptions:
+    """Return the options of the three sections.
 
     :param tree: the whole configuration.
-    :raises ConfigError: for an unknown option, or a value that cannot be.
+    :raises ConfigError: for an unknown option, or a value that cannot work.
     """
-    found: dict[str, Any] = {}
-    catalog = parse.read(_section(tree, "catalog"), {"maxentries": _at_least_one}, "catalog.")
-    if "maxentries" in catalog:
-        found["maxentries"] = catalog["maxentries"]
-    tags = parse.read(_section(tree, "tags"), {"maxtags": _at_least_one}, "tags.")
-    if "maxtags" in tags:
-        found["maxtags"] = tags["maxtags"]
-    found["required"] = _required(_section(tree, "validation"))
-    return found
+    catalog = parse.section(tree.get("catalog"), "catalog")
+    tags = parse.section(tree.get("tags"), "tags")
+    return RegistryOptions(
+        **parse.read(catalog, {"maxentries": parse.positive}, "catalog."),
+        **parse.read(tags, {"maxtags": parse.positive}, "tags."),
+        required=_required(parse.section(tree.get("validation"), "validation")),
+    )
 
 
 def _required(validation: Mapping[str, Any]) -> Required:
-    # 'enabled' is what version 2 of Distribution has; there it is about the URLs of layers alone.
-    parse.refuse_unknown(validation, ("disabled", "enabled", "manifests"), "validation.")
-    disabled = parse.boolean(validation.get("disabled") or False, "validation.disabled")
-    where = "validation.manifests"
-    manifests = _section(validation, "manifests", where)
-    parse.refuse_unknown(manifests, ("layers", "indexes", "urls"), f"{where}.")
-    layers = parse.choice(manifests.get("layers") or "all", f"{where}.layers", _EVERYTHING_OR_NOTHING)
-    indexes = _section(manifests, "indexes", f"{where}.indexes")
-    parse.refuse_unknown(indexes, ("platforms", "platformlist"), f"{where}.indexes.")
-    platforms = parse.choice(
-        indexes.get("platforms") or "all", f"{where}.indexes.platforms", (*_EVERYTHING_OR_NOTHING, "list")
-    )
-    listed: frozenset[tuple[str, str]] | None = None
-    if disabled or platforms == "none":
-        listed = frozenset()
-    elif platforms == "list":
-        listed = _platforms(indexes.get("platformlist"), f"{where}.indexes.platformlist")
-    return Required(layers=layers == "all", platforms=listed)
+    # Version 2 of Distribution has 'enabled'; there it only concerns the URLs of layers.
+    parsers: dict[str, parse.Parser] = {
+        "disabled": parse.boolean,
+        "enabled": parse.anything,
+        "manifests": parse.section,
+    }
+    read = parse.read(validation, parsers, "validation.")
+    parsers = {"layers": _layers, "indexes": parse.section, "urls": parse.anything}
+    manifests = parse.read(read.get("manifests", {}), parsers, "validation.manifests.")
+    parsers = {"platforms": _which_platforms, "platformlist": _platform_list}
+    where = "validation.manifests.indexes"
+    indexes = parse.read(manifests.get("indexes", {}), parsers, f"{where}.")
+    platforms: frozenset[tuple[str, str]] | None = None
+    if read.get("disabled") or indexes.get("platforms") == "none":
+        platforms = frozenset()
+    elif indexes.get("platforms") == "list":
+        platforms = indexes.get("platformlist") or _platforms(None, f"{where}.platformlist")
+    return Required(layers=manifests.get("layers", "all") == "all", platforms=platforms)
 
 
-def _platforms(value: object, where: str) -> frozenset[tuple[str, str]]:
+def _layers(value: object, name: str) -> str:
+    return parse.choice(value, name, _ALL_OR_NONE)
+
+
+def _which_platforms(value: object, name: str) -> str:
+    return parse.choice(value, name, (*_ALL_OR_NONE, "list"))
+
+
+def _platform_list(value: object, name: str) -> frozenset[tuple[str, str]]:
+    return _platforms(value, name) if value else frozenset()
+
+
+def _platforms(value: object, name: str) -> frozenset[tuple[str, str]]:
     if not isinstance(value, list) or not value:
-        raise ConfigError(f"{where}: must be a list of platforms, each with os and architecture")
-    found: set[tuple[str, str]] = set()
-    for number, entry in enumerate(value):
-        place = f"{where}[{number}]"
-        if not isinstance(entry, dict):
-            raise ConfigError(f"{place}: must have os and architecture")
-        parse.refuse_unknown(entry, ("os", "architecture"), f"{place}.")
-        found.add(
-            (
-                parse.text(entry.get("os"), f"{place}.os"),
-                parse.text(entry.get("architecture"), f"{place}.architecture"),
-            )
-        )
-    return frozenset(found)
+        raise ConfigError(f"{name}: must be a list of platforms, each with os and architecture")
+    return frozenset(_platform(entry, f"{name}[{index}]") for index, entry in enumerate(value))
 
 
-def _section(parent: Mapping[str, Any], name: str, where: str = "") -> Mapping[str, Any]:
-    value = parent.get(name) or {}
+def _platform(value: object, name: str) -> tuple[str, str]:
     if not isinstance(value, dict):
-        raise ConfigError(f"{where or name}: must be a section of options")
-    return value
-
-
-def _at_least_one(value: object, name: str) -> int:
-    return parse.integer(value, name, minimum=1)
+        raise ConfigError(f"{name}: must have os and architecture")
+    parse.refuse_unknown(value, ("os", "architecture"), f"{name}.")
+    return (
+        parse.text(value.get("os"), f"{name}.os"),
+        parse.text(value.get("architecture"), f"{name}.architecture"),
+    )

@@ -1,13 +1,9 @@
-"""The section ``http.tls`` of a configuration (Distribution, "tls"): certificates, and who must show one.
-
-:mod:`ssl` is the standard library's; suites are named as Distribution names them.
-"""
+"""The section ``http.tls`` of a configuration (Distribution, "tls"): certificates of server and clients."""
 
 from __future__ import annotations
 
 import logging
 import os
-import re
 import ssl
 import threading
 import time
@@ -17,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from cfmiddleware import parse
-from cfmiddleware.errors import ConfigError
+from cfmiddleware.errors import ConfigError, cannot_be_read
+
+from .ciphersuites import SUITES_OF_TLS_1_3, openssl_name
 
 _log = logging.getLogger("cfmiddleware")
-
-_OPTIONS = ("certificate", "key", "clientcas", "clientauth", "minimumtls", "ciphersuites", "letsencrypt")
 
 _VERSIONS = {"tls1.2": ssl.TLSVersion.TLSv1_2, "tls1.3": ssl.TLSVersion.TLSv1_3}
 _OLD_VERSIONS = ("tls1.0", "tls1.1")
@@ -32,13 +28,6 @@ _CLIENTS = {
 }
 _UNVERIFIED = ("request-client-cert", "require-any-client-cert")
 
-#: The suites of TLS 1.3, which are on wherever TLS 1.3 is, as they are in Distribution.
-_SUITES_OF_13 = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256")
-_SUITE = re.compile(
-    r"TLS_(?P<exchange>RSA|ECDHE_RSA|ECDHE_ECDSA)_WITH_"
-    r"(?:AES_(?P<bits>128|256)_(?P<mode>CBC|GCM)_(?P<hash>SHA|SHA256|SHA384)|CHACHA20_POLY1305(?:_SHA256)?)"
-)
-
 # Seconds between two looks at the files.
 _INTERVAL = 1.0
 
@@ -47,20 +36,22 @@ _INTERVAL = 1.0
 class TLSOptions:
     """How connections are secured.
 
-    :param certificate: the file of the server's certificate, followed by those that vouch for it, as PEM.
-    :param key: the file of its private key, not encrypted.
-    :param clientcas: files of the authorities whose certificates clients may show.
-    :param clients: whether clients may or must show one.
-    :param minimum: the oldest version of TLS that is spoken.
-    :param ciphers: suites of TLS 1.2 by OpenSSL's names, with colons between; empty for Python's own choice.
+    :param certificate: the file of the server's certificate chain, the server's own certificate first, as
+        PEM.
+    :param key: the file of its private key, as PEM, not encrypted.
+    :param clientcas: the files of the authorities whose certificates clients may show.
+    :param clientauth: whether clients may or must show one; with *clientcas* they must by default.
+    :param minimumtls: the oldest version of TLS that is spoken.
+    :param ciphersuites: the cipher suites that are spoken, by Go's names; Python's choice where there are
+        none, and TLS 1.3 alone where all of them are of that version.
     """
 
     certificate: Path
     key: Path
     clientcas: tuple[Path, ...] = ()
-    clients: ssl.VerifyMode = ssl.CERT_NONE
-    minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
-    ciphers: str = ""
+    clientauth: ssl.VerifyMode = ssl.CERT_NONE
+    minimumtls: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
+    ciphersuites: tuple[str, ...] = ()
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -74,15 +65,18 @@ class TLSOptions:
             not the certificate's.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = self.minimum
+        context.minimum_version = self.minimumtls
         context.set_alpn_protocols(["http/1.1"])
-        if self.ciphers:
-            context.set_ciphers(self.ciphers)
+        older = [openssl_name(suite) for suite in self.ciphersuites if suite not in SUITES_OF_TLS_1_3]
+        if older:
+            context.set_ciphers(":".join(older))
+        elif self.ciphersuites:
+            context.minimum_version = ssl.TLSVersion.TLSv1_3
         _load_authorities(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), self.certificate, "certificate")
         _load_pair(context, self.certificate, self.key)
         for index, file in enumerate(self.clientcas):
             _load_authorities(context, file, f"clientcas[{index}]")
-        context.verify_mode = self.clients
+        context.verify_mode = self.clientauth
         return context
 
 
@@ -134,91 +128,84 @@ class Certificates:
         return tuple(found)
 
 
-def read(section: Mapping[str, Any], here: Path) -> TLSOptions | None:
-    """Read the section, or return None where it asks for nothing.
+def read_tls(section: Mapping[str, Any], here: Path) -> TLSOptions | None:
+    """Return the options of the section, or None where it asks for nothing.
 
     :param here: the directory that relative paths are relative to.
-    :raises ConfigError: for an option that there is not, or a value that cannot be.
+    :raises ConfigError: for an unknown option, or a value that cannot work.
     """
-    parse.refuse_unknown(section, _OPTIONS)
     given = {name: value for name, value in section.items() if value not in (None, "", [], {})}
-    if _is_asked_for(given.pop("letsencrypt", None)):
-        raise ConfigError(
-            "letsencrypt: this version fetches no certificates; let a client such as certbot renew the files "
-            "that 'certificate' and 'key' name"
-        )
+    if not _has_value(given.get("letsencrypt")):
+        given.pop("letsencrypt", None)
+    read = parse.read(given, _PARSERS, "http.tls.")
     if not given:
         return None
     for name in ("certificate", "key"):
-        if name not in given:
-            raise ConfigError(f"{name}: this option is required")
-    authorities = tuple(here / file for file in _words(given.get("clientcas", []), "clientcas"))
-    minimum = _version(given.get("minimumtls", "tls1.2"))
-    ciphers, only_13 = _ciphers(_words(given.get("ciphersuites", []), "ciphersuites"))
-    return TLSOptions(
-        certificate=here / parse.text(given["certificate"], "certificate"),
-        key=here / parse.text(given["key"], "key"),
-        clientcas=authorities,
-        clients=_clients(given.get("clientauth"), bool(authorities)),
-        minimum=ssl.TLSVersion.TLSv1_3 if only_13 else minimum,
-        ciphers=ciphers,
+        if name not in read:
+            raise ConfigError(f"http.tls.{name}: this option is required")
+    read["certificate"], read["key"] = here / read["certificate"], here / read["key"]
+    read["clientcas"] = tuple(here / file for file in read.get("clientcas", ()))
+    read["clientauth"] = _client_auth_with(read["clientcas"], read.get("clientauth"))
+    return TLSOptions(**read)
+
+
+def _has_value(value: object) -> bool:
+    """Whether there is a value anywhere in a section: files often have sections with empty values."""
+    return any(map(_has_value, value.values())) if isinstance(value, dict) else bool(value)
+
+
+def _letsencrypt(value: object, name: str) -> None:
+    raise ConfigError(
+        f"{name}: this version fetches no certificates; let a client such as certbot renew the files "
+        "that 'certificate' and 'key' name"
     )
 
 
-def _is_asked_for(value: object) -> bool:
-    """Whether a section says anything: files often have it with empty values."""
-    return any(map(_is_asked_for, value.values())) if isinstance(value, dict) else bool(value)
-
-
-def _version(value: object) -> ssl.TLSVersion:
+def _version(value: object, name: str) -> ssl.TLSVersion:
     if str(value).strip().lower() in _OLD_VERSIONS:
-        raise ConfigError(f"minimumtls: {value} is not safe any more (RFC 8996); choose tls1.2 or tls1.3")
-    return _VERSIONS[parse.choice(value, "minimumtls", tuple(_VERSIONS))]
+        raise ConfigError(f"{name}: {value} is not safe any more (RFC 8996); choose tls1.2 or tls1.3")
+    return _VERSIONS[parse.choice(value, name, tuple(_VERSIONS))]
 
 
-def _clients(value: object, has_authorities: bool) -> ssl.VerifyMode:
-    if value is None:
-        return ssl.CERT_REQUIRED if has_authorities else ssl.CERT_NONE
+def _client_auth(value: object, name: str) -> ssl.VerifyMode:
     if str(value).strip().lower() in _UNVERIFIED:
         raise ConfigError(
-            f"clientauth: {value} takes certificates that nobody vouches for; choose one of "
+            f"{name}: {value} takes certificates that nobody vouches for; choose one of "
             + ", ".join(_CLIENTS)
         )
-    chosen = _CLIENTS[parse.choice(value, "clientauth", tuple(_CLIENTS))]
-    if not has_authorities:
-        raise ConfigError("clientauth: goes with 'clientcas', which says whose certificates are good")
-    return chosen
+    return _CLIENTS[parse.choice(value, name, tuple(_CLIENTS))]
 
 
-def _ciphers(names: tuple[str, ...]) -> tuple[str, bool]:
-    """Return OpenSSL's names of suites, and whether TLS 1.3 is all that they leave."""
-    found = []
-    for index, name in enumerate(names):
-        if name in _SUITES_OF_13:
-            continue
-        where = f"ciphersuites[{index}]"
-        match = _SUITE.fullmatch(name)
-        if match is None:
-            raise ConfigError(
-                f"{where}: {name!r} is no suite; write it like TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"
-            )
-        exchange = "" if match["exchange"] == "RSA" else match["exchange"].replace("_", "-") + "-"
-        mode = "GCM-" if match["mode"] == "GCM" else ""
-        known = f"AES{match['bits']}-{mode}{match['hash']}" if match["bits"] else "CHACHA20-POLY1305"
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).set_ciphers(exchange + known)
-        except ssl.SSLError:
-            raise ConfigError(f"{where}: {name} is none of the suites that OpenSSL here has") from None
-        found.append(exchange + known)
-    return ":".join(found), bool(names) and not found
+def _client_auth_with(clientcas: tuple[Path, ...], asked: ssl.VerifyMode | None) -> ssl.VerifyMode:
+    if asked is None:
+        return ssl.CERT_REQUIRED if clientcas else ssl.CERT_NONE
+    if not clientcas:
+        raise ConfigError(
+            "http.tls.clientauth: goes with 'clientcas', which says whose certificates are good"
+        )
+    return asked
 
 
-def _words(value: object, name: str) -> tuple[str, ...]:
-    """Read a list of texts, or one text."""
-    listed = [value] if isinstance(value, str) else value
-    if not isinstance(listed, list):
-        raise ConfigError(f"{name}: must be a list")
-    return tuple(parse.text(item, f"{name}[{index}]") for index, item in enumerate(listed))
+def _suites(value: object, name: str) -> tuple[str, ...]:
+    suites = parse.words(value, name)
+    for index, suite in enumerate(suites):
+        if suite not in SUITES_OF_TLS_1_3:
+            try:
+                openssl_name(suite)
+            except ValueError as error:
+                raise ConfigError(f"{name}[{index}]: {error}") from None
+    return suites
+
+
+_PARSERS: Mapping[str, parse.Parser] = {
+    "certificate": parse.text,
+    "key": parse.text,
+    "clientcas": parse.words,
+    "clientauth": _client_auth,
+    "minimumtls": _version,
+    "ciphersuites": _suites,
+    "letsencrypt": _letsencrypt,
+}
 
 
 def _load_authorities(context: ssl.SSLContext, file: Path, option: str) -> None:
@@ -253,5 +240,4 @@ def _check_readable(file: Path, option: str) -> None:
         with file.open("rb"):
             pass
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "that is no path"
-        raise ConfigError(f"{option}: {file} cannot be read: {reason}") from None
+        raise ConfigError(f"{option}: {file} {cannot_be_read(error)}") from None

@@ -9,7 +9,7 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypedDict
 from urllib.parse import unquote, urlsplit
@@ -345,23 +345,33 @@ class WrapperOptions:
         :raises ConfigError: as :meth:`read` does.
         """
         try:
-            parse.refuse_unknown(given, OPTION_NAMES)
-            values: dict[str, Any] = {}
-            for written, value in given.items():
-                name = cls.ALIASES.get(written, written)
-                if name != written:
-                    _log.warning("%s%s: is taken for %s, which is how it is spelt", where, written, name)
-                    if given.get(name) not in (None, ""):
-                        continue
-                values[name] = cls.PARSERS[name](value, written)
-            return cls(**values)
+            return cls(**cls._values(given, where))
         except ConfigError as error:
             raise ConfigError(f"{where}{error}") from None
 
+    def updated(self, given: Mapping[str, object]) -> WrapperOptions:
+        """Return these options with those *given*, which an ini file or a command line gives, in their place.
+
+        :raises ConfigError: as :meth:`read` does.
+        """
+        return replace(
+            self, **self._values({name: value for name, value in given.items() if value is not None})
+        )
+
+    @classmethod
+    def _values(cls, given: Mapping[str, object], where: str = "") -> dict[str, Any]:
+        parse.refuse_unknown(given, OPTION_NAMES)
+        values: dict[str, Any] = {}
+        for written, value in given.items():
+            name = cls.ALIASES.get(written, written)
+            if name != written:
+                _log.warning("%s%s: is taken for %s, which is how it is spelt", where, written, name)
+                if given.get(name) not in (None, ""):
+                    continue
+            values[name] = cls.PARSERS[name](value, written)
+        return values
+
     def __post_init__(self) -> None:
-        for option in ("baseurl", "privatekey"):
-            if not getattr(self, option):
-                raise ConfigError(f"{option}: this option is required")
         if not Layout(self.layout, self.rootdirectory).reaches(self.cloudfront_originpath):
             raise ConfigError(
                 f"originpath: no key can start with {self.cloudfront_originpath!r}; the keys are below "
@@ -381,6 +391,11 @@ class WrapperOptions:
     def cloudfront_originpath(self) -> str:
         """The Origin Path that CloudFront must have: ``/`` and whole segments, or an empty string."""
         return self.rootdirectory if self.originpath is None else self.originpath
+
+    @property
+    def sends_clients_to_s3(self) -> bool:
+        """Whether some clients get presigned URLs of S3."""
+        return self.ipfilteredby != "none" or bool(self.networks)
 
     def warnings(self) -> list[str]:
         """Return what an operator should know of options that work, each beginning with the option's name."""

@@ -84,6 +84,9 @@ class CloudFrontMiddleware:
             options = WrapperOptions.from_python(named)
         elif named:
             raise TypeError("the options are given twice: as an object, and as keyword arguments")
+        for option in ("baseurl", "privatekey"):
+            if not getattr(options, option):
+                raise ConfigError(f"{option}: this option is required")
         for warning in options.warnings():
             _log.warning("%s", warning)
         self.app = app

@@ -17,7 +17,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cfmiddleware import logs
-from cfmiddleware.config.build import DEFAULT_EDGE, Address, Config, ServerOptions
+from cfmiddleware.config import Config
+from cfmiddleware.config.address import DEFAULT_EDGE, Address
+from cfmiddleware.config.serveroptions import ServerOptions
 from cfmiddleware.config.tlsoptions import Certificates
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.logs import LogOptions

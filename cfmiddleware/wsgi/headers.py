@@ -45,20 +45,21 @@ class ExtraHeaders:
         return self.app(environ, start)
 
 
-def read(section: object) -> list[tuple[str, str]]:
+def read(section: object, name: str = "headers") -> list[tuple[str, str]]:
     """Read a mapping of names to a value or a list of values.
 
+    :param name: the option's name, for messages.
     :raises ConfigError: for what is none, a name or a value that no header can have, and headers that belong
         to the connection.
     """
     if not isinstance(section, dict):
-        raise ConfigError("headers: must map the name of a header to a list of values")
+        raise ConfigError(f"{name}: must map the name of a header to a list of values")
     found = []
-    for name, values in section.items():
-        if not _NAME.fullmatch(str(name)):
-            raise ConfigError(f"headers: {name!r} is no name of a header")
-        where = f"headers.{name}"
-        if str(name).lower() in _NOT_OURS:
+    for header, values in section.items():
+        if not _NAME.fullmatch(str(header)):
+            raise ConfigError(f"{name}: {header!r} is not a name of a header")
+        where = f"{name}.{header}"
+        if str(header).lower() in _NOT_OURS:
             raise ConfigError(f"{where}: is written by the server itself, as the connection needs it")
         for value in values if isinstance(values, list) else [values]:
             if (
@@ -67,5 +68,5 @@ def read(section: object) -> list[tuple[str, str]]:
                 or not _VALUE.fullmatch(str(value))
             ):
                 raise ConfigError(f"{where}: a value must be text of one line; put it in quotes")
-            found.append((str(name), str(value)))
+            found.append((str(header), str(value)))
     return found

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from cfmiddleware.config.build import Config
+from cfmiddleware.config import Config
 from cfmiddleware.signing.keys import generate
 from lab import TESTS
 from lab.servers import CFMIDDLEWARE, S3Server, free_ports, running

@@ -24,7 +24,7 @@ from lab.recording_s3 import Answer, RecordingS3, recording
 from lab.redirects import end_of, every_blob, parameters, path_of, redirect, sha256_of
 from lab.servers import S3Server
 
-from cfmiddleware.config.build import Config
+from cfmiddleware.config import Config
 from cfmiddleware.signing.windows import ExpiryWindow
 from cfmiddleware.storage.s3 import S3Options
 from cfmiddleware.storage.s3.connection import Connection

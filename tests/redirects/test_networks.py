@@ -22,7 +22,7 @@ from lab.range_server import Reply, Web, document
 from lab.servers import S3Server, eventually, free_port, running
 from lab.serving import ask as answer_of
 
-from cfmiddleware.config.build import Config
+from cfmiddleware.config import Config
 from cfmiddleware.errors import ConfigError, StorageUnavailable
 from cfmiddleware.middleware.presigned import PresignedURLs, Unusable
 from cfmiddleware.middleware.probe import PROBE
@@ -469,16 +469,14 @@ class TestFromAConfigurationFile:
             config.wrap(App())
 
     def test_another_bucket_than_the_storages_is_an_error(self, tmp_path):
-        config = self.config(tmp_path, self.s3(), networks=NETWORKS, bucket="images")
         with pytest.raises(ConfigError, match=r"options\.bucket: must be that of storage\.s3"):
-            config.wrap(App())
+            self.config(tmp_path, self.s3(), networks=NETWORKS, bucket="images")
         assert self.config(tmp_path, self.s3(), networks=NETWORKS, bucket="registry").wrap(App())
 
     @pytest.mark.parametrize("name", ["presign", "clock"])
     def test_what_only_python_can_give_is_no_option_of_the_file(self, tmp_path, name: str):
-        config = self.config(tmp_path, self.s3(), **{name: "x"})
         with pytest.raises(ConfigError, match=f"options.{name}: there is no such option"):
-            config.wrap(App())
+            self.config(tmp_path, self.s3(), **{name: "x"})
 
 
 def test_a_pull_of_a_near_client_gets_the_bytes_from_s3(tmp_path: Path, s3_server: S3Server, caplog):

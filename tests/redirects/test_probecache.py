@@ -36,7 +36,7 @@ from lab.signing_material import in_a_fork
 from lab.tls import write_certificate
 from paste.deploy import loadapp
 
-from cfmiddleware.config.build import Config
+from cfmiddleware.config import Config
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.middleware.probe import PROBE
 from cfmiddleware.middleware.probecache import LEFT_OUT, ProbeCache, Yes

@@ -15,7 +15,7 @@ from lab.registry_client import RegistryClient
 from lab.tls import write_certificate
 from werkzeug.test import Client
 
-from cfmiddleware.config.build import Config
+from cfmiddleware.config import Config
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.registry.cache.descriptors import Descriptors, InMemoryDescriptors, Located
@@ -41,7 +41,7 @@ def built(tmp_path: Path, cache: Any = None, redis: Any = None, **environ: str) 
     """Return what the registry of a file remembers with."""
     config = load(tmp_path, cache, redis, **environ)
     config.registry()
-    return config._descriptors()
+    return config.descriptors()
 
 
 def refusal(tmp_path: Path, cache: Any = None, redis: Any = None, **environ: str) -> str:
@@ -188,7 +188,7 @@ def test_what_the_cache_may_not_say(tmp_path: Path, cache: Any, line: str):
             {**ADDRESS, "tls": {"certificate": "own.pem", "key": "config.yml"}},
             "redis.tls: 'certificate' and 'key' must be PEM files of one pair",
         ),
-        ({**ADDRESS, "tls": {"clientcas": "own.pem"}}, "redis.tls.clientcas: must be a list of files"),
+        ({**ADDRESS, "tls": {"clientcas": {"own.pem": 1}}}, "redis.tls.clientcas: must be a list, or text"),
         (
             {**ADDRESS, "tls": {"clientcas": ["own.pem", "no.pem"]}},
             "redis.tls.clientcas[1]: {}/no.pem cannot be read: No such file or directory",
@@ -252,7 +252,7 @@ def test_what_lies_in_the_memory_of_one_process_is_never_what_another_one_rememb
 
 def test_the_name_in_a_certificate_of_redis_is_looked_at_whatever_the_version_of_its_package(tmp_path: Path):
     write_certificate(tmp_path / "own.pem")
-    for section in ({"enabled": True}, {"clientcas": ["own.pem"]}):
+    for section in ({"enabled": True}, {"clientcas": ["own.pem"]}, {"clientcas": "own.pem"}):
         settings = settings_of(built(tmp_path, REDIS, {**ADDRESS, "tls": section}))
         assert (settings["ssl_cert_reqs"], settings["ssl_check_hostname"]) == ("required", True)
     off = {**ADDRESS, "tls": {"enabled": False, "clientcas": ["own.pem"]}}
@@ -264,7 +264,8 @@ def test_options_that_do_nothing_here_are_named(tmp_path: Path, caplog: pytest.L
     with caplog.at_level(logging.WARNING):
         load(tmp_path, REDIS, given).registry()
     assert caplog.messages == [
-        "not acted on by this version: redis.maxidleconns, redis.pool.maxidle, redis.pool.idletimeout"
+        f"{tmp_path}/config.yml: not acted on by this version: "
+        "redis.maxidleconns, redis.pool.maxidle, redis.pool.idletimeout"
     ]
 
 
@@ -308,7 +309,7 @@ def test_variables_name_the_kind_and_the_redis(tmp_path: Path):
 
 def test_the_password_is_in_no_text_of_what_was_built(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     config = load(tmp_path, REDIS, {**ADDRESS, "addr": "127.0.0.1:1", "password": SECRET})
-    registry, descriptors = config.registry(), config._descriptors()
+    registry, descriptors = config.registry(), config.descriptors()
     assert descriptors is not None
     descriptors.find("app", DIGEST, lambda: HERE)
     descriptors.forget("app", DIGEST)

@@ -74,14 +74,15 @@ def test_a_files_taken_port_is_told_with_the_place_in_the_file(tmp_path: Path, t
 @pytest.mark.parametrize(
     ("option", "address", "words"),
     [
-        ("--addr", "foo", "--addr: 'foo' is no address; write it like 127.0.0.1:5000"),
+        ("--addr", "foo", "--addr: 'foo' is not an address; write it like 127.0.0.1:5000"),
         (
             "--addr",
             "8.8.8.8:5000",
             "cannot listen on 8.8.8.8:5000: Cannot assign requested address; see --addr",
         ),
-        ("--addr", "a..b:5000", "cannot listen on a..b:5000: 'a..b' is no host's name; see --addr"),
-        ("--edge-addr", "127.0.0.1:99999", "--edge-addr: '127.0.0.1:99999' is no address"),
+        ("--addr", "a..b:5000", "--addr: 'a..b:5000' is not an address; write it like 127.0.0.1:5000"),
+        ("--addr", f"{'a' * 64}:5000", f"cannot listen on {'a' * 64}:5000: '{'a' * 64}' is no host's name"),
+        ("--edge-addr", "127.0.0.1:99999", "--edge-addr: '127.0.0.1:99999' is not an address"),
         ("--edge-addr", "127.0.0.1:0", "--edge-addr: choose a port"),
     ],
 )
@@ -130,14 +131,14 @@ def test_a_broken_key_of_an_earlier_start_is_told(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("storage: [", "config.yml, line 1: this is no YAML"),
+        ("storage: [", "config.yml, line 1: this is not YAML"),
         ("", "config.yml: a configuration is a mapping of sections"),
         (
             "storage: {inmemory: }\nhtpp: {}",
             "config.yml: htpp: there is no such section (did you mean 'http'?)",
         ),
         ("storage: {inmemory: }\nauth: {token: {}}", "config.yml: auth.token.realm: this option is required"),
-        ("storage: {inmemory: }\nedge: {addr: x}", "config.yml: edge.addr: 'x' is no address"),
+        ("storage: {inmemory: }\nedge: {addr: x}", "config.yml: edge.addr: 'x' is not an address"),
         ("storage: {inmemory: }\nedge: {}", "config.yml: edge.publickeys: is required where there is no"),
         (f"storage: {{inmemory: }}\n{WRAPPER}", "config.yml: middleware.storage[0].options.privatekey: "),
         ("storage: {s3: {region: r}}", "config.yml: storage.s3.bucket"),
@@ -155,7 +156,7 @@ def test_a_variable_that_cannot_be_is_told(tmp_path: Path):
     (tmp_path / "config.yml").write_text("storage: {inmemory: }")
     variables = {"REGISTRY_HTTP_ADDR": "["}
 
-    assert "REGISTRY_HTTP_ADDR: the value is no YAML" in refusal(
+    assert "REGISTRY_HTTP_ADDR: the value is not YAML" in refusal(
         "serve", "config.yml", cwd=tmp_path, env=variables
     )
 

@@ -31,7 +31,7 @@ from lab.stepping import Stepped, Turns, orders
 from lab.tls import write_certificate
 from werkzeug.test import Client
 
-from cfmiddleware.config.build import Config
+from cfmiddleware.config import Config
 from cfmiddleware.digest import Digest
 from cfmiddleware.registry.cache import redisdescriptors
 from cfmiddleware.registry.cache.descriptors import Located
@@ -197,7 +197,7 @@ def test_the_name_of_a_registry_in_redis_is_that_of_its_place(server: RedisServe
         if storage == "filesystem":
             where = {"rootdirectory": root}
         tree = {"storage": {storage: where, "cache": {"blobdescriptor": "redis"}}}
-        registry = Config({**tree, "redis": {"addr": server.address}}, "config.yml", here)._descriptors()
+        registry = Config({**tree, "redis": {"addr": server.address}}, "config.yml", here).descriptors()
         assert registry is not None
         with server.client() as client:
             client.flushall()

@@ -21,7 +21,7 @@ from lab.images import Image, blobs_in
 from lab.servers import CFMIDDLEWARE, Server, eventually, free_port, running
 from lab.tls import write_certificate
 
-from cfmiddleware.config.build import Config
+from cfmiddleware.config import Config
 from cfmiddleware.config.tlsoptions import Certificates, TLSOptions
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ConfigError
@@ -366,7 +366,7 @@ def refusal(section: Any, here: Path) -> str:
         ({"key": "encrypted.pem"}, "key: encrypted.pem is encrypted; write it without a password"),
         ({"key": None}, "key: this option is required"),
         ({"certificate": ""}, "certificate: this option is required"),
-        ({"certificate": "a\0b"}, "certificate: a\\x00b cannot be read: that is no path"),
+        ({"certificate": "a\0b"}, "certificate: a\\x00b cannot be read: that is not a path"),
         ({"clientcas": ["empty.pem"]}, "clientcas[0]: empty.pem holds no certificate in PEM"),
         ({"clientcas": {"a": 1}}, "clientcas: must be a list"),
         ({"clientauth": "verify-client-cert-if-given"}, "clientauth: goes with 'clientcas'"),
@@ -374,8 +374,11 @@ def refusal(section: Any, here: Path) -> str:
         ({"clientauth": "perhaps"}, "clientauth: 'perhaps' is none of verify-client-cert-if-given, "),
         ({"minimumtls": "tls1.0"}, "minimumtls: tls1.0 is not safe any more (RFC 8996); choose tls1.2 or"),
         ({"minimumtls": "tls2"}, "minimumtls: 'tls2' is none of tls1.2, tls1.3"),
-        ({"ciphersuites": ["TLS_NULL"]}, "ciphersuites[0]: 'TLS_NULL' is no suite; write it like TLS_ECDHE_"),
-        ({"ciphersuites": ["ALL:!x"]}, "ciphersuites[0]: 'ALL:!x' is no suite"),
+        (
+            {"ciphersuites": ["TLS_NULL"]},
+            "ciphersuites[0]: 'TLS_NULL' is not a suite; write it like TLS_ECDHE_",
+        ),
+        ({"ciphersuites": ["ALL:!x"]}, "ciphersuites[0]: 'ALL:!x' is not a suite"),
         ({"letsencrypt": {"hosts": ["r.example"]}}, "letsencrypt: this version fetches no certificates"),
         ({"certficate": "x"}, "certficate: there is no such option (did you mean 'certificate'?)"),
     ],

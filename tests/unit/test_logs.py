@@ -12,8 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cfmiddleware.config.build import Config
-from cfmiddleware.errors import ConfigError
 from cfmiddleware.logs import Json, LogOptions, Redacted, configuration
 
 
@@ -138,51 +136,6 @@ def test_fields_end_a_line_of_text_and_those_that_are_no_word_are_in_quotes():
     shown = Redacted("%(message)s", fields).format(record)
 
     assert shown == r'said environment=prod rack=7 spare=true owner="the \"A\" team" empty=""'
-
-
-# The section `log`
-
-
-def log_options(**section: Any) -> LogOptions:
-    return Config({"log": section}, "config.yml", None).log_options()  # type: ignore[arg-type]  # no paths
-
-
-def test_without_the_section_requests_are_logged_as_text():
-    assert log_options() == LogOptions(level="INFO", json=False, access=True, fields={})
-
-
-def test_the_section_says_all_of_it():
-    read = log_options(
-        level="warn", formatter="json", fields={"service": "registry"}, accesslog={"disabled": True}
-    )
-
-    assert read == LogOptions(level="WARNING", json=True, access=False, fields={"service": "registry"})
-
-
-def test_logstash_is_json_and_says_so(caplog: pytest.LogCaptureFixture):
-    assert log_options(formatter="logstash").json
-    assert "log.formatter: logstash: lines are objects as 'json' has them" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("section", "message"),
-    [
-        ({"formatter": "jsn"}, "formatter: 'jsn' is none of text, json, logstash (did you mean 'json'?)"),
-        ({"accesslog": True}, "accesslog: must be a section with 'disabled'"),
-        ({"accesslog": {"disable": True}}, "accesslog.disable: there is no such option (did you mean 'disab"),
-        ({"accesslog": {"disabled": "perhaps"}}, "accesslog.disabled: 'perhaps' is neither true nor false"),
-        ({"fields": ["a"]}, "fields: must map names to values"),
-        ({"fields": {"a b": 1}}, "fields: 'a b' is no name; use letters, digits"),
-        ({"fields": {"status": 1}}, "fields.status: lines have a 'status' of their own; choose another name"),
-        ({"fields": {"a": [1]}}, "fields.a: must be text, a number or a truth value"),
-        ({"fields": {"a": float("nan")}}, "fields.a: must be text, a number or a truth value"),
-    ],
-)
-def test_a_mistake_in_the_section_is_told_in_one_line(section: dict[str, Any], message: str):
-    with pytest.raises(ConfigError) as caught:
-        log_options(**section)
-
-    assert str(caught.value).startswith(f"config.yml: log.{message}")
 
 
 def test_no_access_lines_are_shown_where_they_are_switched_off():

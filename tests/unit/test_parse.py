@@ -229,3 +229,23 @@ def test_what_is_not_a_host_and_a_port_is_none(value: str):
 @pytest.mark.parametrize("value", [None, 5000, ["a:1"]])
 def test_a_host_and_a_port_are_text(value: object):
     assert parse.host_and_port(value) is None
+
+
+def test_the_documentation_of_an_options_class_is_that_of_its_fields():
+    class Options:
+        """What can be told.
+
+        :param bucket: the bucket's name; ``a:b``
+            on two lines.
+        :param region: where it is.
+        :raises ConfigError: for nothing.
+        """
+
+    assert parse.documented(Options) == {
+        "bucket": "the bucket's name; ``a:b`` on two lines.",
+        "region": "where it is.",
+    }
+
+
+def test_a_class_without_documentation_has_none():
+    assert parse.documented(type("Options", (), {})) == {}

@@ -229,6 +229,12 @@ def test_a_mistake_in_the_configuration_file_is_told_with_its_place_there(here: 
     )
 
 
+def test_a_mistake_in_what_takes_the_place_of_the_files_options_is_told_with_the_ini_files_name(here: Path):
+    assert refusal(here, FILTERED + "duration = soon\n").startswith(
+        "registry.ini: duration: 'soon' is not a duration"
+    )
+
+
 def test_a_configuration_file_without_the_middleware_is_told(here: Path):
     (here / "config.yml").write_text("storage: {filesystem: {rootdirectory: objects}}")
 

@@ -7,6 +7,14 @@ import binascii
 import re
 from typing import NamedTuple
 
+#: Algorithms (RFC 7518, 3.1; RFC 8037, 3.1) that a token may be signed with. Those with a shared secret
+#: (HS256 ...) are not among them: the registry holds nothing that could sign.
+ALGORITHMS = (
+    *("PS256", "PS384", "PS512", "RS256", "RS384", "RS512"),
+    *("ES256", "ES384", "ES512"),
+    "EdDSA",
+)
+
 #: Characters that a header may have; more than any server in front lets through by default.
 MAX_LENGTH = 16_384
 

@@ -26,10 +26,6 @@ PublicKey: TypeAlias = (
 _RSA = frozenset(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"))
 _CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 
-#: Algorithms (RFC 7518, 3.1; RFC 8037, 3.1) that a token may be signed with. Those with a shared secret
-#: (HS256 ...) are none of them: the registry holds nothing that could sign.
-ALGORITHMS = (*sorted(_RSA), *_CURVES.values(), "EdDSA")
-
 _MIN_RSA_BITS = 2048
 
 # The members that make a public key, in RFC 7638's sense; whatever else a file says, a private part

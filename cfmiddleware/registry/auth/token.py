@@ -18,8 +18,8 @@ from cfmiddleware.registry.requests import Request
 
 from .access import Grant, needed, wanted
 from .challenge import check_parameter, unauthorized
-from .credentials import parse_bearer
-from .jwk import ALGORITHMS, TrustedKey, parse_jwks
+from .credentials import ALGORITHMS, parse_bearer
+from .jwk import TrustedKey, parse_jwks
 from .x5c import ChainError, parse_bundle
 
 _log = logging.getLogger("cfmiddleware.auth")
@@ -59,7 +59,7 @@ class TokenAuth:
     :param rootcertbundle: a file of certificates. A token may be signed with the key of one of them, or of
         one that they vouch for through the token's ``x5c``.
     :param jwks: a file with a JSON Web Key Set, whose keys are found by a token's ``kid``.
-    :param signingalgorithms: those that are taken; all of :data:`~.keys.ALGORITHMS` by default.
+    :param signingalgorithms: those that are taken; all of :data:`~.credentials.ALGORITHMS` by default.
     :param autoredirect: whether the realm is at the host that the client asked for.
     :param autoredirectpath: the realm's path then.
     :param clock: seconds that only go forward.

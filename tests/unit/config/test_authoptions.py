@@ -12,7 +12,7 @@ import yaml
 from lab.auth_material import ISSUER, REALM, SERVICE, basic, bearer, htpasswd, jwk, jwks, private_key, token
 from werkzeug.test import Client
 
-from cfmiddleware.config.build import Config
+from cfmiddleware.config import Config
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.signing.keys import generate
 
@@ -113,6 +113,10 @@ def test_variables_alone_can_ask_for_it_as_in_distribution(directory: Path):
         ),
         (
             {"token": {**TOKEN, "jwks": "jwks.json", "signingalgorithms": 7}},
+            "auth.token.signingalgorithms: must be a list, or text with commas between the words",
+        ),
+        (
+            {"token": {**TOKEN, "jwks": "jwks.json", "signingalgorithms": []}},
             "auth.token.signingalgorithms: must be a list such as [RS256, ES256]",
         ),
         (

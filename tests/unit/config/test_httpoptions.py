@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lab.apps import Answered, ask, request
 
-from cfmiddleware.config.build import Config, ServerOptions
+from cfmiddleware.config import Config
+from cfmiddleware.config.serveroptions import ServerOptions
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.paste import registry_factory
@@ -134,7 +135,7 @@ def test_a_host_that_is_no_url_is_refused(host: str):
     line = refusal(host=host)
 
     assert line.startswith("config.yml: http.host: ")
-    assert line.endswith("is no URL; write it like https://registry.example.com")
+    assert line.endswith("is not a URL; write it like https://registry.example.com")
     assert "\n" not in line
 
 
@@ -207,9 +208,9 @@ def test_other_servers_of_the_same_file_add_them(tmp_path: Path):
     ("given", "line"),
     [
         (["X-One"], "headers: must map the name of a header to a list of values"),
-        ({"X One": ["a"]}, "headers: 'X One' is no name of a header"),
-        ({"X-One\n": ["a"]}, "headers: 'X-One\\n' is no name of a header"),
-        ({"": ["a"]}, "headers: '' is no name of a header"),
+        ({"X One": ["a"]}, "headers: 'X One' is not a name of a header"),
+        ({"X-One\n": ["a"]}, "headers: 'X-One\\n' is not a name of a header"),
+        ({"": ["a"]}, "headers: '' is not a name of a header"),
         ({"X-One": ["a\r\nX-Two: b"]}, "headers.X-One: a value must be text of one line; put it in quotes"),
         ({"X-One": ["€"]}, "headers.X-One: a value must be text of one line"),
         ({"X-One": {"a": "b"}}, "headers.X-One: a value must be text of one line"),

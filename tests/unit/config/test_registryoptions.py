@@ -15,7 +15,7 @@ from lab.registry_client import (
 )
 from werkzeug.test import Client
 
-from cfmiddleware.config.build import Config
+from cfmiddleware.config import Config
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.middleware.wrapper import CloudFrontMiddleware
@@ -145,10 +145,9 @@ def test_a_mistake_is_named_with_its_place(tmp_path, text, named):
     ],
 )
 def test_a_mistake_about_redirects_is_named_with_its_place(tmp_path, text, named):
-    config = load(tmp_path, text + CLOUDFRONT)
     if named is None:
-        assert config.has_wrapper()
+        assert load(tmp_path, text + CLOUDFRONT).has_wrapper()
         return
     with pytest.raises(ConfigError) as raised:
-        config.has_wrapper()
+        load(tmp_path, text + CLOUDFRONT)
     assert named in str(raised.value)

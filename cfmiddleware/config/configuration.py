@@ -1,0 +1,178 @@
+"""A configuration as the rest of the package sees it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cfmiddleware.errors import ConfigError
+from cfmiddleware.logs import LogOptions
+from cfmiddleware.wsgi.headers import ExtraHeaders
+
+from . import build
+from .address import Address
+from .serveroptions import ServerOptions
+from .settings import read_settings
+from .tlsoptions import Certificates, TLSOptions
+from .tree import known_sections, load_tree
+
+if TYPE_CHECKING:
+    from cfmiddleware.edge import Edge
+    from cfmiddleware.middleware.wrapper import CloudFrontMiddleware
+    from cfmiddleware.registry.app import Registry
+    from cfmiddleware.registry.cache.descriptors import Descriptors
+    from cfmiddleware.storage.driver import Driver
+    from cfmiddleware.wsgi.types import App
+
+_log = logging.getLogger("cfmiddleware")
+
+
+class Config:
+    """A configuration that was read and checked as a whole, and what can be built from it.
+
+    The file is the one that Distribution reads, with the sections ``edge`` and ``server`` added. Files that
+    options name are opened where a part is built.
+
+    :param tree: the sections, as YAML gives them.
+    :param source: what messages call the configuration: the file's name.
+    :param here: the directory that relative paths are relative to.
+    :raises ConfigError: for a mistake anywhere in it, in one line: the source, the key's path, what is wrong.
+    """
+
+    def __init__(self, tree: Mapping[str, Any], source: str, here: Path) -> None:
+        self.source = source
+        self._here = here
+        with self.located():
+            #: What the sections say.
+            self.settings = read_settings(known_sections(tree, source), here)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], environ: Mapping[str, str] = os.environ) -> Config:
+        """Read a file.
+
+        :param environ: where the ``REGISTRY_...`` variables are looked up.
+        :raises ConfigError: for a file that cannot be read or is not YAML, and for a mistake in it.
+        """
+        return cls(load_tree(path, environ), str(path), Path(path).resolve().parent)
+
+    @contextlib.contextmanager
+    def located(self, place: str = "") -> Iterator[None]:
+        """Put the source and *place* in front of the errors raised inside.
+
+        :param place: what is missing in front of the option's name, such as ``http.tls.``.
+        """
+        try:
+            yield
+        except ConfigError as error:
+            raise ConfigError(f"{self.source}: {place}{error}") from None
+
+    # What is built
+
+    def driver(self) -> Driver:
+        """Return the storage's driver, the same one each time."""
+        with self.located():
+            return build.storage(self.settings)
+
+    def registry(self) -> Registry:
+        """Return the registry, not wrapped, and without ``http.headers``."""
+        with self.located():
+            return build.registry(self.settings)
+
+    def descriptors(self) -> Descriptors | None:
+        """Return the descriptor cache, or None where the storage is asked each time."""
+        with self.located():
+            return build.descriptors(self.settings)
+
+    def wrap(self, app: App, further: Mapping[str, Any] | None = None) -> CloudFrontMiddleware:
+        """Return *app* wrapped as the section ``middleware`` says.
+
+        :param further: options that take the place of the file's.
+        :raises ConfigError: where the file has no storage middleware ``cloudfront``, and for options that
+            cannot work.
+        """
+        with self.located():
+            entry = build.cloudfront(self.settings)
+        # Not inside: a mistake in these options is not in the file.
+        options = entry.options.updated(further) if further else entry.options
+        with self.located(entry.place):
+            return build.wrapper(app, self.settings, options)
+
+    def app(self) -> App:
+        """Return the registry, wrapped if the file says so, with ``http.headers`` on all of its responses."""
+        registry = self.registry()
+        return self.with_headers(self.wrap(registry) if self.has_wrapper() else registry)
+
+    def with_headers(self, app: App) -> App:
+        """Return *app* with ``http.headers`` on all of its responses."""
+        headers = self.settings.http.headers
+        return ExtraHeaders(app, headers) if headers else app
+
+    def edge(self) -> Edge:
+        """Return the edge: the wrapper's counterpart, except for what the section ``edge`` says."""
+        with self.located():
+            return build.edge(self.settings, self._here)
+
+    # What the server needs to know
+
+    def address(self) -> Address:
+        """Return where the registry listens."""
+        return self.settings.http.addr
+
+    def edge_address(self) -> Address | None:
+        """Return where the edge listens, or None if the file asks for no edge."""
+        return self.settings.edge.addr if self.settings.edge is not None else None
+
+    def server_options(self) -> ServerOptions:
+        """Return the section ``server``."""
+        return self.settings.server
+
+    def log_options(self) -> LogOptions:
+        """Return the section ``log``."""
+        return self.settings.log
+
+    def tls_options(self) -> TLSOptions | None:
+        """Return the section ``http.tls``, or None for plain HTTP."""
+        return self.settings.http.tls
+
+    def certificates(self) -> Certificates | None:
+        """Return what ``http.tls`` asks for, read from its files, or None for plain HTTP."""
+        with self.located("http.tls."):
+            return Certificates(self.settings.http.tls) if self.settings.http.tls is not None else None
+
+    def trusted_proxies(self) -> int:
+        """Return how many proxies in front the wrapper trusts, 0 where there is no wrapper."""
+        return self.settings.cloudfront.options.trustedproxies if self.settings.cloudfront is not None else 0
+
+    def has_auth(self) -> bool:
+        """Return whether clients must authenticate."""
+        return self.settings.auth is not None
+
+    def has_wrapper(self) -> bool:
+        """Return whether the file asks for the CloudFront wrapper, and does not switch redirects off."""
+        return self.settings.cloudfront is not None and self.settings.storage.redirect
+
+    def is_readonly(self) -> bool:
+        """Return whether ``storage.maintenance`` refuses every request that would change something."""
+        return self.settings.storage.maintenance
+
+    def data(self) -> str:
+        """Return where the data is, for people."""
+        return self.driver().describe()
+
+    def edge_is_blind(self) -> bool:
+        """Return whether an edge in a process of its own would not see what the registry stores."""
+        own = self.settings.edge.storage if self.settings.edge is not None else None
+        return not (own or self.driver()).shared
+
+    def warn_of_plain_http(self) -> None:
+        """Say that ``http.tls`` has no effect where another server than the command serves the registry."""
+        if self.settings.http.tls is not None:
+            _log.warning(
+                "%s: http.tls: is for 'cfmiddleware serve'; give this server the certificate itself "
+                "(gunicorn: --certfile and --keyfile)",
+                self.source,
+            )

@@ -1,0 +1,78 @@
+"""The section ``log`` of a configuration (Distribution, "log")::
+
+log:
+  level: info               # error, warn, info or debug
+  formatter: text           # or json; logstash is json
+  fields: {service: registry}
+  accesslog:
+    disabled: false
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from cfmiddleware import parse
+from cfmiddleware.errors import ConfigError
+from cfmiddleware.logs import MEMBERS, LogOptions, Scalar
+
+_log = logging.getLogger("cfmiddleware")
+
+_LEVELS = {"error": "ERROR", "warn": "WARNING", "warning": "WARNING", "info": "INFO", "debug": "DEBUG"}
+_FORMATTERS = ("text", "json", "logstash")
+_FIELD = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+
+
+def read_log(section: Mapping[str, Any]) -> LogOptions:
+    """Return the options of the section.
+
+    :raises ConfigError: for an unknown option, or a value that cannot work.
+    """
+    parsers: dict[str, parse.Parser] = {
+        "level": _level,
+        "formatter": _formatter,
+        "fields": _fields,
+        "accesslog": _access_log,
+    }
+    read = parse.read(section, parsers, "log.")
+    return LogOptions(
+        level=read.get("level", LogOptions.level),
+        json=read.get("formatter", "text") != "text",
+        access=read.get("accesslog", LogOptions.access),
+        fields=read.get("fields", {}),
+    )
+
+
+def _level(value: object, name: str) -> str:
+    return _LEVELS[parse.choice(value, name, tuple(_LEVELS))]
+
+
+def _formatter(value: object, name: str) -> str:
+    formatter = parse.choice(value, name, _FORMATTERS)
+    if formatter == "logstash":
+        _log.warning("%s: logstash: lines are objects as 'json' has them", name)
+    return formatter
+
+
+def _access_log(value: object, name: str) -> bool:
+    section = parse.section(value, name, "with 'disabled'")
+    return not parse.read(section, {"disabled": parse.boolean}, f"{name}.").get("disabled", False)
+
+
+def _fields(value: object, name: str) -> dict[str, Scalar]:
+    """Read the fields that are added to each line of the log."""
+    if value and not isinstance(value, dict):
+        raise ConfigError(f"{name}: must map names to values")
+    fields = parse.section(value, name)
+    for field, content in fields.items():
+        if not _FIELD.fullmatch(str(field)):
+            raise ConfigError(f"{name}: {field!r} is not a name; use letters, digits, '_', '.' and '-'")
+        if field in MEMBERS:
+            raise ConfigError(f"{name}.{field}: lines have a {field!r} of their own; choose another name")
+        if not isinstance(content, Scalar) or (isinstance(content, float) and not math.isfinite(content)):
+            raise ConfigError(f"{name}.{field}: must be text, a number or a truth value")
+    return {str(field): content for field, content in fields.items()}

@@ -1,0 +1,120 @@
+"""Everything that a configuration says, read once and in one place.
+
+A section is read by the file that is named after it, whether or not a part of the program will use it, so
+that a mistake gets the same line from every command and every factory. Files that options name, such as keys
+and certificates, are opened where a part is built: a command may run as a user that may not read them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cfmiddleware.errors import ConfigError
+from cfmiddleware.logs import LogOptions
+from cfmiddleware.middleware.options import WrapperOptions
+from cfmiddleware.registry.auth.schemes import Scheme, read_scheme
+from cfmiddleware.storage.driver import Driver
+
+from .cloudfrontoptions import CloudFrontOptions, read_cloudfront
+from .edgeoptions import EdgeOptions, read_edge
+from .httpoptions import HTTPOptions, read_http
+from .logoptions import read_log
+from .redisoptions import RedisOptions, read_redis
+from .registryoptions import RegistryOptions, read_registry
+from .serveroptions import ServerOptions, read_server
+from .storageoptions import StorageOptions, read_storage
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the sections say; None for a section that the configuration does not have.
+
+    :param log: how messages and requests are logged.
+    :param http: how the registry is reached.
+    :param storage: where everything is kept.
+    :param redis: the Redis of the descriptor cache.
+    :param registry: what the registry lists and takes.
+    :param auth: how clients authenticate.
+    :param cloudfront: the wrapper.
+    :param edge: the local edge.
+    :param server: how gunicorn serves the apps.
+    """
+
+    log: LogOptions
+    http: HTTPOptions
+    storage: StorageOptions
+    redis: RedisOptions | None
+    registry: RegistryOptions
+    auth: Scheme | None
+    cloudfront: CloudFrontOptions | None
+    edge: EdgeOptions | None
+    server: ServerOptions
+
+    def check_wrapper(self, options: WrapperOptions) -> None:
+        """See that the wrapper's options go with the other sections.
+
+        :raises ConfigError: where they do not, naming the option.
+        """
+        if self.auth is not None and options.probe == "none":
+            raise ConfigError("probe: 'none' asks nobody who they are, so it does not go with 'auth'")
+        driver = self.storage.driver
+        presigner = driver.presigner if driver is not None and options.sends_clients_to_s3 else None
+        if driver is not None and presigner is not None and options.bucket not in ("", presigner.bucket):
+            raise ConfigError(
+                f"bucket: must be that of storage.{driver.name}, which signs the URLs of clients near it"
+            )
+
+
+def read_settings(tree: Mapping[str, Any], here: Path) -> Settings:
+    """Return what a configuration says.
+
+    :param tree: its sections, all of them known.
+    :param here: the directory that relative paths are relative to.
+    :raises ConfigError: for an unknown option, a value that cannot work, and options that do not go together.
+    """
+
+    def section(name: str) -> Mapping[str, Any]:
+        return tree.get(name) or {}
+
+    log = read_log(section("log"))
+    http = read_http(section("http"), here)
+    storage = read_storage(section("storage"), here)
+    driver = storage.driver
+    settings = Settings(
+        log=log,
+        http=http,
+        storage=storage,
+        redis=read_redis(section("redis"), here),
+        registry=read_registry(tree),
+        auth=read_scheme(section("auth"), here) if "auth" in tree else None,
+        cloudfront=read_cloudfront(
+            section("middleware"), here, rootdirectory=bucket_directory(driver), prefix=http.prefix
+        ),
+        edge=read_edge(section("edge"), here) if "edge" in tree else None,
+        server=read_server(
+            section("server"), shared=driver is None or driver.shared, draintimeout=http.draintimeout
+        ),
+    )
+    _check(settings)
+    return settings
+
+
+def bucket_directory(driver: Driver | None) -> str:
+    """Return the directory of the bucket that the driver's root stands for; empty without a bucket."""
+    return driver.key("/docker").removesuffix("docker") if driver is not None and driver.in_bucket else ""
+
+
+def _check(settings: Settings) -> None:
+    """See that the sections go together."""
+    if settings.storage.cache.kind == "redis" and settings.redis is None:
+        raise ConfigError("storage.cache.blobdescriptor: redis needs a section 'redis' with 'addr'")
+    if settings.cloudfront is not None:
+        try:
+            settings.check_wrapper(settings.cloudfront.options)
+        except ConfigError as error:
+            raise ConfigError(f"{settings.cloudfront.place}{error}") from None
+    elif settings.edge is not None and settings.edge.publickeys is None:
+        raise ConfigError("edge.publickeys: is required where there is no middleware 'cloudfront'")

@@ -1,0 +1,187 @@
+"""From a file and ``REGISTRY_...`` variables to a tree of sections, which are not read yet."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cfmiddleware.errors import ConfigError, cannot_be_read
+from cfmiddleware.parse import nearest, section
+
+_log = logging.getLogger("cfmiddleware")
+
+#: The sections that are read, by their names at the top of the file.
+SECTIONS = (
+    "version",
+    "log",
+    "storage",
+    "auth",
+    "middleware",
+    "http",
+    "catalog",
+    "tags",
+    "validation",
+    "redis",
+    "edge",
+    "server",
+)
+
+#: What Distribution reads, or this package once read, and this version does not act on.
+_ABSENT = (
+    "notifications",
+    "health",
+    "proxy",
+    "policy",
+    "compatibility",
+    "loglevel",
+    "log.hooks",
+    "log.reportcaller",
+    "http.net",
+    "http.secret",
+    "http.debug",
+    "http.http2",
+    "http.h2c",
+    "storage.tag",
+    "middleware.registry",
+    "middleware.repository",
+    "redis.maxidleconns",
+    "redis.minidleconns",
+    "redis.maxactiveconns",
+    "redis.connmaxidletime",
+    "redis.pool.maxidle",
+    "redis.pool.idletimeout",
+    "edge.workers",
+    "edge.threads",
+)
+
+_NAMES = (*SECTIONS, *(name for name in _ABSENT if "." not in name))
+
+_VARIABLE = "REGISTRY_"
+
+# A date that is not in the calendar is a plain ValueError, endless nesting a RecursionError.
+_YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError)
+
+Tree = dict[str, Any]
+
+
+def load_tree(path: str | os.PathLike[str], environ: Mapping[str, str]) -> Tree:
+    """Return the sections of a file, with the values of variables in them.
+
+    :raises ConfigError: for a file that cannot be read or is not YAML, and for a variable that has no place.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: the configuration {cannot_be_read(error)}") from None
+    tree = _parse_yaml(text, str(path))
+    override(tree, environ, str(path))
+    return tree
+
+
+def known_sections(tree: Mapping[str, Any], source: str) -> Tree:
+    """Return the tree without what is not acted on, which one warning names.
+
+    :raises ConfigError: for a section that is unknown or is not a section.
+    """
+    for name in tree:
+        if name not in _NAMES:
+            raise ConfigError(f"{name}: there is no such section{nearest(str(name), _NAMES)}")
+    if str(tree.get("version", "0.1")) != "0.1":
+        raise ConfigError(f"version: {tree['version']!r} is not known; it is 0.1")
+    known = {
+        name: value if name == "version" else section(value, name)
+        for name, value in tree.items()
+        if name not in _ABSENT
+    }
+    unused = [name for name in _ABSENT if _value(tree, name.split("."))]
+    if unused:
+        _log.warning("%s: not acted on by this version: %s", source, ", ".join(unused))
+    for name in _ABSENT:
+        known = _without(known, name.split("."))
+    return known
+
+
+def override(tree: Tree, environ: Mapping[str, str], source: str) -> None:
+    """Replace values of *tree* by ``REGISTRY_...`` variables, as Distribution does.
+
+    ``REGISTRY_STORAGE_S3_BUCKET`` is ``storage.s3.bucket``, ``REGISTRY_MIDDLEWARE_STORAGE_0_NAME`` the name
+    of the first storage middleware. Values are YAML. A variable that does not name a section is ignored:
+    names of other programs begin with ``REGISTRY_`` too. ``REGISTRY_VERSION`` is ignored as well, because
+    images say with it which registry they hold.
+
+    :raises ConfigError: for a value that is not YAML, or a path that leads through a value.
+    """
+    for variable in sorted(name for name in environ if name.startswith(_VARIABLE)):
+        path = variable[len(_VARIABLE) :].lower().split("_")
+        if path == ["version"]:
+            continue
+        # Kubernetes sets the last two for a service named ``registry-redis``.
+        if path[0] not in _NAMES or path[:2] in (["redis", "port"], ["redis", "service"]):
+            _log.warning("the variable %s names nothing in a configuration and is ignored", variable)
+            continue
+        try:
+            value = yaml.safe_load(environ[variable])
+        except _YAML_ERRORS:
+            raise ConfigError(f"{source}: {variable}: the value is not YAML; put it in quotes") from None
+        if path in (["storage"], ["auth"]) and isinstance(value, str):  # a name without options
+            value = {value: {}}
+        _replace(tree, path, value, f"{source}: {variable}")
+
+
+def _replace(node: Any, path: list[str], value: Any, variable: str) -> None:
+    """Set the value at *path* below *node*, and make the sections on the way."""
+    step, rest = path[0], path[1:]
+    if isinstance(node, list):
+        if not step.isdecimal() or int(step) > len(node):
+            raise ConfigError(f"{variable}: {step!r} is not a place in a list of {len(node)}")
+        key: Any = int(step)
+        if key == len(node):
+            node.append(None)
+    elif isinstance(node, dict):
+        key = next((name for name in node if str(name).lower() == step), step)
+        node.setdefault(key, None)
+    else:
+        raise ConfigError(f"{variable}: there is a value, not a section, above {step!r}")
+    if not rest:
+        node[key] = value
+        return
+    if node[key] is None:
+        node[key] = [] if rest[0].isdecimal() else {}
+    _replace(node[key], rest, value, variable)
+
+
+def _parse_yaml(text: str, source: str) -> Tree:
+    try:
+        tree = yaml.safe_load(text)
+    except _YAML_ERRORS as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark is not None else ""
+        problem = getattr(error, "problem", None) or "it cannot be parsed"
+        if isinstance(error, ValueError):
+            problem = str(error)
+        raise ConfigError(f"{source}{line}: this is not YAML: {problem}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{source}: a configuration is a mapping of sections such as storage and http")
+    return tree
+
+
+def _value(node: Any, path: list[str]) -> Any:
+    """Return the value at *path* below *node*, or None."""
+    for step in path:
+        node = node.get(step) if isinstance(node, Mapping) else None
+    return node
+
+
+def _without(node: Any, path: list[str]) -> Any:
+    """Return *node* without the value at *path* below it. The node itself is not changed."""
+    if not isinstance(node, Mapping) or path[0] not in node:
+        return node
+    rest = {name: value for name, value in node.items() if name != path[0]}
+    if path[1:]:
+        return {**node, path[0]: _without(node[path[0]], path[1:])}
+    return rest
