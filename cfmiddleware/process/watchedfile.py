@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
-from cfmiddleware.errors import ConfigError
+from cfmiddleware.errors import ConfigError, cannot_be_read
 
 _log = logging.getLogger("cfmiddleware.auth")
 
@@ -81,7 +81,9 @@ class WatchedFile(Generic[T]):
             look, content = self._read()
         except (OSError, ConfigError) as error:
             self._look = _Look((), False, b"")
-            reason = str(error) if isinstance(error, ConfigError) else _unreadable(self._path, error)
+            reason = (
+                str(error) if isinstance(error, ConfigError) else f"{self._path}: {cannot_be_read(error)}"
+            )
             if reason != self._complaint:
                 self._complaint = reason
                 _log.error("what it said before stays in force: %s", reason)
@@ -109,7 +111,7 @@ class WatchedFile(Generic[T]):
         except (OSError, ValueError) as error:
             if isinstance(error, ConfigError):
                 raise
-            raise ConfigError(_unreadable(self._path, error)) from None
+            raise ConfigError(f"{self._path}: {cannot_be_read(error)}") from None
         if len(content) > _MAX_SIZE:
             raise ConfigError(f"{self._path}: has more than {_MAX_SIZE} bytes")
         settled = abs(time.time() - status.st_mtime) > _SETTLING
@@ -118,8 +120,3 @@ class WatchedFile(Generic[T]):
 
 def _stamp(status: os.stat_result) -> tuple[int, ...]:
     return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
-
-
-def _unreadable(path: str, error: OSError | ValueError) -> str:
-    reason = error.strerror if isinstance(error, OSError) else "that is no path"
-    return f"{path}: cannot be read: {reason}"

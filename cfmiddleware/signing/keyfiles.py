@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from cfmiddleware.errors import ConfigError
+from cfmiddleware.errors import ConfigError, cannot_be_read
 
 _NAME = re.compile(r"pk-([A-Za-z0-9]+)\.pem|([A-Z][A-Z0-9]*)\.pem")
 
@@ -132,7 +132,7 @@ def read(path: str) -> bytes:
 
 def unreadable(name: str, error: OSError) -> str:
     """Return the line that says why a file could not be read."""
-    return f"{name}: cannot be read: {error.strerror or type(error).__name__}"
+    return f"{name}: {cannot_be_read(error)}"
 
 
 def _key_file(name: str, path: str, id: str, found: os.stat_result) -> KeyFile:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from cfmiddleware.errors import ConfigError
-from cfmiddleware.parse import Parser, boolean, choice, exact_text, integer, nearest, seconds, size
+from cfmiddleware.parse import Parser, boolean, choice, exact_text, nearest, positive, seconds, size
 from cfmiddleware.storage.pathcheck import clean_root
 
 _MIB = 1 << 20
@@ -77,10 +77,6 @@ def _log_level(value: object, name: str) -> str:
 
 def _retry_mode(value: object, name: str) -> str:
     return choice(value, name, _RETRY_MODES)
-
-
-def _positive(value: object, name: str) -> int:
-    return integer(value, name, minimum=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,13 +201,13 @@ class S3Options:
         "storageclass": exact_text,
         "objectacl": exact_text,
         "multipartcopychunksize": size,
-        "multipartcopymaxconcurrency": _positive,
+        "multipartcopymaxconcurrency": positive,
         "multipartcopythresholdsize": size,
-        "maxpartsinflight": _positive,
-        "uploadbuffers": _positive,
-        "maxconnections": _positive,
+        "maxpartsinflight": positive,
+        "uploadbuffers": positive,
+        "maxconnections": positive,
         "retrymode": _retry_mode,
-        "maxattempts": _positive,
+        "maxattempts": positive,
         "connecttimeout": seconds,
         "readtimeout": seconds,
         "checksums": boolean,
