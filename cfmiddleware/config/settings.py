@@ -61,8 +61,11 @@ class Settings:
         if self.auth is not None and options.probe == "none":
             raise ConfigError("probe: 'none' asks nobody who they are, so it does not go with 'auth'")
         driver = self.storage.driver
-        presigner = driver.presigner if driver is not None and options.sends_clients_to_s3 else None
-        if driver is not None and presigner is not None and options.bucket not in ("", presigner.bucket):
+        presigner = driver.presigner if driver is not None else None
+        options.check_presigner(is_there=presigner is not None)
+        if driver is None or presigner is None or not options.sends_clients_to_s3:
+            return
+        if options.bucket not in ("", presigner.bucket):
             raise ConfigError(
                 f"bucket: must be that of storage.{driver.name}, which signs the URLs of clients near it"
             )

@@ -397,6 +397,17 @@ class WrapperOptions:
         """Whether some clients get presigned URLs of S3."""
         return self.ipfilteredby != "none" or bool(self.networks)
 
+    def check_presigner(self, *, is_there: bool) -> None:
+        """See that there is something that signs URLs of S3, if some clients are to get such URLs.
+
+        :raises ConfigError: where there is not, naming the option that sends clients to S3.
+        """
+        if self.sends_clients_to_s3 and not is_there:
+            raise ConfigError(
+                f"{'networks' if self.networks else 'ipfilteredby'}: would send clients to S3, but nothing "
+                "here signs its URLs; it needs storage.s3 in a config.yml, or presign=... in Python"
+            )
+
     def warnings(self) -> list[str]:
         """Return what an operator should know of options that work, each beginning with the option's name."""
         found = []

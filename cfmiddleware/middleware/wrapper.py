@@ -113,11 +113,10 @@ class CloudFrontMiddleware:
         grid = ExpiryWindow(options.duration, options.window)
         self._signer = URLSigner(self.keys, grid, hash=options.hash, clock=clock)
         self._filter = _address_filter(options)
+        options.check_presigner(is_there=presign is not None)
         self._presigned: PresignedURLs | None = None
-        if self._filter is not None:
-            self._presigned = _presigned_urls(
-                presign, grid, clock, "networks" if options.networks else "ipfilteredby"
-            )
+        if self._filter is not None and presign is not None:
+            self._presigned = PresignedURLs(presign, grid, clock=clock)
         self._seldom = Seldom()
         self._lock = threading.Lock()
         if self.rootdirectory:
@@ -416,17 +415,6 @@ def _is_whole(key: str) -> bool:
     one that was meant.
     """
     return not any(segment in ("", ".", "..") for segment in key.split("/"))
-
-
-def _presigned_urls(
-    presign: Presign | None, grid: ExpiryWindow, clock: Callable[[], float], option: str
-) -> PresignedURLs:
-    if presign is None:
-        raise ConfigError(
-            f"{option}: would send clients to S3, but nothing here signs its URLs; it needs storage.s3 in a "
-            "config.yml, or presign=... in Python"
-        )
-    return PresignedURLs(presign, grid, clock=clock)
 
 
 def _address_filter(options: WrapperOptions) -> AddressFilter | None:

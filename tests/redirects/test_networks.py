@@ -464,9 +464,8 @@ class TestFromAConfigurationFile:
             wrapped.close()
 
     def test_a_storage_that_cannot_presign_is_an_error(self, tmp_path):
-        config = self.config(tmp_path, {"inmemory": {}}, networks=NETWORKS)
         with pytest.raises(ConfigError, match=r"config\.yml: middleware\.storage\[0\]\.options\.networks: "):
-            config.wrap(App())
+            self.config(tmp_path, {"inmemory": {}}, networks=NETWORKS)
 
     def test_another_bucket_than_the_storages_is_an_error(self, tmp_path):
         with pytest.raises(ConfigError, match=r"options\.bucket: must be that of storage\.s3"):

@@ -313,7 +313,7 @@ def test_the_password_is_in_no_text_of_what_was_built(tmp_path: Path, caplog: py
     assert descriptors is not None
     descriptors.find("app", DIGEST, lambda: HERE)
     descriptors.forget("app", DIGEST)
-    for thing in (config, registry, descriptors):
+    for thing in (config, config.settings, registry, descriptors):
         assert SECRET not in repr(thing) + str(thing)
     assert "the descriptor cache is not used" in caplog.text
     assert SECRET not in caplog.text

@@ -157,6 +157,12 @@ MISTAKES = [
         "below '/' (rootdirectory)",
     ),
     (
+        "privatekey: pk",
+        "networks: 10.0.0.0/8, privatekey: pk",
+        "middleware.storage[0].options.networks: would send clients to S3, but nothing here signs its "
+        "URLs; it needs storage.s3 in a config.yml, or presign=... in Python",
+    ),
+    (
         "name: cloudfront",
         "name: cloudfornt",
         "middleware.storage[0].name: 'cloudfornt' is unknown; there is 'cloudfront'",
