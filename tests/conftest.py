@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 from lab import schedule
-from lab.ceph import require_ceph, running_ceph
+from lab.ceph import require_ceph
 from lab.clients import Buildah, Podman, Skopeo
 from lab.images import Image, Index, make_image, make_index
-from lab.servers import S3Server, running_moto
-from lab.storage_servers import WATCHED
-from lab.storage_servers import S3Server as WatchedS3
+from lab.servers import S3Server
+from lab.shared import shared
 from lab.tls import write_certificate
+from lab.watched_s3 import WATCHED, WatchedS3
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -62,17 +62,24 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 
 
 @pytest.fixture(scope="session")
-def s3_server() -> Iterator[S3Server]:
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory that all processes of this run of pytest have in common."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def s3_server(run: Path) -> Iterator[S3Server]:
     """An S3 that pip alone brings, without any bucket in it; a test makes its own with `new_bucket()`."""
-    with running_moto() as server:
+    with shared("moto", run) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+def ceph(run: Path) -> Iterator[S3Server]:
     """A real gateway, without any bucket in it; the test is skipped where the machine has none."""
     require_ceph()
-    with running_ceph(tmp_path_factory.mktemp("ceph")) as server:
+    with shared("ceph", run) as server:
         yield server
 
 

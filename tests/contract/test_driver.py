@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lab.storage_servers import WATCHED
+from lab.watched_s3 import WATCHED
 
 from cfmiddleware.errors import ObjectExists, ObjectNotFound, StorageError
 from cfmiddleware.storage.filesystem.filesystemdriver import FilesystemDriver

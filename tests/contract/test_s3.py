@@ -8,9 +8,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from lab.storage_servers import (
-    BUCKET,
-    SMALLEST_PART,
+from lab.s3_proxy import (
     always,
     cut,
     cut_body_at,
@@ -20,6 +18,7 @@ from lab.storage_servers import (
     once,
     refuse,
 )
+from lab.servers import SMALLEST_PART
 
 from cfmiddleware.errors import ConfigError, ObjectExists, ObjectNotFound, StorageUnavailable
 from cfmiddleware.storage.s3 import S3Driver, S3Options
@@ -40,7 +39,7 @@ def is_method(method, query=""):
 
 
 def etag(driver, path):
-    return driver.client().head_object(Bucket=BUCKET, Key=driver.key(path))["ETag"].strip('"')
+    return driver.head(path)["ETag"].strip('"')
 
 
 # Requests: each costs a round trip and money.
@@ -54,7 +53,7 @@ def test_an_object_of_up_to_one_part_is_written_with_one_request(server, driver)
                 writer.commit()
         driver.create("/b", b"")
 
-    assert [method for method, _ in requests] == ["PUT"] * 4
+    assert [request.method for request in requests] == ["PUT"] * 4
 
 
 def test_a_larger_object_is_sent_in_parts(server, driver):
@@ -73,7 +72,7 @@ def test_large_objects_are_composed_without_being_read(server, driver):
         driver.compose("/one", ["/a"])
         driver.compose("/two", ["/a", "/a"])
 
-    assert "GET" not in {method for method, _ in requests}
+    assert "GET" not in {request.method for request in requests}
     assert driver.stat("/two").size == 10_000
 
 
@@ -82,7 +81,7 @@ def test_a_small_object_is_copied_with_one_request(server, driver):
     with server.noting() as requests:
         driver.compose("/b", ["/a"])
 
-    assert [method for method, _ in requests] == ["HEAD", "PUT"]
+    assert [request.method for request in requests] == ["HEAD", "PUT"]
 
 
 def test_more_objects_than_a_page_holds_are_listed_walked_and_deleted(server, driver):
@@ -94,7 +93,7 @@ def test_more_objects_than_a_page_holds_are_listed_walked_and_deleted(server, dr
     assert sum(1 for _ in driver.walk("/many/")) == 1005
     with server.noting() as requests:
         driver.delete_prefix("/many/")
-    assert [method for method, query in requests if "delete" in query] == ["POST", "POST"]
+    assert [request.method for request in requests if "delete" in request.query] == ["POST", "POST"]
     assert driver.list("/") == []
 
 
@@ -110,7 +109,7 @@ def write_in_every_way(driver, *, copy=True):
         driver.compose("/copied", ["/put"])
         driver.compose("/composed", ["/parts", "/parts"])
         paths += ["/copied", "/composed"]
-    return [driver.client().head_object(Bucket=BUCKET, Key=driver.key(path)) for path in paths]
+    return [driver.head(path) for path in paths]
 
 
 def test_new_objects_are_stored_as_the_options_say(server):
@@ -120,7 +119,7 @@ def test_new_objects_are_stored_as_the_options_say(server):
 
 
 def test_new_objects_are_encrypted_as_the_options_say(server):
-    keyid = server.behind.kms_key
+    keyid = server.server.kms_key
     driver = server.driver(str(uuid.uuid4()), encrypt=True, keyid=keyid)
 
     # The gateway, which needs a key, copies no objects that are encrypted.
@@ -132,13 +131,13 @@ def test_new_objects_are_encrypted_as_the_options_say(server):
 def test_keys_of_other_programs_do_no_harm(server, driver):
     root = driver.key("/x")[:-1]
     for key in ("", "a/", "a//b", "c"):
-        server.client.put_object(Bucket=BUCKET, Key=root + key)
+        server.client.put_object(Bucket=server.bucket, Key=root + key)
 
     assert driver.list("/") == ["a/", "c"]
     assert driver.list("/a/") == []
     assert [path for path, _ in driver.walk("/")] == ["/c"]
     driver.delete_prefix("/")
-    assert server.client.list_objects_v2(Bucket=BUCKET, Prefix=root)["KeyCount"] == 0
+    assert server.client.list_objects_v2(Bucket=server.bucket, Prefix=root)["KeyCount"] == 0
 
 
 # Failures.
@@ -304,7 +303,7 @@ def test_a_key_that_is_too_long_for_s3_is_no_object(server, driver):
         (
             "404 Not Found",
             "NoSuchBucket",
-            "bucket: there is no bucket 'registry-bucket' at {endpoint}",
+            "bucket: there is no bucket '{bucket}' at {endpoint}",
         ),
         ("403 Forbidden", "AccessDenied", "accesskey: this key may not list the bucket"),
         ("403 Forbidden", "InvalidAccessKeyId", "accesskey: {endpoint}"),
@@ -321,8 +320,10 @@ def test_what_is_wrong_at_the_start_is_one_line_that_names_the_option(server, dr
     with server.failing(always(refuse(status, code))), pytest.raises(ConfigError) as raised:
         driver.check()
 
-    assert str(raised.value).startswith(f"storage.s3.{line.format(endpoint=server.endpoint)}")
-    assert server.behind.secret_key not in str(raised.value)
+    assert str(raised.value).startswith(
+        f"storage.s3.{line.format(endpoint=server.endpoint, bucket=server.bucket)}"
+    )
+    assert server.server.secret_key not in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
@@ -371,7 +372,7 @@ assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
 
 def test_a_driver_can_be_used_on_both_sides_of_a_fork(server, driver):
     root = driver.key("/x")[:-2]
-    options = [BUCKET, server.endpoint, root, server.behind.access_key, server.behind.secret_key]
+    options = [server.bucket, server.endpoint, root, server.server.access_key, server.server.secret_key]
     subprocess.run([sys.executable, "-c", _FORKS, *options], check=True, timeout=60)
 
     assert driver.list("/") == ["0", "1", "2", "parent"]

@@ -6,7 +6,6 @@ import base64
 import contextlib
 import functools
 import json
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -19,14 +18,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import NameOID
-from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
 from cfmiddleware.registry.auth.htpasswd import HtpasswdAuth
 from cfmiddleware.registry.auth.token import TokenAuth
 from cfmiddleware.storage.memory import MemoryDriver
 from lab.registry_client import RegistryClient
-from lab.servers import free_port, quiet_handler
+from lab.wsgi_server import running_app
 
 REALM = "https://auth.example.com/token"
 SERVICE = "registry.example.com"
@@ -165,10 +163,14 @@ class TokenServer:
     """
 
     def __init__(self, key: Any, passwords: Mapping[str, str], rights: Mapping[str, Mapping[str, Any]]):
-        self.port = free_port()
-        self.realm = f"http://127.0.0.1:{self.port}/token"
+        self.port = 0
         self.scopes: list[str] = []
         self._key, self._passwords, self._rights = key, passwords, rights
+
+    @property
+    def realm(self) -> str:
+        """Its URL, while it runs."""
+        return f"http://127.0.0.1:{self.port}/token"
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         request = Request(environ)
@@ -191,13 +193,6 @@ class TokenServer:
 
 @contextlib.contextmanager
 def running_token_server(server: TokenServer) -> Iterator[TokenServer]:
-    """Serve on the server's port until the block is left."""
-    served = make_server("127.0.0.1", server.port, server, threaded=True, request_handler=quiet_handler())
-    thread = threading.Thread(target=served.serve_forever, daemon=True)
-    thread.start()
-    try:
+    """Serve on a free port until the block is left."""
+    with running_app(server) as server.port:
         yield server
-    finally:
-        served.shutdown()
-        served.server_close()
-        thread.join()

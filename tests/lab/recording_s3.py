@@ -7,39 +7,14 @@ they would have gone.
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import NamedTuple
-from urllib.parse import urlsplit
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from lab.s3_proxy import Request
+from lab.wsgi_server import running_app
 
 #: What every object holds.
 CONTENT = b"0123456789" * 1000
-
-
-class Recorded(NamedTuple):
-    """A request as it came; *connection* is the same for all that came on one connection."""
-
-    method: str
-    target: str
-    headers: Mapping[str, str]
-    body: bytes
-    connection: object
-
-    @property
-    def host(self) -> str:
-        """The host that the request is for, with its port."""
-        if self.method == "CONNECT":
-            return self.target
-        return urlsplit(self.target).netloc or self.headers["Host"]
-
-    @property
-    def path(self) -> str:
-        return urlsplit(self.target).path
-
-    @property
-    def query(self) -> str:
-        return urlsplit(self.target).query
 
 
 class Answer(NamedTuple):
@@ -58,17 +33,17 @@ class RecordingS3:
     """
 
     def __init__(self) -> None:
-        self.requests: list[Recorded] = []
-        self.answer: Callable[[Recorded], Answer | None] = lambda request: None
-        self._server = _Server(("127.0.0.1", 0), _handler_of(self))
-        self.address = f"127.0.0.1:{self._server.server_address[1]}"
-        self.url = f"http://{self.address}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self._thread.start()
+        self.requests: list[Request] = []
+        self.answer: Callable[[Request], Answer | None] = lambda request: None
+        self.port = 0
 
     @property
-    def port(self) -> int:
-        return int(self._server.server_address[1])
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address}"
 
     def refuse(
         self, status: int, code: str, headers: Mapping[str, str] | None = None, more: str = ""
@@ -77,53 +52,24 @@ class RecordingS3:
         body = f"<Error><Code>{code}</Code><Message>no</Message>{more}</Error>".encode()
         self.answer = lambda request: Answer(status, body, headers or {})
 
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        request = Request.of(environ, environ["wsgi.input"].read())
+        self.requests.append(request)
+        answer = self.answer(request) or _usual(request)
+        headers = {"Content-Length": str(len(answer.body))} | dict(answer.headers)
+        start_response(str(answer.status), list(headers.items()))
+        return [answer.body]
 
 
 @contextlib.contextmanager
 def recording() -> Iterator[RecordingS3]:
     """Run a server until the block is left."""
     server = RecordingS3()
-    try:
+    with running_app(server) as server.port:
         yield server
-    finally:
-        server.close()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-
-def _handler_of(server: RecordingS3) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def _handle(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
-            request = Recorded(
-                self.command, self.path, dict(self.headers), self.rfile.read(length), self.client_address
-            )
-            server.requests.append(request)
-            answer = server.answer(request) or _usual(request)
-            self.send_response_only(answer.status)
-            for name, value in ({"Content-Length": str(len(answer.body))} | dict(answer.headers)).items():
-                self.send_header(name, value)
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(answer.body)
-
-        do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = do_CONNECT = _handle  # noqa: N815
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    return Handler
-
-
-def _usual(request: Recorded) -> Answer:
+def _usual(request: Request) -> Answer:
     etag = {"ETag": '"e"', "Last-Modified": "Mon, 23 Nov 2026 12:00:00 GMT"}
     if request.method == "CONNECT":
         return Answer(403)

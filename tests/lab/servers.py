@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lab.wsgi_server import running_app
+
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from werkzeug.serving import WSGIRequestHandler
 
 #: The smallest part that the S3 servers of the tests take: tests need not move megabytes. Amazon's is 5 MiB.
 SMALLEST_PART = 1000
@@ -32,13 +33,13 @@ def free_port() -> int:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return *count* different TCP ports of 127.0.0.1 that nothing listens on.
+    """Return *count* TCP ports of 127.0.0.1 that nothing listens on, and that no other call returns.
 
     They lie below the range from which the kernel takes ports for outgoing connections, so that none of those
     can occupy one between this call and the server's own.
     """
     found: list[int] = []
-    for port in random.SystemRandom().sample(range(20_000, 32_000), 200):
+    for port in itertools.islice(_PORTS, 500):
         if len(found) == count:
             return found
         with socket.socket() as probe:
@@ -47,6 +48,18 @@ def free_ports(count: int) -> list[int]:
                 probe.bind(("127.0.0.1", port))
                 found.append(port)
     raise RuntimeError(f"no {count} free ports between 20000 and 32000")
+
+
+def _ports() -> Iterator[int]:
+    """Yield ports in random order. Each process of pytest-xdist has its own."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    own = list(range(20_000 + number, 32_000, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
+    random.SystemRandom().shuffle(own)
+    return itertools.cycle(own)
+
+
+# A port that was returned is not free any more, although nothing may listen on it yet.
+_PORTS = _ports()
 
 
 def answers(port: int) -> bool:
@@ -219,34 +232,11 @@ def running_moto() -> Iterator[S3Server]:
     """Run moto's S3 in this process, on a free port, until the block is left. It checks no signatures."""
     from moto.s3 import models
     from moto.server import DomainDispatcherApplication, create_backend_app
-    from werkzeug.serving import make_server
 
-    port = free_port()
-    app = DomainDispatcherApplication(create_backend_app)
-    server = make_server("127.0.0.1", port, app, threaded=True, request_handler=quiet_handler())
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
     smallest_part = models.S3_UPLOAD_PART_MIN_SIZE
     models.S3_UPLOAD_PART_MIN_SIZE = SMALLEST_PART
-    thread.start()
     try:
-        yield S3Server(f"http://127.0.0.1:{port}", "testing-key", "testing-secret")
+        with running_app(DomainDispatcherApplication(create_backend_app)) as port:
+            yield S3Server(f"http://127.0.0.1:{port}", "testing-key", "testing-secret")
     finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
         models.S3_UPLOAD_PART_MIN_SIZE = smallest_part
-
-
-def quiet_handler() -> type[WSGIRequestHandler]:
-    """Return how Werkzeug's server answers: on connections that stay open, and without a log."""
-    from werkzeug.serving import WSGIRequestHandler
-
-    class Quiet(WSGIRequestHandler):
-        protocol_version = "HTTP/1.1"
-        # An answer is sent in several pieces, which would wait for each other for 40 ms.
-        disable_nagle_algorithm = True
-
-        def log(self, type: str, message: str, *args: Any) -> None:
-            pass
-
-    return Quiet

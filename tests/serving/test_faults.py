@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from lab.faulty_proxy import FaultyProxy, Rates
 from lab.registry_client import image_manifest
+from lab.s3_proxy import AtRandom, Rates, S3Proxy
 from lab.servers import S3Server, eventually
 from lab.serving import Service, ask, children, serving
 
@@ -33,8 +33,8 @@ def bucket(any_s3: S3Server) -> str:
 
 
 @pytest.fixture
-def faulty(any_s3: S3Server) -> Iterator[FaultyProxy]:
-    with FaultyProxy(any_s3.endpoint, seed=7) as proxy:
+def faulty(any_s3: S3Server) -> Iterator[S3Proxy]:
+    with S3Proxy(any_s3.endpoint, AtRandom(seed=7)) as proxy:
         yield proxy
 
 
@@ -83,7 +83,7 @@ def test_no_push_and_no_pull_fails_while_s3_misbehaves(any_s3, bucket, faulty, t
             pass
 
     # The faults did come, of every kind.
-    assert set(faulty.faults) == {"refused", "unheard", "unanswered", "cut"}, faulty.faults
+    assert set(faulty.fault.struck) == {"refused", "unheard", "unanswered", "cut"}, faulty.fault.struck
     assert [key for key in any_s3.keys(bucket) if "/_uploads/" in key] == []
     assert unfinished(any_s3, bucket) == []
 
@@ -91,7 +91,7 @@ def test_no_push_and_no_pull_fails_while_s3_misbehaves(any_s3, bucket, faulty, t
 def test_no_large_push_fails_while_s3_misbehaves(any_s3, bucket, tmp_path):
     large = [random.Random(number).randbytes(11 << 20) for number in range(6)]
 
-    with FaultyProxy(any_s3.endpoint, seed=3, rates=Rates(20, 10, 100, 20)) as faulty:
+    with S3Proxy(any_s3.endpoint, AtRandom(seed=3, rates=Rates(20, 10, 100, 20))) as faulty:
         options = any_s3._replace(endpoint=faulty.endpoint).driver_options(bucket)
         write_config(
             tmp_path,

@@ -29,7 +29,7 @@ from lab.auth_material import (
 )
 from lab.auth_material import private_key as signing_key
 from lab.clock import Clock
-from lab.recording_s3 import Answer, Recorded, RecordingS3, recording
+from lab.recording_s3 import Answer, RecordingS3, Request, recording
 from lab.registry_client import ROOT, RegistryClient, error_code, image_manifest
 from lab.stepping import Stepped, Turns, orders
 from werkzeug.test import Client
@@ -114,7 +114,7 @@ def warm(client: Client) -> None:
 def s3() -> Iterator[RecordingS3]:
     """An S3 whose every link names the one blob, and whose every other object is the blob."""
 
-    def answer(asked: Recorded) -> Answer:
+    def answer(asked: Request) -> Answer:
         if asked.path.endswith("/link"):
             return Answer(200, str(DIGEST).encode())
         usual = {"ETag": '"e"', "Last-Modified": "Mon, 23 Nov 2026 12:00:00 GMT"}
