@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import logging
 import tempfile
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,76 +12,13 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from lab.configurations import WRAPPED, build, line_of_refusal, load, refusal
 from werkzeug.test import Client
 
 from cfmiddleware.config import Config
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ConfigError
-from cfmiddleware.signing.keys import generate, load_private_key
-
-WRAPPED = """
-version: 0.1
-log: {level: debug}
-storage:
-  inmemory:
-  delete: {enabled: true}
-http: {addr: 127.0.0.1:5055, prefix: /registry}
-middleware:
-  storage:
-    - name: cloudfront
-      options:
-        baseurl: https://d111111abcdef8.cloudfront.net
-        privatekey: keys/pk-KEXAMPLE1.pem
-        duration: 10m
-edge:
-"""
-
-
-@pytest.fixture(scope="session")
-def pem() -> str:
-    return generate("ecdsa").private_pem
-
-
-@pytest.fixture
-def directory(tmp_path: Path, pem: str) -> Path:
-    """A directory with a key in it, which `WRAPPED` names relative to itself."""
-    (tmp_path / "keys").mkdir()
-    (tmp_path / "keys" / "pk-KEXAMPLE1.pem").write_text(pem)
-    return tmp_path
-
-
-def load(directory: Path, text: str | bytes, environ: Mapping[str, str] | None = None) -> Config:
-    file = directory / "config.yml"
-    file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return Config.load(file, environ or {})
-
-
-def build(config: Config) -> None:
-    """Ask a configuration for everything that a command would ask it for."""
-    config.app()
-    config.data()
-    if config.edge_address() is not None:
-        config.edge()
-
-
-def refusal(directory: Path, text: str | bytes, environ: Mapping[str, str] | None = None) -> str:
-    """Return the error's line without the directory in front of the file's name."""
-    with pytest.raises(ConfigError) as caught:
-        build(load(directory, text, environ))
-    message = str(caught.value)
-    assert len(message.splitlines()) == 1
-    assert message.startswith(f"{directory}/config.yml")
-    return message.removeprefix(f"{directory}/")
-
-
-def line_of_refusal(action: Callable[[], object]) -> str | None:
-    """Return the message of the error that *action* raises for a bad configuration, None for a good one."""
-    try:
-        action()
-    except ConfigError as error:
-        return str(error)
-    return None
-
+from cfmiddleware.signing.keys import load_private_key
 
 # What is built
 
@@ -434,133 +370,3 @@ def test_whatever_bytes_the_file_holds_are_read_or_refused_in_one_line(content: 
         refused = line_of_refusal(lambda: Config.load(file, {}))
 
     assert refused is None or refused.isprintable()
-
-
-# Variables
-
-
-def overridden(directory: Path, text: str = WRAPPED, **environ: str) -> Config:
-    return load(directory, text, {f"REGISTRY_{name}": value for name, value in environ.items()})
-
-
-def test_a_variable_takes_the_place_of_a_value(directory: Path):
-    assert str(overridden(directory, HTTP_ADDR="127.0.0.1:6000").address()) == "127.0.0.1:6000"
-
-
-def test_a_variable_adds_what_the_file_does_not_have(directory: Path):
-    keys = {"EDGE_PUBLICKEYS": "{K1: public.pem}"}
-    config = overridden(directory, "storage: {inmemory: }", EDGE_ADDR="127.0.0.1:6001", **keys)
-
-    assert str(config.edge_address()) == "127.0.0.1:6001"
-
-
-def test_a_variable_reaches_into_a_list_by_index(directory: Path):
-    config = overridden(directory, MIDDLEWARE_STORAGE_0_OPTIONS_BASEURL="https://other.example.com")
-    digest = Digest.of(b"layer")
-
-    assert config.wrap(config.registry()).signed_blob("app", digest).startswith("https://other.example.com/")
-
-
-def test_variables_can_make_a_whole_list(directory: Path):
-    config = overridden(
-        directory,
-        "storage: {inmemory: }",
-        MIDDLEWARE_STORAGE_0_NAME="cloudfront",
-        MIDDLEWARE_STORAGE_0_OPTIONS_BASEURL="https://other.example.com",
-        MIDDLEWARE_STORAGE_0_OPTIONS_PRIVATEKEY="keys/pk-KEXAMPLE1.pem",
-    )
-
-    url = config.wrap(config.registry()).signed_blob("app", Digest.of(b"layer"))
-
-    assert url.startswith("https://other.example.com/")
-
-
-def test_a_variables_value_is_yaml(directory: Path):
-    config = overridden(directory, SERVER="{threads: 48, uploads: 8}", STORAGE_DELETE_ENABLED="false")
-
-    assert config.server_options().threads == 48
-    assert Client(config.registry()).delete(f"/registry/v2/a/blobs/{Digest.of(b'')}").status_code == 405
-
-
-@pytest.mark.parametrize("value", ["inmemory", "{inmemory: {}}"])
-def test_another_driver_leaves_nothing_of_the_old_ones_options(directory: Path, value: str):
-    text = "storage: {s3: {bucket: b, region: r, nonsense: 1}, delete: {enabled: true}}"
-
-    assert overridden(directory, text, STORAGE=value).driver().name == "inmemory"
-
-
-def test_the_new_driver_takes_options_from_further_variables(directory: Path):
-    config = overridden(
-        directory,
-        "storage: {inmemory: }",
-        STORAGE="filesystem",
-        STORAGE_FILESYSTEM_ROOTDIRECTORY=str(directory / "here"),
-    )
-
-    assert config.data() == str(directory / "here")
-
-
-def test_variables_of_other_programs_are_ignored_with_a_warning(
-    directory: Path, caplog: pytest.LogCaptureFixture
-):
-    build(overridden(directory, WRAPPED, PORT_5000_TCP="tcp://10.0.0.1:5000", SERVICE_HOST="10.0.0.1"))
-    # Those of services with the names registry and registry-redis.
-    redis = {
-        "REDIS_PORT_6379_TCP_PROTO": "tcp",
-        "REDIS_PORT": "tcp://10.0.0.1",
-        "REDIS_SERVICE_HOST": "10.0.0.1",
-    }
-    build(overridden(directory, WRAPPED, **redis))
-
-    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(warnings) == 5
-    assert "REGISTRY_PORT_5000_TCP" in warnings[0]
-    assert "REGISTRY_SERVICE_HOST" in warnings[1]
-    assert all("REGISTRY_REDIS_" in warning for warning in warnings[2:])
-
-
-def test_the_version_of_an_image_is_not_that_of_the_configuration(directory: Path):
-    """Images of registries define `REGISTRY_VERSION=2.8.3`; Distribution reads the version from the file."""
-    build(overridden(directory, WRAPPED, VERSION="2.8.3"))
-
-
-def test_variables_without_the_prefix_are_nobodys(directory: Path):
-    assert str(load(directory, WRAPPED, {"HTTP_ADDR": "127.0.0.1:1"}).address()) == "127.0.0.1:5055"
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "words"),
-    [
-        ("HTTP_ADDR", "[", "REGISTRY_HTTP_ADDR: the value is not YAML"),
-        ("HTTP_ADDR", "2024-99-99", "REGISTRY_HTTP_ADDR: the value is not YAML"),
-        ("HTTP_ADDR_HOST", "x", "REGISTRY_HTTP_ADDR_HOST: there is a value, not a section, above 'host'"),
-        (
-            "MIDDLEWARE_STORAGE_7_NAME",
-            "x",
-            "REGISTRY_MIDDLEWARE_STORAGE_7_NAME: '7' is not a place in a list",
-        ),
-        ("MIDDLEWARE_STORAGE_X", "x", "REGISTRY_MIDDLEWARE_STORAGE_X: 'x' is not a place in a list of 1"),
-        ("AUTH", "htpasswd", "auth.htpasswd.realm: this option is required"),
-        ("HTTP_ADR", "x", "http.adr: there is no such option (did you mean 'addr'?)"),
-    ],
-)
-def test_a_variable_that_cannot_be_is_told_in_one_line(directory: Path, name: str, value: str, words: str):
-    assert words in refusal(directory, WRAPPED, {f"REGISTRY_{name}": value})
-
-
-@settings(max_examples=150, deadline=None)
-@given(
-    steps=st.lists(
-        st.sampled_from(["http", "addr", "storage", "0", "1", "", "s3"]) | st.text("ab0", max_size=3)
-    ),
-    value=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12),
-)
-def test_whatever_the_variables_say_is_built_or_refused_in_one_line(steps: list[str], value: str):
-    with tempfile.TemporaryDirectory() as directory:
-        file = Path(directory) / "config.yml"
-        file.write_text("storage: {inmemory: }\nmiddleware: {storage: []}")
-        variable = "_".join(["REGISTRY", *steps]).upper()
-
-        refused = line_of_refusal(lambda: build(Config.load(file, {variable: value})))
-
-    assert refused is None or (refused.startswith(f"{file}") and refused.isprintable())
