@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import logging
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from lab.apps import EDGE, KEY_PAIR_ID, App, ask, key, wrap
 
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.middleware.options import WrapperKeywords, WrapperOptions
+from cfmiddleware.middleware.wrapper import CloudFrontMiddleware
 
 
 @pytest.mark.parametrize(
@@ -191,15 +193,96 @@ class TestStartSays:
         assert self.said(caplog, ipfilteredby="none", probecache="none") == []
 
 
-def test_every_option_is_described_where_the_class_is():
-    described = inspect.getdoc(WrapperOptions) or ""
-    assert [option for option in WrapperOptions.PARSERS if f":param {option}:" not in described] == []
+class TestEachOptionIsSaidOnce:
+    """The fields, the parsers, the keywords and the texts name the same options in the same order."""
+
+    NAMES = [field.name for field in dataclasses.fields(WrapperOptions)]
+
+    def test_in_the_parsers(self):
+        assert list(WrapperOptions.PARSERS) == self.NAMES
+
+    def test_in_the_keywords(self):
+        assert list(WrapperKeywords.__annotations__) == self.NAMES
+
+    def test_in_the_texts(self):
+        assert re.findall(r":param (\w+):", inspect.getdoc(WrapperOptions) or "") == self.NAMES
+
+    def test_paths_and_aliases_name_options(self):
+        assert set(WrapperOptions.PATHS) <= set(self.NAMES)
+        assert set(WrapperOptions.ALIASES.values()) <= set(self.NAMES)
+        assert not set(WrapperOptions.ALIASES) & set(self.NAMES)
+
+    def test_in_the_documented_table(self):
+        """With the default, where the table quotes one."""
+        text = (Path(__file__).parents[3] / "README.rst").read_text()
+        rows = re.findall(r"^``(\w+)`` +(\S.*?)  +\S", text, re.MULTILINE)
+        assert sorted(name for name, _ in rows) == sorted(self.NAMES)
+        for name, default in rows:
+            quoted = re.fullmatch("``(.*)``", default)
+            if quoted is not None and name != "prefix":  # which quotes another option of config.yml
+                assert WrapperOptions.PARSERS[name](quoted[1], name) == getattr(WrapperOptions, name), name
 
 
-def test_every_option_has_a_parser_and_a_keyword():
-    names = {field.name for field in dataclasses.fields(WrapperOptions)}
+class TestReadFromAFile:
+    GIVEN: dict[str, object] = {"baseurl": EDGE, "privatekey": "keys", "rootdirectory": "team"}
 
-    assert names == WrapperOptions.PARSERS.keys() == WrapperKeywords.__annotations__.keys()
+    def test_values_are_parsed(self):
+        options = WrapperOptions.read({**self.GIVEN, "duration": "1h", "bindip": "yes", "window": ""})
+        assert (options.duration, options.bindip, options.window) == (3600, True, None)
+        assert (options.rootdirectory, options.cloudfront_originpath) == ("/team", "/team")
+
+    @pytest.mark.parametrize("blank", [None, ""])
+    def test_an_origin_path_without_a_value_is_blank(self, blank: str | None):
+        options = WrapperOptions.read({**self.GIVEN, "originpath": blank})
+        assert options.cloudfront_originpath == ""
+
+    def test_any_other_option_without_a_value_is_absent(self):
+        nothing = dict.fromkeys(WrapperOptions.PARSERS.keys() - {"originpath"})
+        assert WrapperOptions.read({**nothing, **self.GIVEN}) == WrapperOptions.read(self.GIVEN)
+
+    @pytest.mark.parametrize("value", ["keys", Path("keys")])
+    def test_paths_are_relative_to_the_file(self, value: object):
+        given = {**self.GIVEN, "privatekey": value, "iprangesfile": "ranges.json"}
+        options = WrapperOptions.read(given, here=Path("/etc/registry"))
+        assert options.privatekey == "/etc/registry/keys"
+        assert options.iprangesfile == "/etc/registry/ranges.json"
+
+    def test_a_path_that_is_absolute_stays_and_pem_text_is_not_a_path(self):
+        pem = "-----BEGIN PRIVATE KEY-----\n"
+        given = {**self.GIVEN, "privatekey": pem, "iprangesfile": "/srv/ranges.json"}
+        options = WrapperOptions.read(given, here=Path("/etc/registry"))
+        assert (options.privatekey, options.iprangesfile) == (pem, "/srv/ranges.json")
+
+    @pytest.mark.parametrize(
+        ("given", "line"),
+        [
+            ({"durration": 1}, "a.b.durration: there is no such option (did you mean 'duration'?)"),
+            ({"duration": 1}, "a.b.duration: "),
+            ({"window": "19m"}, "a.b.window: must be from 1 second to half of duration"),
+            ({"probe": "none", "probecache": "1m"}, "a.b.probecache: "),
+        ],
+    )
+    def test_an_error_says_where_the_option_stands(self, given: dict[str, object], line: str):
+        with pytest.raises(ConfigError) as caught:
+            WrapperOptions.read({**self.GIVEN, **given}, "a.b.")
+        assert str(caught.value).startswith(line)
+
+    def test_the_right_spelling_takes_the_place_of_the_wrong_one(self, caplog: pytest.LogCaptureFixture):
+        both = {"updatefrenquency": "1h", "updatefrequency": "2h"}
+        for given in (both, dict(reversed(both.items()))):
+            assert WrapperOptions.read({**self.GIVEN, **given}).updatefrequency == 7200
+            assert "updatefrenquency: is taken for updatefrequency" in caplog.text
+            caplog.clear()
+        assert WrapperOptions.read({**self.GIVEN, "updatefrenquency": "1h"}).updatefrequency == 3600
+
+    def test_the_key_is_not_shown(self):
+        assert "keys" not in repr(WrapperOptions.read(self.GIVEN))
+
+
+def test_options_that_were_read_and_keywords_do_not_go_together():
+    options = WrapperOptions.read(TestReadFromAFile.GIVEN)
+    with pytest.raises(TypeError, match="given twice"):
+        CloudFrontMiddleware(App(), options, bindip=True)
 
 
 def test_the_wrapper_stands_alone():
