@@ -11,11 +11,14 @@ import pytest
 from lab import schedule
 from lab.ceph import require_ceph
 from lab.clients import Buildah, Podman, Skopeo
+from lab.examples import register_profiles
 from lab.images import Image, Index, make_image, make_index
 from lab.servers import S3Server
 from lab.shared import shared
 from lab.tls import write_certificate
 from lab.watched_s3 import WATCHED, WatchedS3
+
+register_profiles()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -20,6 +20,7 @@ from botocore.exceptions import CredentialRetrievalError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lab.apps import DIGEST, EDGE, KEY_PAIR_ID, ask, key, request, wrap
+from lab.examples import examples
 from lab.recording_s3 import Answer, RecordingS3, recording
 from lab.redirects import end_of, every_blob, parameters, path_of, redirect, sha256_of
 from lab.servers import S3Server
@@ -93,7 +94,7 @@ lent_for = (
 
 
 @pytest.mark.parametrize("v4auth", [True, False], ids=["version4", "version2"])
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(
     steps=st.lists(
         st.tuples(st.integers(0, 2), st.floats(-2, 2000) | st.floats(0, 60), lent_for),

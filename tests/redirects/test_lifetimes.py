@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lab.apps import wrap
 from lab.clock import Clock
+from lab.examples import examples
 from lab.redirects import end_of, every_blob, listen_to, parameters, policy_of, redirect
 
 from cfmiddleware.digest import HEX_LENGTHS, Digest
@@ -83,7 +84,7 @@ def wrapped_for(duration: int, window: int, bound: bool) -> tuple[CloudFrontMidd
 
 
 @pytest.mark.parametrize("bound", [False, True], ids=["canned", "custom"])
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(
     lifetime=st.sampled_from(LIFETIMES),
     now=moments,
@@ -140,7 +141,7 @@ def wrapped_near_s3(duration: int, window: int, v4auth: bool) -> tuple[CloudFron
 
 
 @pytest.mark.parametrize("v4auth", [True, False], ids=["version4", "version2"])
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(
     lifetime=st.sampled_from(LIFETIMES_IN_S3),
     now=moments,
@@ -170,7 +171,7 @@ def test_a_url_of_s3_lives_as_long_as_one_of_cloudfront(
             assert int(parameters(url)["X-Amz-Expires"]) <= 7 * 86400
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(duration=st.sampled_from([7 * 86400 - 899, 7 * 86400, 10**7]), now=moments, pulls=pulls, blob=digests)
 def test_a_url_of_s3_lives_no_longer_than_s3_allows(
     duration: int, now: float, pulls: list[tuple[int, tuple[str, float]]], blob: Digest

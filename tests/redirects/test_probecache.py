@@ -31,6 +31,7 @@ from hypothesis import strategies as st
 from lab import PROJECT, TESTS
 from lab.apps import BLOB, CONTENT, DIGEST, EDGE, KEY, KEY_PAIR_ID, App, ask, key, request, wrap
 from lab.clock import Clock
+from lab.examples import examples
 from lab.servers import free_port, running
 from lab.signing_material import in_a_fork
 from lab.tls import write_certificate
@@ -940,7 +941,7 @@ def test_requests_that_differ_are_never_taken_for_one(one: Environ, other: Envir
         assert not are_taken_for_one(one, other)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(_ENVIRONS, _NAMES, _VALUES, st.sampled_from(_LOOKALIKES))
 def test_values_that_look_alike_are_never_taken_for_one(
     environ: Environ, name: str, value: Any, lookalike: Callable[[Any], Any]

@@ -13,6 +13,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lab.configurations import WRAPPED, build, line_of_refusal, load, refusal
+from lab.examples import examples
 from werkzeug.test import Client
 
 from cfmiddleware.config import Config
@@ -344,7 +345,9 @@ def test_the_configuration_that_is_changed_below_works_as_it_is(directory: Path,
     build(load(directory, yaml.safe_dump(tree)))
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_whatever_the_file_holds_is_built_or_refused_in_one_line(
     pem: str, tmp_path: Path, data: st.DataObject
@@ -358,7 +361,7 @@ def test_whatever_the_file_holds_is_built_or_refused_in_one_line(
     assert refused is None or (refused.startswith(f"{file}") and refused.isprintable())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     content=st.binary(max_size=40) | st.text(max_size=40).map(lambda text: text.encode("utf-8", "replace"))
 )

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lab.configurations import WRAPPED, build, line_of_refusal, load, refusal
+from lab.examples import examples
 from werkzeug.test import Client
 
 from cfmiddleware.config import Config
@@ -125,7 +126,7 @@ def test_a_variable_that_cannot_be_is_told_in_one_line(directory: Path, name: st
     assert words in refusal(directory, WRAPPED, {f"REGISTRY_{name}": value})
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     steps=st.lists(
         st.sampled_from(["http", "addr", "storage", "0", "1", "", "s3"]) | st.text("ab0", max_size=3)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lab.examples import examples
 from lab.registry_client import DRIVERS, ROOT, RegistryClient, error_code
 
 from cfmiddleware.storage.memory import MemoryDriver
@@ -126,7 +127,7 @@ def test_an_upload_alone_makes_no_repository(client):
     assert client.get("/v2/_catalog").json["repositories"] == []
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     names=st.sets(st.from_regex(r"[a0]([-.]?[a0])?(/[a0]([-.]?[a0])?){0,2}", fullmatch=True), max_size=12),
     last=st.from_regex(r"[a0]?([-./0a]{0,4})", fullmatch=True),

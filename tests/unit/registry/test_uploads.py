@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lab.examples import examples
 from lab.registry_client import DRIVERS, ROOT, RegistryClient, error_code
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
@@ -481,7 +482,7 @@ def test_puts_that_race_all_succeed_and_make_one_blob(client):
     assert not uploads(client)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     chunks=st.lists(st.binary(max_size=60), max_size=7),
     last=st.binary(max_size=60),

@@ -14,6 +14,7 @@ import pytest
 import rsa as rsa_package
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lab.examples import examples
 from lab.signing_material import (
     ec_key,
     ec_pem,
@@ -262,7 +263,7 @@ def test_a_keys_repr_holds_no_secret():
     assert rsa_pem()[100:120] not in shown
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.data())
 def test_a_damaged_key_is_taken_or_refused_but_never_a_crash(data):
     content = bytearray(find_blocks(rsa_pem())[0].decode())
@@ -370,7 +371,7 @@ def test_a_signature_plus_the_modulus_is_no_second_signature():
         assert not verifier.verify(message, raised.to_bytes(256, "big"), "sha1")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes_are_checked_without_a_crash(signature):
     assert not public(rsa_key()).verify(b"a policy", signature, "sha1")

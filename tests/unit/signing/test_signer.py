@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lab.clock import Clock
+from lab.examples import examples
 from lab.signing_material import in_a_fork, pair, public, rsa_key, rsa_pem
 
 from cfmiddleware.signing.keyring import KeyRing
@@ -150,7 +151,7 @@ def test_the_least_recently_used_url_is_forgotten_first(key, clock):
     assert ours.signatures == 4
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.integers(0, 4), st.lists(st.sampled_from("abcdef"), max_size=40))
 def test_the_memory_behaves_as_a_list_of_the_last_used(size, names):
     key, kept, signed = FakeKey(), [], 0

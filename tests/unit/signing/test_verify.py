@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lab.examples import examples
 from lab.signing_material import ec_key, needs_cryptography, pair, public, rsa_key
 
 from cfmiddleware.signing.keys import KeyPair
@@ -144,7 +145,7 @@ def test_another_hash_is_denied(name):
     assert refusal(f"{canned()}&Hash-Algorithm={name}") == DENIED
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.data())
 def test_a_changed_signature_is_denied(data):
     url = canned()
@@ -254,7 +255,7 @@ names = st.sampled_from(["Expires", "Policy", "Signature", "Key-Pair-Id", "Hash-
 parts = names | st.sampled_from(["=", "&", "?", "K1", "SHA256", str(EXPIRES), "AAAA", "%", "é", "/", "\0"])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.lists(parts | st.text(max_size=5), max_size=20).map("".join), st.none() | st.text(max_size=10))
 def test_any_url_is_refused_and_never_a_crash(query, address):
     with pytest.raises(Refused):

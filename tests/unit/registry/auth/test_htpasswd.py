@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lab.auth_material import basic, htpasswd, htpasswd_client
 from lab.clock import Clock
+from lab.examples import examples
 from lab.registry_client import RegistryClient, error_code
 
 from cfmiddleware.errors import ConfigError
@@ -257,7 +258,7 @@ def test_a_file_that_cannot_be_read_is_told_at_the_start(tmp_path: Path, name: s
         htpasswd_client(tmp_path / name)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.binary(max_size=200))
 def test_whatever_a_file_holds_it_is_users_or_one_line(content: bytes):
     try:
@@ -282,7 +283,7 @@ _schemes = st.sampled_from(["Basic", "basic", "Bearer", "Basic ", "Negotiate", "
 _encoded = st.binary(max_size=120).map(lambda raw: base64.b64encode(raw).decode())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(_header_text | st.tuples(_schemes, _header_text | _encoded).map(" ".join))
 def test_no_header_but_a_right_one_gets_in_or_makes_a_failure(anybodys: RegistryClient, header: str):
     overrides = {"HTTP_AUTHORIZATION": header}

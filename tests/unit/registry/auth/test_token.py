@@ -29,6 +29,7 @@ from lab.auth_material import (
     token_client,
 )
 from lab.clock import Clock
+from lab.examples import examples
 from lab.registry_client import RegistryClient, error_code
 
 from cfmiddleware.errors import ConfigError
@@ -243,7 +244,7 @@ def test_every_changed_character_makes_a_token_invalid(client: RegistryClient):
         assert challenge(client, changed) == INVALID
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     st.text("abcAB019-_.=/+ ", max_size=60) | st.binary(max_size=60).map(lambda raw: raw.decode("latin-1"))
 )
@@ -260,7 +261,7 @@ _json = st.recursive(
 _names = st.sampled_from(["iss", "aud", "exp", "nbf", "iat", "sub", "jti", "access"])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.dictionaries(_names, _json, max_size=4))
 def test_whatever_an_issuer_signs_is_answered(client: RegistryClient, said: dict[str, Any]):
     payload = json.dumps({**claims(), **said}).encode()
@@ -271,7 +272,7 @@ def test_whatever_an_issuer_signs_is_answered(client: RegistryClient, said: dict
 _header_names = st.sampled_from(["alg", "kid", "x5c", "crit", "b64", "typ", "jwk"])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.dictionaries(_header_names, _json | st.sampled_from(["RS256", "one"]), max_size=5))
 def test_no_header_of_a_forged_token_gets_in(client: RegistryClient, header: dict[str, Any]):
     assert client.get("/v2/", headers=bearer(forged(header))).status_code == 401
