@@ -30,10 +30,12 @@ class CacheOptions:
     """The descriptor cache: what pulls of known blobs do not ask the storage for.
 
     :param blobdescriptor: ``inmemory``, where each worker has its own, or ``redis``, which the section
-        ``redis`` describes; empty for no cache.
+        ``redis`` describes; without it, there is no cache.
     :param layerinfo: the same, by the name that Distribution gave it first.
-    :param blobdescriptorsize: how many descriptors each worker keeps with ``inmemory``.
-    :param blobdescriptorttl: how many seconds a descriptor is kept.
+    :param blobdescriptorsize: how many descriptors each worker keeps with ``inmemory``. The least recently
+        used one is forgotten first.
+    :param blobdescriptorttl: how long a descriptor is kept, in whole seconds. Distribution does not have this
+        option.
     """
 
     blobdescriptor: str = ""

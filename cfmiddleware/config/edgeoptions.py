@@ -28,14 +28,16 @@ def _public_keys(value: object, name: str) -> Mapping[str, str]:
 
 @dataclass(frozen=True)
 class EdgeOptions:
-    """The local edge. What is None is as the wrapper has it.
+    """The local edge.
 
-    :param addr: where it listens: ``host:port``, or ``:port`` for every address of the machine.
-    :param originpath: the Origin Path, which is put in front of every path.
-    :param rootdirectory: the directory of the bucket that the storage's own root stands for.
-    :param publickeys: the files of the public keys that may sign, or their PEM text, by Key-Pair-Id.
+    :param addr: where it listens. ``:5001`` is every address of the machine.
+    :param originpath: the Origin Path, which is put in front of every path; the wrapper's by default.
+    :param rootdirectory: the directory of the bucket that the storage's own root stands for; the wrapper's by
+        default.
+    :param publickeys: the files of the public keys that may sign, or their PEM text, by Key-Pair-Id; the
+        wrapper's keys by default.
     :param trustedproxies: how many proxies in front append to ``X-Forwarded-For``.
-    :param storage: the storage that it serves; the registry's where it is None.
+    :param storage: the storage that it serves; the registry's by default.
     """
 
     addr: Address = DEFAULT_EDGE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -37,24 +38,21 @@ def _headers(value: object, name: str) -> tuple[tuple[str, str], ...]:
     return tuple(headers.read(value or {}, name))
 
 
-def _drain_timeout(value: object, name: str) -> int:
-    return parse.seconds(value, name, minimum=0)
-
-
 @dataclass(frozen=True)
 class HTTPOptions:
     """How the registry is reached.
 
-    :param addr: where ``cfmiddleware serve`` listens: ``host:port``, or ``:port`` for every address of the
-        machine.
-    :param prefix: the path in front of ``/v2/``, such as ``/registry``.
-    :param host: scheme and host for ``Location`` headers, such as ``https://registry.example.com``, where
-        those of the request are not what clients should use.
-    :param relativeurls: whether ``Location`` headers go without scheme and host.
-    :param headers: headers for all responses: their names, each with a value or a list of values.
-    :param draintimeout: how many seconds requests under way get when the server stops; 0 leaves that to
-        ``server.gracefultimeout``.
-    :param tls: the certificate that ``cfmiddleware serve`` speaks TLS with; None for plain HTTP.
+    :param addr: where ``cfmiddleware serve`` listens. ``:5000`` is every address of the machine.
+    :param prefix: the path in front of ``/v2/``, such as ``/registry``. The wrapper is told as well.
+    :param host: the scheme and the host of URLs in responses, such as ``https://registry.example.com``; the
+        request's by default.
+    :param relativeurls: whether URLs in responses have neither scheme nor host.
+    :param headers: headers for every response, redirects included: their names, each with a value or a list
+        of values. A header that the response has already stays as it is. Headers of the connection,
+        ``Content-Length``, ``Date`` and ``Server`` are refused.
+    :param draintimeout: how long requests under way get when the server stops. ``server.gracefultimeout``
+        goes before it; ``0s`` is the default of that option.
+    :param tls: the certificate that ``cfmiddleware serve`` speaks TLS with; without it, plain HTTP.
     """
 
     addr: Address = DEFAULT_ADDRESS
@@ -71,7 +69,7 @@ class HTTPOptions:
         "host": _origin,
         "relativeurls": parse.boolean,
         "headers": _headers,
-        "draintimeout": _drain_timeout,
+        "draintimeout": partial(parse.seconds, minimum=0),
         "tls": parse.section,
     }
 

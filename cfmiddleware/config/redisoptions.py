@@ -57,10 +57,11 @@ def _pool(value: object, name: str) -> int:
 class RedisTLSOptions:
     """How connections to Redis are secured.
 
-    :param enabled: whether they are; by default if one of the other options is given.
-    :param certificate: the file of the client's certificate, as PEM.
-    :param key: the file of its private key, as PEM, not encrypted.
-    :param clientcas: the files of the authorities that Redis's certificate may come from.
+    :param enabled: whether TLS is spoken; true by default if one of the other options is given. Redis's
+        certificate must be valid for the host in ``addr``.
+    :param certificate: the file of the registry's own certificate, as PEM.
+    :param key: the file of its private key, as PEM, without a password.
+    :param clientcas: files of authorities that may issue Redis's certificate, besides the machine's own.
     """
 
     enabled: bool = False
@@ -80,16 +81,20 @@ class RedisTLSOptions:
 class RedisOptions:
     """The Redis that several workers and machines share.
 
-    :param addr: its host and port.
-    :param addrs: the same, as version 3 of Distribution has it: a list of one.
-    :param username: the user of Redis's access control lists.
-    :param password: the user's password.
+    :param addr: its host and port, ``redis.example.com:6379``; IPv6 addresses in brackets. Required.
+    :param addrs: the same, as version 3 of Distribution has it: a list of one. Clusters and sentinels are
+        refused.
+    :param username: a user of Redis's access control lists.
+    :param password: the user's password; in quotes if it consists of digits, in ``REGISTRY_REDIS_PASSWORD``
+        too.
     :param db: the number of the database.
-    :param dialtimeout: how many seconds a connection may take.
-    :param readtimeout: how many seconds a response may take.
-    :param writetimeout: how many seconds a request may take; the longer of the two counts for both.
-    :param poolsize: how many connections each worker has at the most; *pool* where it is not given.
-    :param pool: ``pool.maxactive``, the same; 0 for no limit.
+    :param dialtimeout: how long a connection may take.
+    :param readtimeout: how long a response may take, ``200ms`` by default.
+    :param writetimeout: how long a request may take. The longer of *readtimeout* and *writetimeout* counts
+        for both.
+    :param poolsize: the same as ``pool.maxactive``, as version 3 of Distribution has it.
+    :param pool: ``maxactive``: how many connections each worker has at the most, 0 for no limit. A thread
+        that asks Redis uses one; if none is free, it waits, for *readtimeout* at the most.
     :param tls: how the connections are secured.
     """
 
@@ -102,7 +107,7 @@ class RedisOptions:
     readtimeout: float | None = None
     writetimeout: float | None = None
     poolsize: int | None = None
-    pool: int = 0
+    pool: int = field(default=0, metadata={"form": "section"})
     tls: RedisTLSOptions = RedisTLSOptions()
 
     PARSERS: ClassVar[Mapping[str, parse.Parser]] = {

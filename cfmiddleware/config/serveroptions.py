@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from cfmiddleware import parse
@@ -12,24 +13,21 @@ from cfmiddleware import parse
 _FREE_THREADS = 8
 
 
-def _workers(value: object, name: str) -> int:
-    return parse.integer(value, name, minimum=1, maximum=256)
-
-
-def _threads(value: object, name: str) -> int:
-    return parse.integer(value, name, minimum=32, maximum=1000)
+_threads = partial(parse.integer, minimum=32, maximum=1000)
 
 
 @dataclass(frozen=True)
 class ServerOptions:
     """How gunicorn serves one of the apps.
 
-    :param workers: the processes; one by default if what one process stores another does not see.
-    :param threads: the threads of each process; one thread serves one request at a time.
-    :param uploads: how many bodies one worker takes in at the same time; half of its threads by default, and
-        at least eight fewer than them, so that a redirect or ``/v2/`` always finds a thread.
-    :param gracefultimeout: how many seconds requests under way get when the server stops;
-        ``http.draintimeout`` by default.
+    :param workers: the processes, up to 256. A storage in memory has one by default, because another process
+        would not find its blobs.
+    :param threads: the threads of each process, from 32 to 1000. One thread serves one request at a time.
+    :param uploads: how many uploads one worker takes in at the same time, half of its threads by default. It
+        is at least eight fewer than them, so that a redirect or ``/v2/`` always finds a thread. More uploads
+        get 503.
+    :param gracefultimeout: how long requests under way get when the server stops; ``http.draintimeout`` by
+        default, if that is given.
     """
 
     workers: int = 2
@@ -38,7 +36,7 @@ class ServerOptions:
     gracefultimeout: int = 30
 
     PARSERS: ClassVar[Mapping[str, parse.Parser]] = {
-        "workers": _workers,
+        "workers": partial(parse.integer, minimum=1, maximum=256),
         "threads": _threads,
         "uploads": parse.positive,
         "gracefultimeout": parse.seconds,

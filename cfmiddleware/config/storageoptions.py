@@ -57,16 +57,20 @@ class StorageOptions:
 
     :param driver: the driver, with which nothing is connected or opened yet; None where the configuration
         has no storage.
-    :param delete: whether blobs, manifests and tags may be deleted.
-    :param redirect: whether the wrapper may redirect pulls; where it may not, the registry sends the blobs.
-    :param maintenance: whether the registry is read-only.
-    :param cache: what remembers where blobs are.
+    :param delete: ``enabled``: whether blobs, manifests and tags may be deleted; false by default, which
+        answers 405.
+    :param redirect: ``disable``: whether the wrapper stays out, so that the registry sends all blobs itself
+        although there is a ``cloudfront``; false by default.
+    :param maintenance: ``readonly.enabled``: whether every request that would change something gets 405, as
+        during garbage collection; false by default.
+    :param cache: the descriptor cache.
     """
 
     driver: Driver | None = None
-    delete: bool = False
-    redirect: bool = True
-    maintenance: bool = False
+    # In a configuration each of these is a section with the switch that its text names.
+    delete: bool = field(default=False, metadata={"form": "section"})
+    redirect: bool = field(default=True, metadata={"form": "section"})
+    maintenance: bool = field(default=False, metadata={"form": "section"})
     cache: CacheOptions = field(default_factory=CacheOptions)
 
     #: What may stand beside the driver.

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from cfmiddleware import parse
 from cfmiddleware.errors import ConfigError, cannot_be_read
@@ -32,26 +32,66 @@ _UNVERIFIED = ("request-client-cert", "require-any-client-cert")
 _INTERVAL = 1.0
 
 
+def _version(value: object, name: str) -> str:
+    if str(value).strip().lower() in _OLD_VERSIONS:
+        raise ConfigError(f"{name}: {value} is not safe any more (RFC 8996); choose tls1.2 or tls1.3")
+    return parse.choice(value, name, tuple(_VERSIONS))
+
+
+def _client_auth(value: object, name: str) -> str:
+    if str(value).strip().lower() in _UNVERIFIED:
+        raise ConfigError(
+            f"{name}: {value} takes certificates that nobody vouches for; choose one of "
+            + ", ".join(_CLIENTS)
+        )
+    return parse.choice(value, name, tuple(_CLIENTS))
+
+
+def _suites(value: object, name: str) -> tuple[str, ...]:
+    suites = parse.words(value, name)
+    for index, suite in enumerate(suites):
+        if suite not in SUITES_OF_TLS_1_3:
+            try:
+                openssl_name(suite)
+            except ValueError as error:
+                raise ConfigError(f"{name}[{index}]: {error}") from None
+    return suites
+
+
 @dataclass(frozen=True)
 class TLSOptions:
     """How connections are secured.
 
     :param certificate: the file of the server's certificate chain, the server's own certificate first, as
         PEM.
-    :param key: the file of its private key, as PEM, not encrypted.
-    :param clientcas: the files of the authorities whose certificates clients may show.
-    :param clientauth: whether clients may or must show one; with *clientcas* they must by default.
-    :param minimumtls: the oldest version of TLS that is spoken.
-    :param ciphersuites: the cipher suites that are spoken, by Go's names; Python's choice where there are
-        none, and TLS 1.3 alone where all of them are of that version.
+    :param key: the file of its private key, as PEM, without a password.
+    :param clientcas: the files of authorities; clients must show a certificate of theirs.
+    :param clientauth: with *clientcas*: ``require-and-verify-client-cert``, which is the default, or
+        ``verify-client-cert-if-given``. The two ways that verify nothing are refused.
+    :param minimumtls: the oldest version that is spoken, ``tls1.2`` or ``tls1.3``. Older ones are refused.
+    :param ciphersuites: the cipher suites of TLS 1.2, by the names that Distribution has; Python's choice by
+        default. Those of TLS 1.3 are always on; where the list has no others, TLS 1.3 alone is spoken.
     """
 
     certificate: Path
     key: Path
     clientcas: tuple[Path, ...] = ()
-    clientauth: ssl.VerifyMode = ssl.CERT_NONE
-    minimumtls: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
+    clientauth: str = ""
+    minimumtls: str = "tls1.2"
     ciphersuites: tuple[str, ...] = ()
+
+    PARSERS: ClassVar[Mapping[str, parse.Parser]] = {
+        "certificate": parse.text,
+        "key": parse.text,
+        "clientcas": parse.words,
+        "clientauth": _client_auth,
+        "minimumtls": _version,
+        "ciphersuites": _suites,
+    }
+
+    def __post_init__(self) -> None:
+        if self.clientauth and not self.clientcas:
+            raise ConfigError("clientauth: goes with 'clientcas', which says whose certificates are good")
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -65,7 +105,7 @@ class TLSOptions:
             not the certificate's.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = self.minimumtls
+        context.minimum_version = _VERSIONS[self.minimumtls]
         context.set_alpn_protocols(["http/1.1"])
         older = [openssl_name(suite) for suite in self.ciphersuites if suite not in SUITES_OF_TLS_1_3]
         if older:
@@ -76,7 +116,8 @@ class TLSOptions:
         _load_pair(context, self.certificate, self.key)
         for index, file in enumerate(self.clientcas):
             _load_authorities(context, file, f"clientcas[{index}]")
-        context.verify_mode = self.clientauth
+        if self.clientcas:
+            context.verify_mode = _CLIENTS[self.clientauth or "require-and-verify-client-cert"]
         return context
 
 
@@ -137,16 +178,19 @@ def read_tls(section: Mapping[str, Any], here: Path) -> TLSOptions | None:
     given = {name: value for name, value in section.items() if value not in (None, "", [], {})}
     if not _has_value(given.get("letsencrypt")):
         given.pop("letsencrypt", None)
-    read = parse.read(given, _PARSERS, "http.tls.")
+    parsers = {**TLSOptions.PARSERS, "letsencrypt": _letsencrypt}
+    read = parse.read(given, parsers, "http.tls.")
     if not given:
         return None
     for name in ("certificate", "key"):
         if name not in read:
             raise ConfigError(f"http.tls.{name}: this option is required")
-    read["certificate"], read["key"] = here / read["certificate"], here / read["key"]
+        read[name] = here / read[name]
     read["clientcas"] = tuple(here / file for file in read.get("clientcas", ()))
-    read["clientauth"] = _client_auth_with(read["clientcas"], read.get("clientauth"))
-    return TLSOptions(**read)
+    try:
+        return TLSOptions(**read)
+    except ConfigError as error:
+        raise ConfigError(f"http.tls.{error}") from None
 
 
 def _has_value(value: object) -> bool:
@@ -159,53 +203,6 @@ def _letsencrypt(value: object, name: str) -> None:
         f"{name}: this version fetches no certificates; let a client such as certbot renew the files "
         "that 'certificate' and 'key' name"
     )
-
-
-def _version(value: object, name: str) -> ssl.TLSVersion:
-    if str(value).strip().lower() in _OLD_VERSIONS:
-        raise ConfigError(f"{name}: {value} is not safe any more (RFC 8996); choose tls1.2 or tls1.3")
-    return _VERSIONS[parse.choice(value, name, tuple(_VERSIONS))]
-
-
-def _client_auth(value: object, name: str) -> ssl.VerifyMode:
-    if str(value).strip().lower() in _UNVERIFIED:
-        raise ConfigError(
-            f"{name}: {value} takes certificates that nobody vouches for; choose one of "
-            + ", ".join(_CLIENTS)
-        )
-    return _CLIENTS[parse.choice(value, name, tuple(_CLIENTS))]
-
-
-def _client_auth_with(clientcas: tuple[Path, ...], asked: ssl.VerifyMode | None) -> ssl.VerifyMode:
-    if asked is None:
-        return ssl.CERT_REQUIRED if clientcas else ssl.CERT_NONE
-    if not clientcas:
-        raise ConfigError(
-            "http.tls.clientauth: goes with 'clientcas', which says whose certificates are good"
-        )
-    return asked
-
-
-def _suites(value: object, name: str) -> tuple[str, ...]:
-    suites = parse.words(value, name)
-    for index, suite in enumerate(suites):
-        if suite not in SUITES_OF_TLS_1_3:
-            try:
-                openssl_name(suite)
-            except ValueError as error:
-                raise ConfigError(f"{name}[{index}]: {error}") from None
-    return suites
-
-
-_PARSERS: Mapping[str, parse.Parser] = {
-    "certificate": parse.text,
-    "key": parse.text,
-    "clientcas": parse.words,
-    "clientauth": _client_auth,
-    "minimumtls": _version,
-    "ciphersuites": _suites,
-    "letsencrypt": _letsencrypt,
-}
 
 
 def _load_authorities(context: ssl.SSLContext, file: Path, option: str) -> None:

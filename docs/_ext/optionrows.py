@@ -8,12 +8,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
-import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from cfmiddleware import parse
+from cfmiddleware.parse import documented
 
 #: What a reader may write where one of these functions reads the option.
 FORMS: Mapping[Callable[..., Any], str] = {
@@ -26,10 +26,15 @@ FORMS: Mapping[Callable[..., Any], str] = {
     parse.short_seconds: "duration",
     parse.size: "size",
     parse.choice: "word",
+    parse.positive: "number",
+    parse.words: "list",
+    parse.section: "section",
 }
 
-_TYPES = {"str": "text", "int": "number", "bool": "true or false", "float": "number", "Path": "path"}
-_PARAMETER = re.compile(r"^:param ([A-Za-z_][A-Za-z0-9_]*): *(.*?)(?=^:|\Z)", re.MULTILINE | re.DOTALL)
+_TYPES = {
+    **{"Address": "host:port", "AddressRange": "list", "CacheOptions": "section", "Mapping": "section"},
+    **{"str": "text", "int": "number", "bool": "true or false", "float": "number", "Path": "path"},
+}
 
 
 class Row(NamedTuple):
@@ -48,12 +53,6 @@ def options_class(path: str) -> type:
     return found
 
 
-def documented(options: type) -> dict[str, str]:
-    """Return the text of each ``:param name:`` in the docstring of *options*."""
-    found = _PARAMETER.findall(inspect.getdoc(options) or "")
-    return {name: " ".join(text.split()) for name, text in found}
-
-
 def rows(options: type) -> Iterator[Row]:
     """Yield a row for each option of the dataclass *options* that a configuration may hold.
 
@@ -64,7 +63,8 @@ def rows(options: type) -> Iterator[Row]:
     fields = {field.name: field for field in dataclasses.fields(options)}
     for name in sorted(parsers, key=list(fields).index if parsers.keys() <= fields.keys() else None):
         field, parser = fields.get(name), parsers[name]
-        form = _form(parser, str(field.type) if field else "")
+        form = field.metadata.get("form", "") if field else ""
+        form = form or _form(parser, str(field.type) if field else "")
         default = _default(field, form) if field else ""
         yield Row(f"``{name}``", form, default, _effect(texts.get(name, ""), fields))
 
@@ -85,7 +85,7 @@ def _default(field: dataclasses.Field[Any], form: str) -> str:
         return "required"
     if isinstance(value, bool):
         return f"``{str(value).lower()}``"
-    if value is None or value in ("", (), [], {}):
+    if value is None or value in ("", (), [], {}) or form == "section":
         return ""
     if form == "size" and isinstance(value, int):
         return f"``{_bytes(value)}``"

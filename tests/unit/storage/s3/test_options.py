@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import re
 
 import pytest
-from lab import PROJECT
 
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.storage.factory import storage_driver
@@ -199,16 +197,3 @@ def test_new_objects_carry_what_the_options_say():
         "ACL": "private",
     }
     assert arguments(encrypt=True, keyid="k") == {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "k"}
-
-
-def test_every_option_stands_in_the_documentation_with_its_default():
-    page = (PROJECT / "docs" / "s3-options.rst").read_text()
-    documented = dict(re.findall(r"^``([a-z0-9]+)`` {2,}(\S+)", page, re.MULTILINE))
-
-    assert set(documented) == set(S3Options.PARSERS)
-    options = S3Options(bucket="b", region="r")
-    for name, parser in S3Options.PARSERS.items():
-        default = getattr(options, name)
-        shown = documented[name].strip("`")
-        if default not in ("", None) and name not in ("bucket", "region"):
-            assert parser(shown, name) == default, name
