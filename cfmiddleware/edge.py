@@ -19,6 +19,7 @@ from werkzeug.http import http_date, is_resource_modified, unquote_etag
 
 from .digest import Digest
 from .errors import ObjectNotFound, StorageError
+from .reference import has_whole_segments
 from .signing.originpath import directory, encode_key, path_below
 from .signing.verify import Refused, Verifier
 from .wsgi.client import client_address
@@ -117,7 +118,7 @@ class Edge:
         except UnicodeDecodeError:
             raise ObjectNotFound(path) from None
         logical = path_below(key.removeprefix("/"), self._root)
-        if logical is None or any(segment in ("", ".", "..") for segment in logical[1:].split("/")):
+        if logical is None or not has_whole_segments(logical[1:]):
             raise ObjectNotFound(key)
         return logical
 

@@ -1,4 +1,5 @@
-"""Repository names, tags and the paths below ``/v2/`` (OCI Distribution Specification, "Pulling manifests").
+"""Repository names, tags and the paths below ``/v2/`` (OCI Distribution Specification, "Pulling manifests"),
+and the segments of objects' keys.
 
 Everything here runs in time linear in its input: paths come from anybody. The patterns use possessive
 quantifiers, which never give back what they took and so cannot backtrack.
@@ -17,6 +18,7 @@ MAX_NAME_LENGTH = 255
 
 _COMPONENT = r"[a-z0-9]++(?:(?:\.|_{1,2}+|-++)[a-z0-9]++)*+"
 _NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*+")
+_FOLDED_SEGMENTS = frozenset(("", ".", ".."))
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}+")
 
 
@@ -28,6 +30,17 @@ def is_name(text: str) -> bool:
 def is_tag(text: str) -> bool:
     """Whether *text* is a tag: at most 128 characters, the first one neither a dot nor a dash."""
     return _TAG.fullmatch(text) is not None
+
+
+def has_whole_segments(key: str) -> bool:
+    """Return whether no segment of an object's key is empty, ``.`` or ``..``.
+
+    Clients, proxies and CloudFront may fold such segments and S3 does not, so that another object would be
+    served than the one that was meant.
+
+    :param key: the key without a slash in front.
+    """
+    return _FOLDED_SEGMENTS.isdisjoint(key.split("/"))
 
 
 class BlobPath(NamedTuple):

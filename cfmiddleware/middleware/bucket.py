@@ -9,6 +9,7 @@ import re
 from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
 
 from cfmiddleware.errors import ConfigError
+from cfmiddleware.reference import has_whole_segments
 
 # Every name that AWS gives to an S3 endpoint: global, regional with a dot or a dash, dual-stack, FIPS,
 # accelerated, in the standard and the Chinese partition.
@@ -77,7 +78,7 @@ class Bucket:
         if "+" in path:
             return None  # S3 reads it as a space, others as itself; who means it writes %2B
         # Clients and CloudFront may fold such segments, S3 does not: the key would not be what was meant.
-        if not key.isprintable() or any(segment in ("", ".", "..") for segment in key.split("/")):
+        if not key.isprintable() or not has_whole_segments(key):
             return None
         return key
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.parse import nearest
+from cfmiddleware.reference import has_whole_segments
 
 #: The layouts that have a name. ``{root}`` is the root directory; it and the slash behind it vanish where
 #: the registry stands at the bucket's root.
@@ -68,7 +69,7 @@ class Layout:
         # `str.format` takes no slices, so the shortened digest gets a name of its own.
         filled = template.replace("{hex[:2]}", "{hex2}")
         filled = filled.replace("{root}", rootdirectory.replace("{", "{{").replace("}", "}}")).lstrip("/")
-        if any(segment in ("", ".", "..") for segment in filled.split("/")):
+        if not has_whole_segments(filled):
             raise ConfigError(f"layout: {layout!r} has an empty, '.' or '..' segment")
         self._format: Callable[..., str] = filled.format
         patterns = {**_FIELD_PATTERNS, "root": re.escape(rootdirectory)}

@@ -105,28 +105,29 @@ def monotonic() -> float:
     return time.clock_gettime(_CLOCK)
 
 
-class Yes(NamedTuple):
+class Approval(NamedTuple):
     """What an app's yes comes to.
 
-    :param key: the object's whole key in the bucket. It was not too small: the option is the same still.
-    :param user: whom the app took the client for, for the access log.
+    :param key: the object's whole key in the bucket. That the blob is not too small has been seen to, and the
+        option has not changed since.
+    :param user: the user that the app took the client for, for the access log.
     """
 
     key: str
     user: str = ""
 
 
-class Question(NamedTuple):
+class Lookup(NamedTuple):
     """A request that the app may have said yes to before.
 
     :param hash: stands for all that the app could decide by.
     :param asked: when the request came.
-    :param yes: the app's earlier yes to it, if that still counts.
+    :param approval: the app's earlier yes to it, if that still counts.
     """
 
     hash: bytes
     asked: float
-    yes: Yes | None
+    approval: Approval | None
 
 
 class ProbeCache:
@@ -145,10 +146,10 @@ class ProbeCache:
         self._seconds = seconds
         self._clock = clock
         self._secret = os.urandom(32)
-        self._answers: Remembered[bytes, tuple[float, Yes]] = Remembered(size)
+        self._answers: Remembered[bytes, tuple[float, Approval]] = Remembered(size)
         self._seldom = Seldom()
 
-    def question(self, environ: Mapping[str, Any]) -> Question | None:
+    def look_up(self, environ: Mapping[str, Any]) -> Lookup | None:
         """Return what is known of a request, or None if it must be put to the app and not be remembered.
 
         :param environ: the request, as the app would get it; it is only read.
@@ -159,15 +160,15 @@ class ProbeCache:
         now = self._clock()
         found = self._answers.get(hashed)
         if found is None:
-            return Question(hashed, now, None)
+            return Lookup(hashed, now, None)
         if now - found[0] >= self._seconds:
             self._answers.forget(hashed)
-            return Question(hashed, now, None)
-        return Question(hashed, now, found[1])
+            return Lookup(hashed, now, None)
+        return Lookup(hashed, now, found[1])
 
-    def remember(self, question: Question, yes: Yes) -> None:
-        """Keep the app's answer to a question that was put to it."""
-        self._answers.put(question.hash, (question.asked, yes))
+    def remember(self, lookup: Lookup, approval: Approval) -> None:
+        """Keep the app's yes to a request that was put to it."""
+        self._answers.put(lookup.hash, (lookup.asked, approval))
 
     def _hash(self, environ: Mapping[str, Any]) -> bytes | None:
         """Return a hash that no request has which differs in anything but what is left out.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from cfmiddleware.errors import ConfigError
+from cfmiddleware.reference import has_whole_segments
 
 
 def encode_key(key: str) -> str:
@@ -33,7 +34,7 @@ def directory(text: str, option: str) -> str:
     path = text.strip("/")
     if not path:
         return ""
-    if any(segment in ("", ".", "..") for segment in path.split("/")) or not path.isprintable():
+    if not has_whole_segments(path) or not path.isprintable():
         raise ConfigError(
             f"{option}: {text!r} is no directory of a bucket; write it like /team/prod, without empty, '.' "
             "or '..' segments"

@@ -7,11 +7,10 @@ from collections.abc import Iterable
 
 from cfmiddleware.errors import ConfigError, ObjectNotFound
 from cfmiddleware.parse import exact_text
+from cfmiddleware.reference import has_whole_segments
 
 # A file's name may not hold a NUL, S3's XML hardly one of the others, and a line of a log no newline.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-
-_NOT_SEGMENTS = frozenset(("", ".", ".."))
 
 
 class InvalidPath(ObjectNotFound, ValueError):
@@ -27,7 +26,7 @@ def check_path(path: str) -> str:
     :raises InvalidPath: unless it begins with a slash, does not end in one, has no empty, ``.`` or ``..``
         segment and no control character, and can be encoded in UTF-8.
     """
-    if path[:1] != "/" or _CONTROL.search(path) or not _NOT_SEGMENTS.isdisjoint(path[1:].split("/")):
+    if path[:1] != "/" or _CONTROL.search(path) or not has_whole_segments(path[1:]):
         raise InvalidPath(f"{path[:200]!r} is no path of an object")
     if not path.isascii():
         try:

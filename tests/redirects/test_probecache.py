@@ -40,7 +40,7 @@ from paste.deploy import loadapp
 from cfmiddleware.config import Config
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.middleware.probe import PROBE
-from cfmiddleware.middleware.probecache import LEFT_OUT, ProbeCache, Yes
+from cfmiddleware.middleware.probecache import LEFT_OUT, Approval, ProbeCache
 from cfmiddleware.signing.keys import generate
 from cfmiddleware.wsgi.accessrecord import ACCESS, AccessRecord
 
@@ -433,7 +433,7 @@ def test_the_app_is_asked_once_in_so_many_seconds(probe: str):
         assert (now, app.asked) == (now, asked)
 
 
-def test_a_yes_is_as_old_as_the_question():
+def test_a_yes_is_as_old_as_the_lookup():
     clock = Clock()
     allowed = True
 
@@ -765,7 +765,8 @@ def held_by(root: object) -> Iterator[object]:
 
 
 def cache_of(wrapped: Any) -> ProbeCache:
-    (cache,) = [value for value in vars(wrapped).values() if isinstance(value, ProbeCache)]
+    cache = wrapped._pulls._way._cache
+    assert isinstance(cache, ProbeCache)
     return cache
 
 
@@ -783,19 +784,19 @@ def test_no_credential_is_kept():
 def test_nobody_can_tell_from_outside_what_a_request_is_known_by():
     """Each has a key of its own, so that hashes of guessed credentials are of no use."""
     first, second = ProbeCache(30), ProbeCache(30)
-    hashes = {cache.question(request()).hash for cache in (first, second, first)}  # type: ignore[union-attr]
+    hashes = {cache.look_up(request()).hash for cache in (first, second, first)}  # type: ignore[union-attr]
     assert len(hashes) == 2
     assert {len(hash) for hash in hashes} == {32}
 
 
 def ask_of(cache: ProbeCache, number: int) -> bool:
     """Whether a request is known; if not, it is remembered."""
-    question = cache.question(request(HTTP_X_NUMBER=str(number)))
-    assert question is not None
-    if question.yes is None:
-        cache.remember(question, Yes(f"key {number}"))
+    lookup = cache.look_up(request(HTTP_X_NUMBER=str(number)))
+    assert lookup is not None
+    if lookup.approval is None:
+        cache.remember(lookup, Approval(f"key {number}"))
         return False
-    assert question.yes.key == f"key {number}"
+    assert lookup.approval.key == f"key {number}"
     return True
 
 
@@ -819,7 +820,7 @@ def test_a_yes_that_counts_no_more_is_replaced():
     for _ in range(5):
         assert not ask_of(cache, 1)
         clock.now += 30
-    assert len([thing for thing in held_by(cache) if isinstance(thing, Yes)]) == 1
+    assert len([thing for thing in held_by(cache) if isinstance(thing, Approval)]) == 1
 
 
 def test_a_yes_that_counts_no_more_is_not_kept():
@@ -827,8 +828,8 @@ def test_a_yes_that_counts_no_more_is_not_kept():
     cache = ProbeCache(30, clock=clock)
     assert not ask_of(cache, 1)
     clock.now += 30
-    assert cache.question(request(HTTP_X_NUMBER="1")) is not None
-    assert [thing for thing in held_by(cache) if isinstance(thing, Yes)] == []
+    assert cache.look_up(request(HTTP_X_NUMBER="1")) is not None
+    assert [thing for thing in held_by(cache) if isinstance(thing, Approval)] == []
 
 
 def test_threads_do_not_get_each_others_answers():
@@ -902,8 +903,8 @@ _CACHE = ProbeCache(30)
 
 
 def hash_of(environ: Environ) -> bytes | None:
-    question = _CACHE.question({"SERVER_PROTOCOL": "HTTP/1.1", **environ})
-    return None if question is None else question.hash
+    lookup = _CACHE.look_up({"SERVER_PROTOCOL": "HTTP/1.1", **environ})
+    return None if lookup is None else lookup.hash
 
 
 def are_taken_for_one(one: Environ, other: Environ) -> bool:
@@ -1008,7 +1009,7 @@ def test_it_may_stand_in_an_ini_file(tmp_path: Path):
     (tmp_path / "app.ini").write_text(
         f"[filter-app:main]\nuse = egg:cfmiddleware\nnext = app\nbaseurl = {EDGE}\n"
         f"privatekey = pk-{KEY_PAIR_ID}.pem\nprobecache = 30s\n"
-        "[app:app]\npaste.app_factory = test_wrapper_probecache:counting\n"
+        "[app:app]\npaste.app_factory = test_probecache:counting\n"
     )
     wrapped = loadapp(f"config:{tmp_path / 'app.ini'}")
     assert [code(wrapped), code(wrapped), wrapped.app.asked] == [307, 307, 1]
@@ -1077,7 +1078,7 @@ def by_token() -> Any:
 def gunicorn(factory: str, directory: Path, *arguments: str, **variables: str) -> Iterator[tuple[int, Path]]:
     """Serve what a function of this file returns, and yield the port and the file of notes."""
     port, notes = free_port(), directory / "notes"
-    command = [sys.executable, "-m", "gunicorn", f"test_wrapper_probecache:{factory}()"]
+    command = [sys.executable, "-m", "gunicorn", f"test_probecache:{factory}()"]
     command += ["--bind", f"127.0.0.1:{port}", "--worker-class", "gthread", "--graceful-timeout", "1"]
     command += ["--pythonpath", str(TESTS), *arguments]
     notes.touch()

@@ -1,0 +1,100 @@
+"""Whether an app's answer to a blob's GET is a yes, and which object of the bucket it stands for."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from .bucket import Bucket
+from .layout import Layout
+from .options import WrapperOptions
+from .probe import Probe
+
+if TYPE_CHECKING:
+    from cfmiddleware.digest import Digest
+    from cfmiddleware.reference import BlobPath
+    from cfmiddleware.wsgi.types import Headers
+
+_REDIRECTS = frozenset(("301", "302", "303", "307", "308"))
+_TOTAL = re.compile(r"bytes [0-9]+-[0-9]+/([0-9]+)")
+
+
+class Judge:
+    """Reads what an app answers.
+
+    :param options: the wrapper's.
+    :param layout: where a blob lies that the app does not locate itself.
+    """
+
+    def __init__(self, options: WrapperOptions, layout: Layout) -> None:
+        self._layout = layout
+        self._root = options.rootdirectory
+        self._bucket = Bucket(options.bucket, options.regionendpoint) if options.bucket else None
+        self._require_digest = options.requiredigest
+        self._minimum_size = options.minimumsize
+
+    def key(self, blob: BlobPath, status: str, headers: Headers, probe: Probe) -> str | None:
+        """Return the key of the object that an answer stands for, or None if the answer is not a yes.
+
+        :param blob: the blob that was asked for.
+        :param status: the status line of the answer.
+        :param headers: the headers of the answer.
+        :param probe: what the app said beside its answer.
+        """
+        if probe.declined:
+            return None
+        code = status[:3]
+        if code in ("200", "206"):
+            if not self._is_the_blob(blob.digest, headers) or self._is_small(headers, probe):
+                return None
+            if probe.key is not None:
+                return probe.key.lstrip("/")
+            if probe.path is not None:
+                return f"{self._root}/{probe.path.lstrip('/')}".lstrip("/")
+            return self._layout.key(*blob)
+        if code in _REDIRECTS and self._bucket is not None:
+            return self._key_of_redirect(self._bucket, blob.digest, headers)
+        return None
+
+    def _is_the_blob(self, digest: Digest, headers: Headers) -> bool:
+        """Return whether the headers of a 200 are those of the blob, and not of a page for people."""
+        is_named = not self._require_digest
+        for name, value in headers:
+            field = name.lower()
+            if field == "docker-content-digest":
+                if value.strip() != str(digest):
+                    return False
+                is_named = True
+            elif field == "content-type" and value.strip().lower().startswith("text/html"):
+                return False
+        return is_named
+
+    def _is_small(self, headers: Headers, probe: Probe) -> bool:
+        """Return whether the whole blob is known to be too small to be worth a second connection."""
+        if not self._minimum_size:
+            return False
+        size = probe.size
+        if size is None:
+            fields = {name.lower(): value for name, value in headers}
+            if "content-range" in fields:
+                match = _TOTAL.fullmatch(fields["content-range"])
+                size = int(match[1]) if match else None
+            elif fields.get("content-length", "").isdecimal():
+                size = int(fields["content-length"])
+        return size is not None and size < self._minimum_size
+
+    @staticmethod
+    def _key_of_redirect(bucket: Bucket, digest: Digest, headers: Headers) -> str | None:
+        """Return the key that the app's own redirect leads to, or None if it does not lead into the bucket.
+
+        The app itself sends the client to this object, so it need not name the digest. Flask and Django put a
+        small page for people into every redirect, so the content's type says nothing.
+        """
+        locations = []
+        for name, value in headers:
+            field = name.lower()
+            if field == "docker-content-digest" and value.strip() != str(digest):
+                return None
+            if field == "location":
+                locations.append(value)
+        return bucket.key(locations[0]) if len(locations) == 1 else None

@@ -1,0 +1,239 @@
+"""One GET of a blob: the app is asked, and its yes becomes a redirect."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from cfmiddleware.wsgi.accessrecord import ACCESS
+from cfmiddleware.wsgi.client import client_address, client_text
+
+from .bloburls import BlobURLs
+from .judge import Judge
+from .layout import Layout
+from .options import WrapperOptions
+from .probe import Probe, close, respond_or_redirect
+from .probecache import Approval, ProbeCache
+
+if TYPE_CHECKING:
+    from cfmiddleware.ipfilter.filter import AddressFilter
+    from cfmiddleware.reference import BlobPath
+    from cfmiddleware.wsgi.accessrecord import AccessRecord
+    from cfmiddleware.wsgi.types import App, Headers, StartResponse, Write
+
+    # One way to find out whether the client may have the blob: returns the response to hand on, or None where
+    # the pull has its redirect.
+    Way = Callable[[App, "Pull", dict[str, Any], StartResponse], Iterable[bytes] | None]
+
+
+class Pulls:
+    """Answers the GETs of blobs.
+
+    :param options: the wrapper's.
+    :param layout: where blobs lie, for ``probe: none``.
+    :param judge: reads the app's answers.
+    :param urls: makes the URLs to redirect to.
+    :param address_filter: which clients are near the bucket; None where no client is.
+    :param cache: remembers the app's yes; None where it is asked each time.
+    """
+
+    def __init__(
+        self,
+        options: WrapperOptions,
+        layout: Layout,
+        judge: Judge,
+        urls: BlobURLs,
+        address_filter: AddressFilter | None,
+        cache: ProbeCache | None,
+    ) -> None:
+        self._layout = layout
+        self._judge = judge
+        self._urls = urls
+        self._filter = address_filter
+        self._proxies = options.trustedproxies
+        self._bind = options.bindip
+        ways: dict[str, Way] = {"get": self._by_get, "head": self._by_head, "none": self._unasked}
+        self._way = ways[options.probe]
+        if cache is not None:
+            self._way = _Remembering(cache, self._way)
+
+    def answer(
+        self, app: App, blob: BlobPath, environ: dict[str, Any], start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Redirect the client to the blob, or hand on what *app* says."""
+        record: AccessRecord | None = environ.get(ACCESS)
+        if record is not None:
+            record.repository, record.sent = blob.repository, "app"
+        near = self._filter is not None and self._filter.matches(client_text(environ, self._proxies))
+        client = client_address(environ, self._proxies) if self._bind else None
+        # CloudFront has no policy that could bind a URL to an IPv6 address.
+        bindable = not isinstance(client, ipaddress.IPv6Address)
+        if not (near or bindable):
+            return app(environ, start_response)
+        address = None if client is None else str(client)
+        pull = Pull(self._judge, self._urls, blob, address, near=near, edge=bindable)
+        response = self._way(app, pull, environ, start_response)
+        if response is not None:
+            return response
+        if record is not None:
+            record.sent = pull.sent
+        return pull.redirect(start_response)
+
+    def _by_get(
+        self, app: App, pull: Pull, environ: dict[str, Any], start_response: StartResponse
+    ) -> Iterable[bytes] | None:
+        """Ask the app by the client's own GET."""
+        return respond_or_redirect(app, environ, start_response, pull.probe, pull.judge, pull.sign)
+
+    def _by_head(
+        self, app: App, pull: Pull, environ: dict[str, Any], start_response: StartResponse
+    ) -> Iterable[bytes] | None:
+        """Ask the app by a HEAD of the same request first, and by the GET unless it said yes."""
+        # A GET with a body is not asked twice: a body can be read only once.
+        if environ.get("CONTENT_LENGTH", "") in ("", "0") and "HTTP_TRANSFER_ENCODING" not in environ:
+            head = {**environ, "REQUEST_METHOD": "HEAD", "wsgi.input": BytesIO()}
+            response = respond_or_redirect(app, head, _discard, pull.probe, pull.judge, pull.sign)
+            if response is None:
+                return None
+            close(response)
+            pull.probe = Probe()  # what the app said beside its answer to the HEAD does not count for the GET
+        return self._by_get(app, pull, environ, start_response)
+
+    def _unasked(
+        self, app: App, pull: Pull, environ: dict[str, Any], start_response: StartResponse
+    ) -> Iterable[bytes] | None:
+        """Ask nobody."""
+        if pull.find(self._layout.key(*pull.blob)) and pull.sign():
+            return None
+        return app(environ, start_response)
+
+
+class _Remembering:
+    """Takes the app's earlier yes to the same request, and else another way, whose yes is remembered.
+
+    Only the yes is remembered. Whether the client is near, its address and the key that signs are those of
+    this request.
+    """
+
+    def __init__(self, cache: ProbeCache, way: Way) -> None:
+        self._cache = cache
+        self._way = way
+
+    def __call__(
+        self, app: App, pull: Pull, environ: dict[str, Any], start_response: StartResponse
+    ) -> Iterable[bytes] | None:
+        lookup = self._cache.look_up(environ)
+        if lookup is None:
+            return self._way(app, pull, environ, start_response)
+        record: AccessRecord | None = environ.get(ACCESS)
+        approval = lookup.approval
+        if approval is None:
+            response = self._way(app, pull, environ, start_response)
+            if response is None:
+                self._cache.remember(lookup, Approval(pull.key, "" if record is None else record.user))
+            return response
+        if not (pull.find(approval.key) and pull.sign()):
+            return app(environ, start_response)
+        if record is not None and approval.user:
+            record.user = approval.user
+        return None
+
+
+class Pull:
+    """One GET of a blob: what is known of it, and its redirect once there is one.
+
+    :param judge: reads the app's answer.
+    :param urls: makes the URL to redirect to.
+    :param blob: the blob that the client asks for.
+    :param address: the address to bind the URL to; None for none.
+    :param near: whether the client is near the bucket.
+    :param edge: whether the client can be sent to CloudFront.
+    """
+
+    __slots__ = (
+        "_address",
+        "_edge",
+        "_edge_url",
+        "_judge",
+        "_location",
+        "_near",
+        "_urls",
+        "blob",
+        "key",
+        "probe",
+        "sent",
+    )
+
+    def __init__(
+        self, judge: Judge, urls: BlobURLs, blob: BlobPath, address: str | None, *, near: bool, edge: bool
+    ) -> None:
+        self._judge = judge
+        self._urls = urls
+        self._address = address
+        self._near = near
+        self._edge = edge
+        self._edge_url: str | None = None
+        self._location: str | None = None
+        self.blob = blob
+        self.probe = Probe()
+        #: The object's whole key in the bucket, once it is known.
+        self.key = ""
+        #: Where the redirect leads: ``edge`` or ``s3``.
+        self.sent = "edge"
+
+    def judge(self, status: str, headers: Headers) -> bool:
+        """Return whether the app said yes, and to an object that the client can be sent to."""
+        key = self._judge.key(self.blob, status, headers, self.probe)
+        return key is not None and self.find(key)
+
+    def find(self, key: str) -> bool:
+        """Return whether the client can be sent to the object at *key*.
+
+        For a client near S3 that is assumed for now, and decided by :meth:`sign`.
+        """
+        self.key = key
+        if self._near:
+            return True
+        self._edge_url = self._urls.edge_url(key) if self._edge else None
+        return self._edge_url is not None
+
+    def sign(self) -> bool:
+        """Return whether the redirect is at hand: to S3 for a client near it if possible, and else to
+        CloudFront.
+        """
+        if self._near:
+            self._location = self._urls.presign(self.key, self.blob.digest)
+            if self._location is not None:
+                self.sent = "s3"
+                return True
+            self._near = False
+            if not self.find(self.key):
+                return False
+        if self._edge_url is not None:
+            self._location = self._urls.sign(self._edge_url, self.blob.digest, self._address)
+        return self._location is not None
+
+    def redirect(self, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer with the redirect. It is for this client, until the signature expires: not for caches."""
+        start_response(
+            "307 Temporary Redirect",
+            [
+                ("Location", self._location or ""),
+                ("Docker-Content-Digest", str(self.blob.digest)),
+                ("Docker-Distribution-API-Version", "registry/2.0"),
+                ("Cache-Control", "private, no-store"),
+                ("Content-Length", "0"),
+            ],
+        )
+        return []
+
+
+def _discard(status: str, headers: Headers, exc_info: object = None) -> Write:
+    """Be the ``start_response`` of a server without a client."""
+    return _drop
+
+
+def _drop(data: bytes) -> None:
+    """Be the ``write`` of a server without a client."""
