@@ -14,9 +14,9 @@ from typing import Any
 import registries
 from ceph_gateway import Gateway
 from docker_client import Client, Failed, Layer
+from lab.s3_proxy import AtRandom, Rates, S3Proxy
 from programs import MemoryWatch
 from registries import DISTRIBUTION, OURS, Registry
-from s3_proxy import Faults, Proxy
 
 _REPOSITORY = "bench/image"
 _MIB, _MB = 1 << 20, 1_000_000
@@ -146,14 +146,14 @@ def requests(bench: Bench) -> Result:
         bucket = bench.bucket()
         steps: list[Result] = []
         with (
-            Proxy(bench.gateway.endpoint).running() as proxy,
+            S3Proxy(bench.gateway.endpoint) as proxy,
             bench.registry(name, bucket, proxy.endpoint) as registry,
             bench.client(registry) as client,
         ):
             proxy.counts()
 
             def step(
-                what: str, act: Callable[[], None], proxy: Proxy = proxy, to: list[Result] = steps
+                what: str, act: Callable[[], None], proxy: S3Proxy = proxy, to: list[Result] = steps
             ) -> None:
                 act()
                 to.append({"step": what, "requests": proxy.counts()})
@@ -197,21 +197,22 @@ def memory(bench: Bench) -> Result:
 
 def faults(bench: Bench) -> Result:
     """Push and pull the small ones while the gateway misbehaves; what failed."""
-    planned = Faults(slow_down=0.05, cut=0.02, broken=0.01)
-    result: Result = {"faults": planned._asdict(), "layers": bench.small}
+    planned, seed = Rates(refused=50, unheard=10, unanswered=10, cut=10), 1
+    result: Result = {"faults": planned._asdict() | {"seed": seed}, "layers": bench.small}
     for name in (OURS, DISTRIBUTION):
         bench.check_time()
         bucket = bench.bucket()
         layers = [bench.layer(_SMALL) for _ in range(bench.small)]
-        with contextlib.ExitStack() as stack:
-            proxy = Proxy(bench.gateway.endpoint)
-            registry = stack.enter_context(_behind(bench, name, bucket, proxy, stack))
+        with (
+            S3Proxy(bench.gateway.endpoint) as proxy,
+            bench.registry(name, bucket, proxy.endpoint) as registry,
+        ):
             proxy.counts()
-            proxy.misbehave(planned)
-            pushes = _each(bench, registry, layers, _push_image)
-            pulls = _each(bench, registry, layers, _pull_image)
+            faults = AtRandom(seed, planned, cut_requests=False)
+            with proxy.failing(faults):
+                pushes = _each(bench, registry, layers, _push_image)
+                pulls = _each(bench, registry, layers, _pull_image)
             counts = proxy.counts()
-            struck = proxy.struck()
             complaints = registry.program.complaints()
         bench.gateway.empty(bucket)
         result[name] = {
@@ -219,18 +220,11 @@ def faults(bench: Bench) -> Result:
             "failed_pulls": len(pulls),
             "errors": dict(Counter([*pushes, *pulls]).most_common()),
             "requests": sum(counts.values()),
-            "struck": struck,
+            "struck": dict(sorted(faults.struck.items())),
             "log": complaints,
         }
         bench.say(f"{name}: {len(pushes)} pushes and {len(pulls)} pulls failed under faults")
     return result
-
-
-def _behind(
-    bench: Bench, name: str, bucket: str, proxy: Proxy, stack: contextlib.ExitStack
-) -> contextlib.AbstractContextManager[Registry]:
-    stack.enter_context(proxy.running())
-    return bench.registry(name, bucket, proxy.endpoint)
 
 
 def _turns(bench: Bench) -> Iterator[str]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import socket
-import subprocess
 import threading
-import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
+
+import lab_path  # noqa: F401
+
+# isort: split
+from lab.servers import Server, members
 
 
 class MissingProgram(Exception):
@@ -34,33 +34,13 @@ class Memory(NamedTuple):
     proportional: int
 
 
-class Program:
-    """A process in a session of its own, ended with its whole session when the block is left.
-
-    :param command: the program and its arguments.
-    :param log: the file that keeps what it writes.
-    :param env: its environment; ours without it.
-    """
-
-    def __init__(self, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> None:
-        self._command = command
-        self._log = log
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=None if env is None else dict(env),
-                start_new_session=True,
-            )
+class Program(Server):
+    """A process whose memory and processor time are measured. Leaving the block ends its session."""
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()
 
     def wait_for_port(self, port: int, seconds: float = 60) -> None:
@@ -68,28 +48,20 @@ class Program:
 
         :raises RuntimeError: when the program ended, or *seconds* went by before that.
         """
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and self._process.poll() is None:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                return
-            time.sleep(0.05)
-        lines = self._log.read_text(errors="replace").splitlines() or [""]
-        raise RuntimeError(f"{Path(self._command[0]).name} did not start: {lines[-1]}")
+        try:
+            self.wait_for_ports([port], seconds)
+        except AssertionError:
+            lines = self._lines() or [""]
+            raise RuntimeError(f"{Path(self.command[0]).name} did not start: {lines[-1]}") from None
 
     def complaints(self, most: int = 10) -> list[str]:
         """Return the first lines of its log that warn of something or tell of an error."""
         marks = (" WARNING ", " ERROR ", "level=warning", "level=error")
-        lines = self._log.read_text(errors="replace").splitlines()
-        return [line[:400] for line in lines if any(mark in line for mark in marks)][:most]
+        return [line[:400] for line in self._lines() if any(mark in line for mark in marks)][:most]
 
     def processes(self) -> list[int]:
         """Return the ids of its processes, children of children included."""
-        found = []
-        for entry in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(ProcessLookupError):
-                if os.getsid(int(entry.name)) == self._process.pid:
-                    found.append(int(entry.name))
-        return found
+        return members(self.process.pid)
 
     def cpu(self) -> float:
         """Return the seconds of processor time that its processes have used up to now."""
@@ -110,16 +82,8 @@ class Program:
         """Return the sum of its processes' proportional sizes now, in bytes."""
         return sum(_field(pid, "smaps_rollup", "Pss:") for pid in self.processes())
 
-    def stop(self) -> None:
-        """End it, by force after ten seconds."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(10)
-        for pid in self.processes():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self._process.wait()
+    def _lines(self) -> list[str]:
+        return [*self.stdout.splitlines(), *self.stderr.splitlines()]
 
 
 class MemoryWatch:
@@ -158,14 +122,3 @@ def _field(pid: int, file: str, name: str) -> int:
             if line.startswith(name):
                 return int(line.split()[1]) * 1024
     return 0
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports of 127.0.0.1 that nothing listens on."""
-    with contextlib.ExitStack() as stack:
-        ports = []
-        for _ in range(count):
-            probe = stack.enter_context(socket.socket())
-            probe.bind(("127.0.0.1", 0))
-            ports.append(probe.getsockname()[1])
-        return ports

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import shutil
-import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import ceph_gateway
+import machine
 import registries
 import report
 from docker_client import DOCKER_CHUNK, Failed
@@ -41,11 +39,10 @@ def main() -> int:
         return 2
     quick = arguments.quick
     output = arguments.output or (None if quick or arguments.only else _RESULTS)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    machine.end_as_by_ctrl_c()
     home = Path(tempfile.mkdtemp(prefix="push-pull-"))
     try:
-        with ceph_gateway.running(home / "ceph", store=arguments.store) as gateway:
+        with ceph_gateway.running(home / "ceph", kind=arguments.store) as gateway:
             bench = Bench(
                 gateway=gateway,
                 home=home,
@@ -75,7 +72,7 @@ def _run(bench: Bench, names: list[str], arguments: argparse.Namespace) -> dict[
     versions = {name: registries.version(name) for name in (registries.OURS, registries.DISTRIBUTION)}
     versions |= {"ceph": bench.gateway.version(), "python": platform.python_version()}
     results: dict[str, Any] = {
-        "machine": _machine(),
+        "machine": f"{machine.cores()} cores of {machine.processor()}",
         "versions": versions,
         "rounds": bench.rounds,
         "chunk": bench.chunk,
@@ -126,19 +123,6 @@ def _parser() -> argparse.ArgumentParser:
         "else nowhere)",
     )  # fmt: skip
     return parser
-
-
-def _machine() -> str:
-    model = "an unknown processor"
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            model = line.partition(":")[2].strip()
-            break
-    return f"{len(os.sched_getaffinity(0))} cores of {model}"
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -11,14 +11,12 @@ import json
 import os
 import platform
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import ceph_gateway
@@ -26,6 +24,7 @@ import redirect_load
 import redirect_report
 import redirect_servers
 import registries
+from machine import cores, end_as_by_ctrl_c, processor
 from programs import MissingProgram
 from redirect_drives import DRIVES, Bench
 from redirect_load import WrongAnswer
@@ -46,12 +45,11 @@ def main() -> int:
     except MissingProgram as missing:
         print(f"redirect: {missing}", file=sys.stderr)
         return 2
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    end_as_by_ctrl_c()
     machine = _machine()
     home = Path(tempfile.mkdtemp(prefix="redirect-"))
     try:
-        with ceph_gateway.running(home / "ceph", store="memstore", size=4 << 30) as gateway:
+        with ceph_gateway.running(home / "ceph", kind="memstore", size=4 << 30) as gateway:
             bench = Bench(
                 gateway=gateway,
                 place=Place(home, gateway.endpoint, gateway.new_bucket("benchmark")),
@@ -127,14 +125,9 @@ def _render(directory: Path) -> int:
 
 
 def _machine() -> dict[str, Any]:
-    model = "an unknown processor"
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            model = line.partition(":")[2].strip()
-            break
     return {
-        "cpu": model,
-        "cores": len(os.sched_getaffinity(0)),
+        "cpu": processor(),
+        "cores": cores(),
         "kernel": platform.release(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "load_average": os.getloadavg(),
@@ -169,10 +162,6 @@ def _parser() -> argparse.ArgumentParser:
         "--render", action="store_true", help="only write the page and the picture again, from the JSON"
     )
     return parser
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import redirect_memory_s3
 import redirect_servers
 import redirect_store
 from ceph_gateway import Gateway
-from programs import free_ports
+from lab.servers import free_ports
 from redirect_load import Load
 from redirect_memory_s3 import MemoryS3
 from redirect_servers import BARE, SERVE, Place, Server, Setting

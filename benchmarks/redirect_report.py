@@ -8,7 +8,7 @@ from typing import Any
 
 from redirect_drives import ECDSA, HOT
 from registries import DISTRIBUTION, OURS
-from report import table
+from report import page, table
 
 _Result = Mapping[str, Any]
 
@@ -33,12 +33,7 @@ def markdown(results: _Result) -> str:
         "server's processes took for one request.",
         "",
     ]
-    for name, section in _SECTIONS.items():
-        if name in results:
-            lines += [*section(results[name]), ""]
-    for name, error in results["unfinished"].items():
-        lines += [f"**{name} was not finished:** {error}", ""]
-    return "\n".join(lines)
+    return page(lines, _SECTIONS, results)
 
 
 def judged(results: _Result) -> list[tuple[str, bool]]:

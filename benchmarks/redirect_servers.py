@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,7 +15,8 @@ import yaml
 from ceph_gateway import ACCESS_KEY, REGION, SECRET_KEY
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from programs import Program, free_ports
+from lab.servers import free_ports
+from programs import Program
 from registries import DISTRIBUTION, OURS
 
 #: Ours by its own command, and what is there to compare with.
@@ -106,10 +106,9 @@ def running(name: str, place: Place, setting: Setting = Setting()) -> Iterator[S
     home.mkdir(parents=True)
     # A caller's own bundle makes docker-registry's AWS library refuse to start; no variable of Amazon's
     # command line or of the registries must change what is measured.
-    prefixes = ("AWS_", "REGISTRY_", "GUNICORN_")
-    env = {key: value for key, value in os.environ.items() if not key.startswith(prefixes)}
+    foreign = ("AWS_", "REGISTRY_", "GUNICORN_")
     command = _WAYS[name](place, setting, port, home)
-    with Program(command, home / "log", env) as program:
+    with Program(command, home / "log", without=foreign) as program:
         program.wait_for_port(port)
         _check(name, port)
         yield Server(name, port, program, 1 if name == DISTRIBUTION else WORKERS)

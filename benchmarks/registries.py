@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,8 @@ from typing import Any, NamedTuple
 
 import yaml
 from ceph_gateway import ACCESS_KEY, REGION, SECRET_KEY
-from programs import MissingProgram, Program, free_ports
+from lab.servers import free_ports
+from programs import MissingProgram, Program
 
 OURS, DISTRIBUTION = "cfmiddleware", "docker-registry"
 
@@ -64,10 +64,10 @@ def running(name: str, home: Path, endpoint: str, bucket: str, *, edge: bool = F
     }
     # A caller's own bundle makes docker-registry's AWS library refuse to start; the variables of Amazon's
     # command line must not lead either of them elsewhere.
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "REGISTRY_"))}
+    foreign = ("AWS_", "REGISTRY_")
     configuration, command = _WAYS[name](s3, port, edge_port if edge else None, home)
     (home / "config.yml").write_text(yaml.safe_dump(configuration))
-    with Program([*command, str(home / "config.yml")], home / "log", env) as program:
+    with Program([*command, str(home / "config.yml")], home / "log", without=foreign) as program:
         for expected in (port, edge_port) if edge else (port,):
             program.wait_for_port(expected)
         yield Registry(name, port, program)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
 from registries import DISTRIBUTION, OURS
+
+_Section = Callable[[Any], Iterable[str]]
 
 _MIB, _MB = 1 << 20, 1_000_000
 
@@ -23,12 +25,7 @@ def markdown(results: dict[str, Any]) -> str:
         "Client, registry and storage share the machine.",
         "",
     ]
-    for name, section in _SECTIONS.items():
-        if name in results:
-            lines += [*section(results[name]), ""]
-    for name, error in results["unfinished"].items():
-        lines += [f"**{name} was not finished:** {error}", ""]
-    return "\n".join(lines)
+    return page(lines, _SECTIONS, results)
 
 
 def _large(result: dict[str, Any]) -> Iterable[str]:
@@ -95,11 +92,14 @@ def _memory(result: dict[str, Any]) -> Iterable[str]:
 
 def _faults(result: dict[str, Any]) -> Iterable[str]:
     planned = result["faults"]
+    # Rates are of a thousand requests.
+    refused, cut = planned["refused"] / 1000, planned["cut"] / 1000
+    unanswered = (planned["unheard"] + planned["unanswered"]) / 1000
     yield from ("## Faults", "")
     yield (
-        f"{result['layers']} such images pushed and pulled while S3 answers {planned['slow_down']:.0%} of "
-        f"the requests with 503 SlowDown, closes {planned['cut']:.0%} of the connections unanswered (half "
-        f"of them after it did what was asked) and breaks off {planned['broken']:.0%} of the bodies; seed "
+        f"{result['layers']} such images pushed and pulled while S3 answers {refused:.0%} of "
+        f"the requests with 503 SlowDown, closes {unanswered:.0%} of the connections unanswered (half "
+        f"of them after it did what was asked) and breaks off {cut:.0%} of the bodies; seed "
         f"{planned['seed']}. Wanted: no failure of ours."
     )
     yield ""
@@ -146,6 +146,17 @@ def _memory_table(entries: Iterable[tuple[str, str, dict[str, int] | None]]) -> 
     ]
     columns = ("memory, MiB", "processes", "sum of VmHWM", "highest sum of PSS seen")
     yield from table(columns, rows)
+
+
+def page(head: Sequence[str], sections: Mapping[str, _Section], results: Mapping[str, Any]) -> str:
+    """Return a page: its head, a section for each drive with results, and what was not finished."""
+    lines = list(head)
+    for name, section in sections.items():
+        if name in results:
+            lines += [*section(results[name]), ""]
+    for name, error in results["unfinished"].items():
+        lines += [f"**{name} was not finished:** {error}", ""]
+    return "\n".join(lines)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]:

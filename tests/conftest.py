@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from lab import schedule
-from lab.ceph import require_ceph
 from lab.clients import Buildah, Podman, Skopeo
 from lab.examples import register_profiles
 from lab.images import Image, Index, make_image, make_index
+from lab.required import require_ceph
 from lab.servers import S3Server
 from lab.shared import shared
 from lab.tls import write_certificate

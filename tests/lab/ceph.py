@@ -1,21 +1,18 @@
 """A real S3 on this machine: a monitor, a store and a RADOS Gateway of Ceph, from Debian's packages.
 
-Unlike moto, it checks signatures and who may do what. It lives on free ports of 127.0.0.1, below a directory
-of its own, with all its objects in memory.
+Unlike moto, it checks signatures and who may do what. It uses free ports of 127.0.0.1 and a directory of its
+own.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
-
-import pytest
+from typing import NamedTuple
 
 from lab.servers import SMALLEST_PART, S3Server, Server, free_ports
 
@@ -28,8 +25,24 @@ ACCESS_KEY, SECRET_KEY, KMS_KEY = "testsaccesskey", "testssecretkey", "testskey"
 #: A storage class that the gateway has besides STANDARD.
 STORAGE_CLASS = "STANDARD_IA"
 
-#: How long one step of the start may take at the most: far longer than any takes, even here and now.
+#: How long one step of the start may take: far longer than any takes on a busy machine.
 SECONDS = 120
+
+
+class Store(NamedTuple):
+    """How the gateway keeps objects.
+
+    :param kind: Ceph's name of the store: `memstore` keeps objects in memory, `bluestore` in a sparse file.
+    :param size: how many bytes of objects it takes.
+    :param smallest_part: the smallest part of a multipart upload, in bytes; Amazon's is 5 MiB.
+    :param placement_groups: how many groups each pool has.
+    """
+
+    kind: str = "memstore"
+    size: int = 4 << 30
+    smallest_part: int = SMALLEST_PART
+    placement_groups: int = 1
+
 
 _CONFIGURATION = """\
 [global]
@@ -46,8 +59,8 @@ admin socket =
 # One store, one copy, few groups: nothing to keep safe, and quick to begin.
 osd pool default size = 1
 osd pool default min size = 1
-osd pool default pg num = 1
-osd pool default pgp num = 1
+osd pool default pg num = {store.placement_groups}
+osd pool default pgp num = {store.placement_groups}
 osd pool default pg autoscale mode = off
 osd crush chooseleaf type = 0
 mon allow pool size one = true
@@ -60,14 +73,20 @@ auth allow insecure global id reclaim = false
 paxos propose interval = 0.05
 paxos min wait = 0.01
 [osd]
-osd objectstore = memstore
-memstore device bytes = {size}
+osd objectstore = {store.kind}
+memstore device bytes = {store.size}
+bluestore block create = true
+bluestore block size = {store.size}
+osd memory target = 1500000000
 [client.rgw]
 rgw data = {home}/rgw
 # Without it each GET waits 40 ms: one end holds back the rest of an answer, the other its acknowledgement.
 rgw frontends = beast endpoint=127.0.0.1:{port} tcp_nodelay=1
-rgw multipart min part size = {smallest_part}
+rgw multipart min part size = {store.smallest_part}
 rgw enable usage log = false
+# Deleted objects give back their room when somebody asks for it, and never in the middle of something else.
+rgw gc obj min wait = 1
+rgw gc processor period = 86400
 # Encryption with a key that the gateway has itself: 32 bytes in base64, of tests' objects alone.
 rgw crypt require ssl = false
 rgw crypt s3 kms backend = testing
@@ -83,35 +102,25 @@ _KEYS = {
 }
 
 
-def cannot_run(reason: str) -> NoReturn:
-    """Skip the test for *reason*, or fail it where the servers are required."""
-    if os.environ.get("CFMIDDLEWARE_REQUIRE_SERVERS") == "1":
-        pytest.fail(f"required by CFMIDDLEWARE_REQUIRE_SERVERS=1: {reason}", pytrace=False)
-    pytest.skip(reason)
-
-
-def require_ceph() -> None:
-    """Return where a gateway can be started; skip the test, or fail it, where a program is missing."""
-    missing = [name for name in PROGRAMS if shutil.which(name) is None]
-    if missing:
-        cannot_run(f"{', '.join(missing)}: not installed; Debian has them in {PACKAGES}")
+def missing_programs() -> list[str]:
+    """Return which of the programs are not installed."""
+    return [name for name in PROGRAMS if shutil.which(name) is None]
 
 
 @contextlib.contextmanager
-def running_ceph(home: Path, *, size: int = 4 << 30) -> Iterator[S3Server]:
+def running_ceph(home: Path, store: Store = Store()) -> Iterator[S3Server]:  # noqa: B008 (frozen)
     """Run a gateway until the block is left. It takes ten to twenty seconds to start.
 
     :param home: an empty directory; it is removed in the end.
-    :param size: how many bytes of objects it takes at the most.
     """
     try:
         with contextlib.ExitStack() as stack:
-            yield _start(home, size, stack)
+            yield _start(home, store, stack)
     finally:
         shutil.rmtree(home)
 
 
-def _start(home: Path, size: int, stack: contextlib.ExitStack) -> S3Server:
+def _start(home: Path, settings: Store, stack: contextlib.ExitStack) -> S3Server:
     monitor_port, port = free_ports(2)
     fsid, store, monitor = str(uuid.uuid4()), str(uuid.uuid4()), f"127.0.0.1:{monitor_port}"
     for name in ("mon", "osd", "rgw"):
@@ -122,13 +131,12 @@ def _start(home: Path, size: int, stack: contextlib.ExitStack) -> S3Server:
             monitor=monitor,
             home=home,
             port=port,
-            size=size,
-            smallest_part=SMALLEST_PART,
+            store=settings,
             key_id=KMS_KEY,
         )
     )
     keyring, monmap = str(home / "keyring"), str(home / "monmap")
-    at = ["-c", str(home / "ceph.conf"), "--keyring", keyring]
+    at = _at(home)
     for name, granted in _KEYS.items():
         caps = [word for kind, cap in granted.items() for word in ("--cap", kind, cap)]
         create = [] if Path(keyring).exists() else ["--create-keyring"]
@@ -151,6 +159,19 @@ def _start(home: Path, size: int, stack: contextlib.ExitStack) -> S3Server:
     gateway = _daemon(stack, home, "radosgw", *at, "-f", "-n", "client.rgw")
     gateway.wait_for_ports([port], SECONDS)
     return S3Server(f"http://127.0.0.1:{port}", ACCESS_KEY, SECRET_KEY, kms_key=KMS_KEY)
+
+
+def collect_garbage(home: Path) -> None:
+    """Have the store of a gateway take back the room of deleted objects.
+
+    :param home: the gateway's directory.
+    """
+    _call("radosgw-admin", *_at(home), "gc", "process", "--include-all")
+
+
+def _at(home: Path) -> list[str]:
+    """Return the arguments that tell each program where the gateway is."""
+    return ["-c", str(home / "ceph.conf"), "--keyring", str(home / "keyring")]
 
 
 def _daemon(stack: contextlib.ExitStack, home: Path, *command: str) -> Server:

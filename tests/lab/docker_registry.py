@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import yaml
 
-from lab.ceph import cannot_run
+from lab.required import cannot_run
 from lab.servers import S3Server, Server, free_port, running
 
 PROGRAM = "docker-registry"

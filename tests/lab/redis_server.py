@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab.ceph import cannot_run
+from lab.required import cannot_run
 from lab.servers import Server, free_port
 
 if TYPE_CHECKING:

@@ -84,13 +84,21 @@ class Server:
 
     :param command: the program and its arguments.
     :param directory: where `stdout` and `stderr` are kept; the process's own working directory, too.
-    :param env: variables on top of the tests' own environment.
+    :param env: variables on top of this process's own environment.
+    :param without: the beginnings of the names of variables that the process does not inherit.
     """
 
-    def __init__(self, command: Sequence[str], directory: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        directory: Path,
+        env: Mapping[str, str] | None = None,
+        without: tuple[str, ...] = (),
+    ) -> None:
         self.command = list(command)
         self._stdout, self._stderr = directory / "stdout", directory / "stderr"
         directory.mkdir(parents=True, exist_ok=True)
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(without)}
         with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
             self.process = subprocess.Popen(
                 self.command,
@@ -98,7 +106,7 @@ class Server:
                 stdout=stdout,
                 stderr=stderr,
                 cwd=directory,
-                env={**os.environ, **(env or {})},
+                env={**inherited, **(env or {})},
                 start_new_session=True,
             )
 
@@ -137,13 +145,13 @@ class Server:
             self.process.kill()
         # Also where the leader went in peace: what it left behind holds its ports. A process can leave its
         # group without leaving the session that was begun for it.
-        for process in _members(self.process.pid):
+        for process in members(self.process.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
         return self.process.wait()
 
 
-def _members(session: int) -> list[int]:
+def members(session: int) -> list[int]:
     """Return the processes of a session."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
