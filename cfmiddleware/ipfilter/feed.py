@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 
 from cfmiddleware.errors import ConfigError
-from cfmiddleware.process.rangefile import RangeFile
 from cfmiddleware.process.throttle import Seldom
+from cfmiddleware.process.watchedfile import FileWatch
 
 from .awsranges import Ranges
 from .fetch import LIMITS, Fetched, FetchError, Limits, fetch
@@ -71,7 +71,7 @@ class RangeFeed:
         self._seldom = Seldom()
         if file is not None:
             try:
-                self._look_at(RangeFile(file))
+                self._look_at(FileWatch(file))
             except (OSError, ValueError) as error:
                 raise ConfigError(f"{file}: cannot be used: {_reason(error)}") from None
 
@@ -106,7 +106,7 @@ class RangeFeed:
 
     def _run(self, stop: threading.Event) -> None:
         # The process's own: what it was forked from may have been in the middle of a look.
-        file = RangeFile(self._file) if self._file is not None else None
+        file = FileWatch(self._file) if self._file is not None else None
         due, failures = time.monotonic(), 0
         while True:
             now = time.monotonic()
@@ -137,7 +137,7 @@ class RangeFeed:
         self._known = fetched._replace(content=b"")
         return True
 
-    def _look_again(self, file: RangeFile) -> None:
+    def _look_again(self, file: FileWatch) -> None:
         try:
             self._look_at(file)
         except Exception as error:  # noqa: BLE001 (whatever it is, the file may be mended)
@@ -147,7 +147,7 @@ class RangeFeed:
         else:
             self._complaint = ""
 
-    def _look_at(self, file: RangeFile) -> None:
+    def _look_at(self, file: FileWatch) -> None:
         content = file.read_if_changed()
         if content is None:
             return

@@ -303,7 +303,7 @@ class TestSnapshot:
         pipe = tmp_path / "pipe"
         os.mkfifo(pipe)
         for path in (tmp_path, pipe):
-            with pytest.raises(ConfigError, match="it is no regular file"):
+            with pytest.raises(ConfigError, match="it is not a regular file"):
                 RangeFeed(read_ranges, file=str(path))
 
     @pytest.mark.parametrize(("published", "newer"), [(1, "file"), (2, "web"), (3, "web")])

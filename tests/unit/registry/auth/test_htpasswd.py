@@ -254,7 +254,7 @@ def test_a_hash_that_would_take_minutes_is_left_out():
 
 @pytest.mark.parametrize("name", ["none", "."])
 def test_a_file_that_cannot_be_read_is_told_at_the_start(tmp_path: Path, name: str):
-    with pytest.raises(ConfigError, match=r"cannot be read|no regular file"):
+    with pytest.raises(ConfigError, match="cannot be read"):
         htpasswd_client(tmp_path / name)
 
 
