@@ -17,7 +17,7 @@ from . import build
 from .address import Address
 from .serveroptions import ServerOptions
 from .settings import read_settings
-from .tlsoptions import Certificates, TLSOptions
+from .tlsoptions import TLSOptions
 from .tree import known_sections, load_tree
 
 if TYPE_CHECKING:
@@ -137,11 +137,6 @@ class Config:
     def tls_options(self) -> TLSOptions | None:
         """Return the section ``http.tls``, or None for plain HTTP."""
         return self.settings.http.tls
-
-    def certificates(self) -> Certificates | None:
-        """Return what ``http.tls`` asks for, read from its files, or None for plain HTTP."""
-        with self.located("http.tls."):
-            return Certificates(self.settings.http.tls) if self.settings.http.tls is not None else None
 
     def trusted_proxies(self) -> int:
         """Return how many proxies in front the wrapper trusts, 0 where there is no wrapper."""

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import ssl
-import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +13,6 @@ from cfmiddleware.errors import ConfigError, cannot_be_read
 
 from .ciphersuites import SUITES_OF_TLS_1_3, openssl_name
 
-_log = logging.getLogger("cfmiddleware")
-
 _VERSIONS = {"tls1.2": ssl.TLSVersion.TLSv1_2, "tls1.3": ssl.TLSVersion.TLSv1_3}
 _OLD_VERSIONS = ("tls1.0", "tls1.1")
 
@@ -27,9 +21,6 @@ _CLIENTS = {
     "require-and-verify-client-cert": ssl.CERT_REQUIRED,
 }
 _UNVERIFIED = ("request-client-cert", "require-any-client-cert")
-
-# Seconds between two looks at the files.
-_INTERVAL = 1.0
 
 
 def _version(value: object, name: str) -> str:
@@ -119,54 +110,6 @@ class TLSOptions:
         if self.clientcas:
             context.verify_mode = _CLIENTS[self.clientauth or "require-and-verify-client-cert"]
         return context
-
-
-class Certificates:
-    """A server's TLS, which follows its files: a renewed certificate is served without a restart.
-
-    A pair that does not work, as while it is being written, is logged, and the one before goes on.
-
-    :param tls: the options.
-    :param interval: seconds between two looks at the files, at the least.
-    :raises ConfigError: where they do not work to begin with.
-    """
-
-    def __init__(self, tls: TLSOptions, interval: float = _INTERVAL) -> None:
-        self.options = tls
-        self._interval = interval
-        self._stamp = self._look()
-        self._context = tls.context()
-        self._looked = time.monotonic()
-        self._lock = threading.Lock()
-
-    def context(self) -> ssl.SSLContext:
-        """Return what a new connection is secured with."""
-        now = time.monotonic()
-        if now - self._looked >= self._interval and self._lock.acquire(blocking=False):
-            try:
-                self._looked = now
-                stamp = self._look()
-                if stamp != self._stamp:
-                    self._stamp = stamp
-                    self._context = self.options.context()
-                    _log.info("http.tls: the new certificate of %s is served", self.options.certificate)
-            except ConfigError as error:
-                _log.error("http.tls: the certificate before goes on: %s", error)
-            finally:
-                self._lock.release()
-        return self._context
-
-    def _look(self) -> tuple[object, ...]:
-        """Return what changes when one of the files does."""
-        found: list[object] = []
-        for file in self.options.files:
-            try:
-                stat = os.stat(file)
-            except (OSError, ValueError):  # which reading it will tell
-                found.append(None)
-            else:
-                found.append((stat.st_ino, stat.st_size, stat.st_mtime_ns))
-        return tuple(found)
 
 
 def read_tls(section: Mapping[str, Any], here: Path) -> TLSOptions | None:

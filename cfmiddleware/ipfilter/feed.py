@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
 import threading
 import time
 from collections.abc import Callable
 
 from cfmiddleware.errors import ConfigError
-from cfmiddleware.process.throttle import Seldom
-from cfmiddleware.process.watchedfile import FileWatch
+from cfmiddleware.process.cache import PerProcess
+from cfmiddleware.process.throttle import Throttle
+from cfmiddleware.process.watchedfile import ChangingFile
 
 from .awsranges import Ranges
 from .fetch import LIMITS, Fetched, FetchError, Limits, fetch
@@ -65,48 +65,44 @@ class RangeFeed:
         self._from_web: Ranges | None = None
         self._known: Fetched | None = None
         self._complaint = ""
-        self._process = 0
-        self._works: dict[int, _Work] = {}
+        self._work = PerProcess(self._start)
         self._file = file
-        self._seldom = Seldom()
+        self._throttle = Throttle()
         if file is not None:
             try:
-                self._look_at(FileWatch(file))
+                self._look_at(ChangingFile(file))
             except (OSError, ValueError) as error:
                 raise ConfigError(f"{file}: cannot be used: {_reason(error)}") from None
 
     def current(self) -> Networks:
         """Return the networks in force; none before the first good document."""
-        if self._process != os.getpid():
+        if self._work.made() is None:
             self._begin()
         return self._networks
 
     def close(self) -> None:
         """End the thread of this process; the networks in force stay."""
-        work = self._works.get(os.getpid())
+        work = self._work.made()
         if work is not None:
             work.stop.set()
             work.thread.join()
 
     def _begin(self) -> None:
-        """Start this process's thread, unless another one does so already."""
-        process = os.getpid()
-        mine = _Work(self._run)
-        # Atomic, and no lock that a fork may have found taken.
-        if self._works.setdefault(process, mine) is not mine:
-            return
+        """Start the thread of this process."""
         try:
-            mine.thread.start()
+            self._work()
         except RuntimeError as error:  # too many threads: the next question tries again
-            del self._works[process]
-            if self._seldom():
+            if self._throttle.allows():
                 _log.error("AWS's address ranges are not looked after: %s; %s", error, self._what_stays())
-        else:
-            self._process = process
+
+    def _start(self) -> _Work:
+        work = _Work(self._run)
+        work.thread.start()
+        return work
 
     def _run(self, stop: threading.Event) -> None:
         # The process's own: what it was forked from may have been in the middle of a look.
-        file = FileWatch(self._file) if self._file is not None else None
+        file = ChangingFile(self._file) if self._file is not None else None
         due, failures = time.monotonic(), 0
         while True:
             now = time.monotonic()
@@ -137,7 +133,7 @@ class RangeFeed:
         self._known = fetched._replace(content=b"")
         return True
 
-    def _look_again(self, file: FileWatch) -> None:
+    def _look_again(self, file: ChangingFile) -> None:
         try:
             self._look_at(file)
         except Exception as error:  # noqa: BLE001 (whatever it is, the file may be mended)
@@ -147,7 +143,7 @@ class RangeFeed:
         else:
             self._complaint = ""
 
-    def _look_at(self, file: FileWatch) -> None:
+    def _look_at(self, file: ChangingFile) -> None:
         content = file.read_if_changed()
         if content is None:
             return

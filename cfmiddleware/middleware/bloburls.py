@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cfmiddleware.errors import StorageError
-from cfmiddleware.process.throttle import Seldom
+from cfmiddleware.process.throttle import Throttle
 from cfmiddleware.reference import has_whole_segments
 from cfmiddleware.signing.originpath import encode_key, path_below
 
@@ -39,7 +39,7 @@ class BlobURLs:
         self._presigned = presigned
         # A few objects are asked for over and over. An unreachable one raises, and so is not kept.
         self._reachable_url = lru_cache(maxsize=4096)(self._edge_url)
-        self._throttle = Seldom()
+        self._throttle = Throttle()
         self._lock = threading.Lock()
         #: Signatures that could not be made.
         self.failures = 0
@@ -77,7 +77,7 @@ class BlobURLs:
         try:
             return self._presigned.url(key, digest.hex)
         except Exception as error:  # noqa: BLE001 (whatever it is, it must not fail the pull)
-            if self._throttle():
+            if self._throttle.allows():
                 # The text of a foreign error may show what it signs with.
                 is_known = isinstance(error, StorageError | Unusable)
                 _log.error(

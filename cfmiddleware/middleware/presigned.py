@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from cfmiddleware.process.cache import Remembered
+from cfmiddleware.process.cache import Cache
 from cfmiddleware.signing.windows import ExpiryWindow
 
 #: Signs a URL for GET: from an object's whole key, and the Unix time when it is to expire, to the URL and
@@ -50,7 +50,7 @@ class PresignedURLs:
         self._window = window
         self._shortest = min(_SHORTEST, window.duration - window.window)
         self._clock = clock
-        self._made: Remembered[tuple[str, int], _Made] = Remembered(cache_size)
+        self._made: Cache[tuple[str, int], _Made] = Cache(cache_size)
 
     def url(self, key: str, digest_hex: str) -> str:
         """Return the URL of an object.

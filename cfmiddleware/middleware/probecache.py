@@ -21,8 +21,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from cfmiddleware.process.cache import Remembered
-from cfmiddleware.process.throttle import Seldom
+from cfmiddleware.process.cache import Cache
+from cfmiddleware.process.throttle import Throttle
 from cfmiddleware.wsgi.accessrecord import ACCESS
 
 from .probe import PROBE
@@ -146,8 +146,8 @@ class ProbeCache:
         self._seconds = seconds
         self._clock = clock
         self._secret = os.urandom(32)
-        self._answers: Remembered[bytes, tuple[float, Approval]] = Remembered(size)
-        self._seldom = Seldom()
+        self._answers: Cache[bytes, tuple[float, Approval]] = Cache(size)
+        self._throttle = Throttle()
 
     def look_up(self, environ: Mapping[str, Any]) -> Lookup | None:
         """Return what is known of a request, or None if it must be put to the app and not be remembered.
@@ -202,7 +202,7 @@ class ProbeCache:
 
     def _tell(self, name: object, value: object) -> None:
         """Say why an operator's option does nothing."""
-        if self._seldom():
+        if self._throttle.allows():
             _log.warning(
                 "probecache: the app is asked each time where the environ holds an object that cannot be "
                 "compared, such as the %s at %r",

@@ -1,4 +1,4 @@
-"""For what would otherwise be said at every request."""
+"""A throttle for lines of the log that would otherwise come with every request."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable
 
 
-class Seldom:
-    """Says yes when asked for the first time, and then once in a while.
+class Throttle:
+    """Allows something the first time, and then once in each interval.
 
-    It has no lock that a fork could find taken, so two threads that ask in the same instant may both get a
-    yes.
+    It has no lock, which a fork could leave held. So two threads that ask in the same instant may both be
+    allowed.
 
-    :param seconds: how long it says no after a yes.
+    :param seconds: the interval.
     :param clock: seconds that never go backwards.
     """
 
@@ -21,8 +21,8 @@ class Seldom:
         self._clock = clock
         self._next: float | None = None
 
-    def __call__(self) -> bool:
-        """Whether it is time again."""
+    def allows(self) -> bool:
+        """Return True if it is time again; the next interval then begins."""
         now = self._clock()
         if self._next is not None and now < self._next:
             return False

@@ -20,12 +20,12 @@ from cfmiddleware import logs
 from cfmiddleware.config import Config
 from cfmiddleware.config.address import DEFAULT_EDGE, Address
 from cfmiddleware.config.serveroptions import ServerOptions
-from cfmiddleware.config.tlsoptions import Certificates
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.logs import LogOptions
 from cfmiddleware.wsgi.accesslog import AccessLog
 
 from .allocator import give_back_large_blocks
+from .certificates import Certificates, certificates_of
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -77,7 +77,7 @@ def registry_service(config: Config, address: str | None = None) -> Service:
     app = config.app()
     if config.log_options().access:
         app = AccessLog(app, trustedproxies=config.trusted_proxies())
-    certificates = config.certificates()
+    certificates = certificates_of(config)
     _check_storage(config)
     option = f"{config.source}: http.addr" if address is None else "--addr"
     return Service("registry", app, listen(where, option), config.server_options(), certificates)

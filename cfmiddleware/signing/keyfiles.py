@@ -12,8 +12,8 @@ from cfmiddleware.errors import ConfigError, cannot_be_read
 
 _NAME = re.compile(r"pk-([A-Za-z0-9]+)\.pem|([A-Z][A-Z0-9]*)\.pem")
 
-#: No key is larger, in bytes; what is larger is not read to its end.
-_MAX_SIZE = 1 << 20
+#: No key file is larger, in bytes.
+MAX_SIZE = 1 << 20
 
 
 class KeyFile(NamedTuple):
@@ -23,15 +23,11 @@ class KeyFile(NamedTuple):
     :param path: what is opened; the id comes from this very name or was given, never from a link that may
         point elsewhere a moment later.
     :param id: the key pair's id.
-    :param stamp: changes when the file does.
-    :param changed: the time of its last change, in Unix seconds.
     """
 
     name: str
     path: str
     id: str
-    stamp: tuple[int, ...]
-    changed: float
 
 
 class KeySource(Protocol):
@@ -66,16 +62,16 @@ class SingleFile:
         try:
             found = os.stat(target)
         except OSError as error:
-            raise ConfigError(unreadable(self._path, error)) from None
+            raise ConfigError(f"{self._path}: {cannot_be_read(error)}") from None
         if not stat.S_ISREG(found.st_mode):
-            raise ConfigError(f"{self._path}: is no regular file")
+            raise ConfigError(f"{self._path}: is not a regular file")
         id = self._id or id_of(os.path.basename(self._path)) or id_of(os.path.basename(target))
         if id is None:
             raise ConfigError(
                 f"{self._path}: its name says no key pair id; set keypairid, or name it pk-<id>.pem, "
                 "or make it a link to a file of such a name"
             )
-        return [_key_file(self._path, target, id, found)]
+        return [KeyFile(self._path, target, id)]
 
 
 class Directory:
@@ -96,7 +92,7 @@ class Directory:
         try:
             names = os.listdir(self._path)
         except OSError as error:
-            raise ConfigError(unreadable(self._path, error)) from None
+            raise ConfigError(f"{self._path}: {cannot_be_read(error)}") from None
         for name in names:
             id = id_of(name)
             if id is None:
@@ -107,7 +103,7 @@ class Directory:
             except OSError:
                 continue  # gone since it was listed, or a link to nothing
             if stat.S_ISREG(found.st_mode):
-                files.append((found.st_mtime_ns, name, _key_file(path, path, id, found)))
+                files.append((found.st_mtime_ns, name, KeyFile(path, path, id)))
         if not files:
             raise ConfigError(f"{self._path}: no file in it is named pk-<id>.pem or <id>.pem")
         return [file for _, _, file in sorted(files, reverse=True)]
@@ -117,28 +113,6 @@ def id_of(name: str) -> str | None:
     """Return the key pair's id that a file's name says (``pk-<id>.pem`` or ``<ID>.pem``), or None."""
     match = _NAME.fullmatch(name)
     return (match[1] or match[2]) if match else None
-
-
-def read(path: str) -> bytes:
-    """Return what a key file holds, or as much of it as a key could be.
-
-    :raises OSError: when it cannot be read.
-    """
-    # Should a pipe have taken the file's place by now, opening it must not wait for a writer.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with open(descriptor, "rb") as file:
-        return file.read(_MAX_SIZE) or b""
-
-
-def unreadable(name: str, error: OSError) -> str:
-    """Return the line that says why a file could not be read."""
-    return f"{name}: {cannot_be_read(error)}"
-
-
-def _key_file(name: str, path: str, id: str, found: os.stat_result) -> KeyFile:
-    # The change time sees what the modification time does not: chmod, and copies that keep their times.
-    stamp = (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_dev)
-    return KeyFile(name, path, id, stamp, found.st_ctime)
 
 
 def write_private(file: Path, text: str, mode: int = 0o600) -> None:

@@ -14,9 +14,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from cfmiddleware.errors import ConfigError
+from cfmiddleware.errors import ConfigError, cannot_be_read
+from cfmiddleware.process.cache import PerProcess
 
-from .keyfiles import Directory, SingleFile, unreadable
+from .keyfiles import Directory, SingleFile
 from .keys import KeyPair, PublicKey, load_private_key, load_public_key
 from .keywatch import KeyWatch
 
@@ -51,8 +52,7 @@ class KeyRing:
         self._interval = interval
         self._clock = clock
         self._due = clock() + interval
-        self._lock = threading.Lock()
-        self._process = os.getpid()
+        self._lock = PerProcess(threading.Lock)
         self._public: Mapping[str, PublicKey] = {}
 
     @classmethod
@@ -109,10 +109,7 @@ class KeyRing:
 
     def _look(self, watch: KeyWatch) -> None:
         """Look for a newer key, unless another thread does so already."""
-        if self._process != os.getpid():
-            # The lock may have been held, at the fork, by a thread that is not in this process.
-            self._lock, self._process = threading.Lock(), os.getpid()
-        lock = self._lock
+        lock = self._lock()
         if not lock.acquire(blocking=False):
             return
         try:
@@ -132,4 +129,4 @@ def _is_directory(path: str) -> bool:
     except OSError as error:
         if _LIKE_A_KEY.fullmatch(path):
             raise neither from None
-        raise ConfigError(unreadable(path, error)) from None
+        raise ConfigError(f"{path}: {cannot_be_read(error)}") from None

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from cfmiddleware.errors import ConfigError
+from cfmiddleware.errors import ConfigError, cannot_be_read
+from cfmiddleware.process.watchedfile import ChangingFile
 
-from .keyfiles import KeyFile, KeySource, read, unreadable
+from .keyfiles import MAX_SIZE, KeyFile, KeySource
 from .keys import KeyPair, load_private_key
 
 _log = logging.getLogger("cfmiddleware.signing")
-
-# A file may change twice within what its times can tell apart (a tick of the kernel, two seconds on some file
-# systems), so one that changed this recently, in seconds, is read once more.
-_SETTLING = 2.5
 
 
 class _Verdict(NamedTuple):
     """What was found in a file: a pair, or the reason why there is none."""
 
-    stamp: tuple[int, ...]
-    settled: bool
-    content: bytes | None
+    file: ChangingFile
     pair: KeyPair | None
     reason: str | None
+    readable: bool = True
 
 
 class KeyWatch:
@@ -97,7 +92,9 @@ class KeyWatch:
             chosen = verdict.pair
             if verdict.reason is None:
                 continue
-            if before is None or (before.content, before.reason) != (verdict.content, verdict.reason):
+            if verdict is not before and (
+                verdict.readable or before is None or before.reason != verdict.reason
+            ):
                 refusals.append((file, verdict.reason))
             if current is not None and current.id == file.id:
                 # What took the place of the key in force is no good: that key stays, not an older one.
@@ -106,25 +103,24 @@ class KeyWatch:
         return chosen, refusals
 
     def _judge(self, file: KeyFile, before: _Verdict | None) -> _Verdict:
-        if before is not None and before.settled and before.stamp == file.stamp:
+        """Return what is in a file: *before* itself if it has not changed since."""
+        source = (
+            before.file if before is not None else ChangingFile(file.path, limit=MAX_SIZE, clock=self._clock)
+        )
+        try:
+            content = source.read_if_changed()
+        except (OSError, ValueError) as error:
+            return _Verdict(source, None, f"{file.name}: {cannot_be_read(error)}", readable=False)
+        if content is None and before is not None:
             return before
-        settled = abs(self._clock() - file.changed) > _SETTLING
         try:
-            text = read(file.path)
-        except OSError as error:
-            # Tried again at every look: what hinders reading need not show in the file's stamp.
-            return _Verdict(file.stamp, False, None, None, unreadable(file.name, error))
-        content = hashlib.sha256(text).digest()
-        if before is not None and before.content == content:
-            return before._replace(stamp=file.stamp, settled=settled)
-        try:
-            key = load_private_key(text.decode("utf-8", "replace"), file.name)
+            key = load_private_key((content or b"").decode("utf-8", "replace"), file.name)
         except ConfigError as error:
-            return _Verdict(file.stamp, settled, content, None, str(error))
+            return _Verdict(source, None, str(error))
         if self._fingerprints.setdefault(file.id, key.fingerprint) != key.fingerprint:
             reason = f"{file.name}: holds another key than before; in CloudFront a new key has a new id"
-            return _Verdict(file.stamp, settled, content, None, reason)
-        return _Verdict(file.stamp, settled, content, KeyPair(file.id, key), None)
+            return _Verdict(source, None, reason)
+        return _Verdict(source, KeyPair(file.id, key), None)
 
 
 def _log_refusals(refusals: list[tuple[KeyFile, str]], pair: KeyPair) -> None:

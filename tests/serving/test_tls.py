@@ -22,9 +22,10 @@ from lab.servers import CFMIDDLEWARE, Server, eventually, free_port, running
 from lab.tls import write_certificate
 
 from cfmiddleware.config import Config
-from cfmiddleware.config.tlsoptions import Certificates, TLSOptions
+from cfmiddleware.config.tlsoptions import TLSOptions
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ConfigError
+from cfmiddleware.serving.certificates import Certificates, certificates_of
 
 pytest.importorskip("gunicorn")
 
@@ -210,9 +211,9 @@ def handshake(options: TLSOptions, client: ssl.SSLContext) -> ssl.SSLObject:
 
 def options_of(material: Path, **section: Any) -> TLSOptions:
     pair = {"certificate": "server.pem", "key": "server.pem"}
-    tls = Config({"http": {"tls": {**pair, **section}}}, "config.yml", material).certificates()
+    tls = Config({"http": {"tls": {**pair, **section}}}, "config.yml", material).tls_options()
     assert tls is not None
-    return tls.options
+    return tls
 
 
 def client_of(material: Path, newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> ssl.SSLContext:
@@ -328,6 +329,24 @@ def test_a_renewed_certificate_is_served_without_a_restart(material: Path, tmp_p
     assert served_certificate(certificates) == certificate_in(material / "client.pem")
 
 
+def test_a_certificate_rewritten_in_place_with_its_size_and_times_kept_is_served(
+    material: Path, tmp_path: Path
+):
+    pairs = [(material / name).read_bytes() for name in ("server.pem", "client.pem")]
+    length = max(map(len, pairs))
+    old, new = (pair.ljust(length, b"\n") for pair in pairs)
+    file = tmp_path / "pair.pem"
+    file.write_bytes(old)
+    os.utime(file, (1_000_000_000, 1_000_000_000))
+    certificates = Certificates(TLSOptions(file, file), interval=0)
+
+    with file.open("r+b") as stream:  # as `rsync --times --inplace` writes it
+        stream.write(new)
+    os.utime(file, (1_000_000_000, 1_000_000_000))
+
+    assert served_certificate(certificates) == certificate_in(material / "client.pem")
+
+
 @pytest.mark.parametrize("content", [b"", b"no PEM", None])
 def test_a_broken_new_file_leaves_the_old_certificate_in_force_and_is_logged(
     material: Path, tmp_path: Path, content: bytes | None, caplog: pytest.LogCaptureFixture
@@ -343,7 +362,7 @@ def test_a_broken_new_file_leaves_the_old_certificate_in_force_and_is_logged(
     for _ in range(2):
         assert served_certificate(certificates) == certificate_in(material / "server.pem")
     assert [record.levelname for record in caplog.records] == ["ERROR"]
-    assert "the certificate before goes on" in caplog.text
+    assert "http.tls: what was in force before stays in force: " in caplog.text
 
 
 # What cannot be
@@ -351,7 +370,7 @@ def test_a_broken_new_file_leaves_the_old_certificate_in_force_and_is_logged(
 
 def refusal(section: Any, here: Path) -> str:
     with pytest.raises(ConfigError) as caught:
-        Config({"http": {"tls": section}}, "config.yml", here).certificates()
+        certificates_of(Config({"http": {"tls": section}}, "config.yml", here))
     return str(caught.value).replace(f"{here}/", "")
 
 
@@ -414,7 +433,7 @@ def test_a_section_that_is_none_is_told(tmp_path: Path):
 def test_a_section_of_empty_values_asks_for_nothing(tmp_path: Path):
     section = {"certificate": "", "key": None, "letsencrypt": {"cachefile": "", "hosts": []}}
 
-    assert Config({"http": {"tls": section}}, "config.yml", tmp_path).certificates() is None
+    assert certificates_of(Config({"http": {"tls": section}}, "config.yml", tmp_path)) is None
 
 
 def test_the_command_ends_with_one_line_and_status_2(material: Path, tmp_path: Path):

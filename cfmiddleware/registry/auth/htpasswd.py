@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping
 import bcrypt
 
 from cfmiddleware.errors import ConfigError, RegistryError
-from cfmiddleware.process.watchedfile import WatchedFile
+from cfmiddleware.process.watchedfile import WatchedFiles
 from cfmiddleware.registry.requests import Request
 
 from .access import Grant, wanted
 from .challenge import check_parameter, unauthorized
 from .credentials import Basic, parse_basic
-from .logincache import Remembered
+from .logincache import LoginCache
 
 _log = logging.getLogger("cfmiddleware.auth")
 
@@ -53,7 +53,7 @@ class HtpasswdAuth:
         def parse(content: bytes) -> Users:
             return Users(parse_users(content, file), clock=clock)
 
-        self._file = WatchedFile(path, parse, clock=clock)
+        self._file = WatchedFiles([path], parse, log=_log, clock=clock)
 
     def authorize(self, request: Request) -> Grant:
         """Return everything, for a user of the file who has sent the right password."""
@@ -74,7 +74,7 @@ class Users:
 
     def __init__(self, hashes: Mapping[bytes, bytes], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._hashes = hashes
-        self._remembered = Remembered(clock=clock)
+        self._remembered = LoginCache(clock=clock)
         costs = Counter(int(value[4:6]) for value in hashes.values())
         cost = costs.most_common(1)[0][0] if costs else _USUAL_COST
         # A hash of nobody's password, as slow to check as most of the others.

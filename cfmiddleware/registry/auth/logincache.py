@@ -7,31 +7,22 @@ import hmac
 import os
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from threading import BoundedSemaphore, Lock
-from typing import NamedTuple
+from threading import BoundedSemaphore
+
+from cfmiddleware.process.cache import Cache, PerProcess
 
 
-class _Process(NamedTuple):
-    """What belongs to one process: a lock that another one's thread held at the fork would stay held."""
+class LoginCache:
+    """Remembers good credentials for a while, and never bad ones.
 
-    pid: int
-    lock: Lock
-    turns: BoundedSemaphore
-    until: OrderedDict[bytes, float]
-
-
-class Remembered:
-    """Credentials that were found good, for a while; never those that were not.
-
-    What is kept of a credential is a hash under a key that exists in memory only. Threads may share an
-    object; a forked process begins with nothing.
+    A credential is kept as a hash under a key that exists in memory only. Threads may share an object; a
+    forked process begins with nothing.
 
     :param seconds: how long a credential is remembered.
-    :param most: how many are; the oldest is forgotten for a new one.
+    :param most: how many are remembered; the oldest is forgotten for a new one.
     :param at_once: how many slow checks run at the same time.
-    :param clock: seconds that only go forward.
+    :param clock: seconds that never go backwards.
     """
 
     def __init__(
@@ -44,10 +35,10 @@ class Remembered:
     ) -> None:
         self._secret = secrets.token_bytes(32)
         self._seconds = seconds
-        self._most = most
-        self._at_once = at_once or os.cpu_count() or 1
         self._clock = clock
-        self._process = self._fresh()
+        self._until: Cache[bytes, float] = Cache(most)
+        turns = at_once or os.cpu_count() or 1
+        self._turns = PerProcess(lambda: BoundedSemaphore(turns))
 
     def key(self, user: bytes, password: bytes) -> bytes:
         """Return what a credential is remembered under."""
@@ -56,38 +47,26 @@ class Remembered:
         return hmac.digest(self._secret, message, "sha256")
 
     def __contains__(self, key: bytes) -> bool:
-        return self._mine().until.get(key, self._clock()) > self._clock()
+        until = self._until.peek(key)
+        return until is not None and until > self._clock()
 
     def __len__(self) -> int:
-        return len(self._mine().until)
+        return len(self._until)
 
     def add(self, key: bytes) -> None:
         """Remember a credential from now on."""
-        mine = self._mine()
-        with mine.lock:
-            mine.until[key] = self._clock() + self._seconds
-            mine.until.move_to_end(key)
-            while len(mine.until) > self._most:
-                mine.until.popitem(last=False)
+        self._until.put(key, self._clock() + self._seconds)
 
     @contextlib.contextmanager
     def turn(self, seconds: float) -> Iterator[bool]:
-        """Wait for a turn at the slow check; False is for those whose turn did not come.
+        """Wait for a turn at the slow check, and yield whether it came.
 
         :param seconds: how long to wait.
         """
-        turns = self._mine().turns
-        got = turns.acquire(timeout=seconds)
+        turns = self._turns()
+        came = turns.acquire(timeout=seconds)
         try:
-            yield got
+            yield came
         finally:
-            if got:
+            if came:
                 turns.release()
-
-    def _mine(self) -> _Process:
-        if self._process.pid != os.getpid():
-            self._process = self._fresh()
-        return self._process
-
-    def _fresh(self) -> _Process:
-        return _Process(os.getpid(), Lock(), BoundedSemaphore(self._at_once), OrderedDict())

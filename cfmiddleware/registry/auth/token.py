@@ -13,7 +13,7 @@ import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from cfmiddleware.errors import ConfigError, RegistryError
-from cfmiddleware.process.watchedfile import WatchedFile
+from cfmiddleware.process.watchedfile import WatchedFiles
 from cfmiddleware.registry.requests import Request
 
 from .access import Grant, needed, wanted
@@ -89,11 +89,16 @@ class TokenAuth:
         self._redirect = check_parameter(autoredirectpath, "autoredirectpath") if autoredirect else ""
         self._roots = self._jwks = None
         if rootcertbundle is not None:
-            self._roots = WatchedFile(
-                rootcertbundle, lambda text: parse_bundle(text, os.fspath(rootcertbundle)), clock=clock
+            self._roots = WatchedFiles(
+                [rootcertbundle],
+                lambda text: parse_bundle(text, os.fspath(rootcertbundle)),
+                log=_log,
+                clock=clock,
             )
         if jwks is not None:
-            self._jwks = WatchedFile(jwks, lambda text: parse_jwks(text, os.fspath(jwks)), clock=clock)
+            self._jwks = WatchedFiles(
+                [jwks], lambda text: parse_jwks(text, os.fspath(jwks)), log=_log, clock=clock
+            )
         if self._roots is None and self._jwks is None:
             raise ConfigError("rootcertbundle: this option or 'jwks' is required: tokens are checked with it")
 

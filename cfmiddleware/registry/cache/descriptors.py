@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import StorageUnavailable
-from cfmiddleware.process.cache import Remembered
+from cfmiddleware.process.cache import Cache
 from cfmiddleware.registry.store import paths
 
 #: How many descriptors a process remembers by default, and for how many seconds any is remembered.
@@ -78,7 +78,7 @@ class InMemoryDescriptors:
         seconds: float = DEFAULT_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._remembered: Remembered[tuple[str, Digest], _Known] = Remembered(size)
+        self._remembered: Cache[tuple[str, Digest], _Known] = Cache(size)
         self._seconds = seconds
         self._clock = clock
 
@@ -92,10 +92,12 @@ class InMemoryDescriptors:
         known = self._remembered.get(key)
         if known is not None and now < known.due:
             return known.located
-        ticket = self._remembered.ticket()
-        known = self._remembered.get(key)  # once more: it may have been forgotten before the ticket was taken
+        generation = self._remembered.generation()
+        known = self._remembered.get(
+            key
+        )  # once more: it may have been forgotten before the generation was read
         if known is not None and now < known.until:
-            self._remembered.put(key, known._replace(due=known.until), ticket)  # the others need not ask
+            self._remembered.put(key, known._replace(due=known.until), generation)  # the others need not ask
             try:
                 located = ask()
             except StorageUnavailable:
@@ -109,7 +111,7 @@ class InMemoryDescriptors:
         if located is not None:
             share = (1 + int(digest.hex[:4], 16) / 0x10000) / 2
             self._remembered.put(
-                key, _Known(located, now + share * self._seconds, now + self._seconds), ticket
+                key, _Known(located, now + share * self._seconds, now + self._seconds), generation
             )
         return located
 

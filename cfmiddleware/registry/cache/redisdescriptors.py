@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 from cfmiddleware.digest import Digest
-from cfmiddleware.process.throttle import Seldom
+from cfmiddleware.process.throttle import Throttle
 
 from .descriptors import DEFAULT_SECONDS, Ask, Located
 
@@ -89,7 +89,7 @@ class RedisDescriptors:
         self._seconds = seconds
         self._secrets = secrets
         self._clock = clock
-        self._log_it = Seldom(60, clock)
+        self._throttle = Throttle(60, clock)
         self._paused_until = 0.0
         self._distrusted_until = 0.0
         # One entry for each call of `forget`: two that forget the same do not count for each other. Changed
@@ -164,7 +164,7 @@ class RedisDescriptors:
 
     def _fail(self, error: Exception) -> None:
         self._paused_until = self._clock() + _PAUSE
-        if self._log_it():
+        if self._throttle.allows():
             text = str(error).partition(", with args")[0]
             for secret in self._secrets:
                 text = text.replace(secret, "***")

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from io import FileIO
 
+from cfmiddleware.process.cache import PerProcess
 from cfmiddleware.storage.driver import Bytes
 
 #: The directory of unfinished files, below the root directory.
@@ -36,14 +37,12 @@ class TemporaryFiles:
 
     def __init__(self, root: str) -> None:
         self.directory = os.path.join(root, TEMPORARY)
-        self._purged_in: int | None = None
+        self._purged = PerProcess(self._purge)
 
     def name(self) -> str:
         """Return a new name in the directory, which exists when this returns."""
         os.makedirs(self.directory, exist_ok=True)
-        if self._purged_in != os.getpid():
-            self._purged_in = os.getpid()
-            self._purge()
+        self._purged()
         return os.path.join(self.directory, f"{os.getpid()}-{secrets.token_hex(8)}")
 
     def open(self) -> FileIO:

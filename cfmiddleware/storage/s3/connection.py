@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import warnings
-from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from urllib3.exceptions import InsecureRequestWarning
+
+from cfmiddleware.process.cache import PerProcess
 
 from .options import S3Options
 from .requestlog import log_requests
@@ -40,10 +40,7 @@ class ClientPerProcess:
     """
 
     def __init__(self, options: S3Options) -> None:
-        self._options = options
-        self._lock = Lock()
-        self._process = os.getpid()
-        self._made: tuple[int, Connection] | None = None
+        self._connection = PerProcess(lambda: connect(options))
 
     def __call__(self) -> S3Client:
         """Return the client of this process, which its threads share."""
@@ -51,16 +48,7 @@ class ClientPerProcess:
 
     def connection(self) -> Connection:
         """Return the client of this process with its credentials."""
-        made = self._made
-        if made is None or made[0] != os.getpid():
-            if self._process != os.getpid():
-                # The lock may have been held, at the fork, by a thread that is not in this process.
-                self._lock, self._process = Lock(), os.getpid()
-            with self._lock:
-                made = self._made
-                if made is None or made[0] != os.getpid():
-                    made = self._made = (os.getpid(), connect(self._options))
-        return made[1]
+        return self._connection()
 
 
 def connect(options: S3Options) -> Connection:

@@ -12,16 +12,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import os
 import time
 from collections.abc import Callable
-from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from cfmiddleware.errors import StorageUnavailable
+from cfmiddleware.process.cache import PerProcess
 
 from .connection import Connection, url_of
 from .options import S3Options
@@ -66,9 +65,7 @@ class Presigner:
         self.bucket = options.bucket
         self._connect = connect
         self._clock = clock
-        self._lock = Lock()
-        self._process = os.getpid()
-        self._place: Place | None = None
+        self._place = PerProcess(lambda: find_place(options))
 
     def __call__(self, key: str, expires: int) -> tuple[str, int]:
         """Return a URL for the object at *key*, and when it expires, which may be before *expires*: not
@@ -84,7 +81,7 @@ class Presigner:
             raise ValueError("the URL would have expired already")
         try:
             keys, end = _current(self._connect().credentials)
-            place = self._place_of_bucket()
+            place = self._place()
         except (BotoCoreError, ClientError, OSError, RuntimeError) as error:
             # A role that may not be assumed is a ClientError; credentials that came when they were over are a
             # RuntimeError.
@@ -107,18 +104,6 @@ class Presigner:
         else:
             query = _version_2(keys, f"/{self._options.bucket}/{encoded}", expires)
         return f"{place.scheme}://{place.host}{path}?{query}", expires
-
-    def _place_of_bucket(self) -> Place:
-        place = self._place
-        if place is None:
-            if self._process != os.getpid():
-                # The lock may have been held, at the fork, by a thread that is not in this process.
-                self._lock, self._process = Lock(), os.getpid()
-            with self._lock:
-                place = self._place
-                if place is None:
-                    place = self._place = find_place(self._options)
-        return place
 
 
 def find_place(options: S3Options) -> Place:

@@ -265,7 +265,7 @@ class TestReuse:
     def test_a_process_forked_while_another_thread_remembers_does_not_wait_for_it(self):
         urls = PresignedURLs(Presigner(), ExpiryWindow(1200), clock=lambda: 1_700_000_000)
         urls.url("a", "0" * 64)
-        with urls._made._memory.lock:
+        with urls._made._memory().lock:
             process = os.fork()
             if process == 0:
                 signal.alarm(5)  # ends it if it waits

@@ -625,7 +625,7 @@ def test_a_forked_process_begins_anew_and_waits_for_nobody():
     app = Guarded(lambda environ: True)
     wrapped = cached(app)
     assert code(wrapped) == 307
-    with cache_of(wrapped)._answers._memory.lock:  # as another thread may hold it at the fork
+    with cache_of(wrapped)._answers._memory().lock:  # as another thread may hold it at the fork
         asked = in_a_fork(lambda: f"{code(wrapped)} {code(wrapped)} {app.asked}")
     assert asked == "307 307 2"
     assert (code(wrapped), app.asked) == (307, 1)

@@ -12,6 +12,7 @@ from lab.clock import Clock
 from lab.signing_material import ec_pem, in_a_fork, needs_cryptography, pkcs1, rsa_key, rsa_pem
 
 from cfmiddleware.errors import ConfigError
+from cfmiddleware.process import watchedfile
 from cfmiddleware.signing.keyfiles import KeyFile, id_of
 from cfmiddleware.signing.keyring import KeyRing
 from cfmiddleware.signing.keywatch import KeyWatch
@@ -151,7 +152,7 @@ def test_a_path_that_leads_nowhere_is_an_error(path):
 
 def test_what_is_no_regular_file_is_an_error(tmp_path):
     os.mkfifo(tmp_path / "pk-K1.pem")
-    assert "no regular file" in error_of(tmp_path / "pk-K1.pem")
+    assert "not a regular file" in error_of(tmp_path / "pk-K1.pem")
 
 
 def test_a_file_without_a_good_key_is_an_error(tmp_path):
@@ -403,10 +404,10 @@ def test_an_ecdsa_key_may_follow_an_rsa_key(tmp_path, clock):
 
 
 class Source:
-    """A file whose stamp stays the same, as on a disk with coarse times."""
+    """A file, and how often it was looked for."""
 
-    def __init__(self, path, changed):
-        self.file = KeyFile(str(path), str(path), "K1", (1,), changed)
+    def __init__(self, path):
+        self.file = KeyFile(str(path), str(path), "K1")
         self.looks = 0
 
     def files(self):
@@ -417,7 +418,7 @@ class Source:
 def test_the_disk_is_looked_at_once_in_an_interval(tmp_path, clock):
     file = tmp_path / "pk-K1.pem"
     file.write_text(rsa_pem())
-    watch = KeyWatch(source := Source(file, changed=0))
+    watch = KeyWatch(source := Source(file))
     ring = KeyRing(watch.first(), watch, interval=5.0, clock=clock)
     for seconds in (0.0, 4.9, 0.2, 0.0, 4.8):
         clock.now += seconds
@@ -429,10 +430,13 @@ def test_the_disk_is_looked_at_once_in_an_interval(tmp_path, clock):
 
 
 @pytest.mark.parametrize(("age", "seen"), [(0.0, True), (1.0, True), (60.0, False)])
-def test_a_file_that_changed_just_now_is_read_again_whatever_its_times_say(tmp_path, log, age, seen):
+def test_a_file_that_changed_just_now_is_read_again_whatever_its_times_say(
+    tmp_path, log, age, seen, monkeypatch
+):
+    monkeypatch.setattr(watchedfile, "_stamp", lambda status: (1,))  # a disk with coarse times
     file = tmp_path / "pk-K1.pem"
     file.write_text(rsa_pem())
-    watch = KeyWatch(Source(file, changed=5000.0), clock=lambda: 5000.0 + age)
+    watch = KeyWatch(Source(file), clock=lambda: file.stat().st_ctime + age)
     pair = watch.first()
     file.write_text(BROKEN)
     assert watch.next(pair) is pair
@@ -442,10 +446,10 @@ def test_a_file_that_changed_just_now_is_read_again_whatever_its_times_say(tmp_p
 def test_a_file_that_cannot_be_read_is_tried_again_whatever_its_times_say(tmp_path, log):
     first, second = tmp_path / "pk-K1.pem", tmp_path / "pk-K2.pem"
     first.write_text(rsa_pem(1))
-    source = Source(first, changed=0)
+    source = Source(first)
     watch = KeyWatch(source)
     pair = watch.first()
-    source.file = KeyFile(str(second), str(second), "K2", (2,), 0)
+    source.file = KeyFile(str(second), str(second), "K2")
     for _ in range(3):
         assert watch.next(pair) is pair
     ((level, message),) = log()
@@ -458,7 +462,7 @@ def test_a_file_that_cannot_be_read_is_tried_again_whatever_its_times_say(tmp_pa
 def test_no_thread_waits_while_another_looks(tmp_path, clock):
     file = tmp_path / "pk-K1.pem"
     file.write_text(rsa_pem())
-    source, looking, go_on = Source(file, changed=0), threading.Event(), threading.Event()
+    source, looking, go_on = Source(file), threading.Event(), threading.Event()
     watch = KeyWatch(source)
     ring = KeyRing(watch.first(), watch, clock=clock)
 
@@ -489,7 +493,7 @@ def test_a_child_of_a_fork_looks_although_its_parent_was_looking(tmp_path, clock
     class SlowInTheParent(Clock):
         def __call__(self):
             # The second question for the time within a look is asked with the lock held.
-            if os.getpid() == parent and threading.current_thread() is thread and ring._lock.locked():
+            if os.getpid() == parent and threading.current_thread() is thread and ring._lock().locked():
                 looking.set()
                 assert go_on.wait(10)
             return super().__call__()

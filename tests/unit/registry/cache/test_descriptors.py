@@ -36,7 +36,7 @@ from werkzeug.test import Client
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import StorageUnavailable
-from cfmiddleware.process.cache import Remembered
+from cfmiddleware.process.cache import Cache
 from cfmiddleware.registry.app import Registry
 from cfmiddleware.registry.cache.descriptors import InMemoryDescriptors, Located
 from cfmiddleware.storage.memory import MemoryDriver
@@ -418,14 +418,14 @@ def test_the_whole_time_counts_from_before_the_storage_was_asked(clock: Clock):
 def test_a_delete_between_two_steps_of_a_pull_is_not_undone(clock: Clock, monkeypatch: pytest.MonkeyPatch):
     """Between finding that a blob is to be looked up again and doing so."""
     descriptors = second_half(clock)
-    ticket = Remembered.ticket
+    generation = Cache.generation
 
-    def overtaken(remembered: Remembered[Any, Any]) -> object:
-        monkeypatch.setattr(Remembered, "ticket", ticket)
+    def overtaken(remembered: Cache[Any, Any]) -> object:
+        monkeypatch.setattr(Cache, "generation", generation)
         descriptors.forget("team/app", DIGEST)
-        return remembered.ticket()
+        return remembered.generation()
 
-    monkeypatch.setattr(Remembered, "ticket", overtaken)
+    monkeypatch.setattr(Cache, "generation", overtaken)
 
     def away() -> Located:
         raise StorageUnavailable("it is away")
@@ -559,12 +559,12 @@ def test_threads_that_find_and_forget_agree_with_the_storage(clock: Clock):
 
 
 def test_what_was_looked_up_before_something_was_forgotten_is_not_remembered():
-    remembered: Remembered[str, int] = Remembered(10)
-    ticket = remembered.ticket()
+    remembered: Cache[str, int] = Cache(10)
+    generation = remembered.generation()
     remembered.forget("another")
-    remembered.put("key", 1, ticket)
+    remembered.put("key", 1, generation)
     assert remembered.get("key") is None
-    remembered.put("key", 1, remembered.ticket())
+    remembered.put("key", 1, remembered.generation())
     assert remembered.get("key") == 1
 
 
@@ -583,9 +583,9 @@ def in_child(work: Any) -> int:
 
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 def test_a_fork_in_the_middle_of_a_look_up_leaves_no_lock_behind():
-    remembered: Remembered[Any, int] = Remembered(10)
-    remembered.put("before", 1, remembered.ticket())
-    ticket = remembered.ticket()
+    remembered: Cache[Any, int] = Cache(10)
+    remembered.put("before", 1, remembered.generation())
+    generation = remembered.generation()
     statuses = []
 
     class Forking:
@@ -597,9 +597,9 @@ def test_a_fork_in_the_middle_of_a_look_up_leaves_no_lock_behind():
 
         @staticmethod
         def child() -> bool:
-            # The old ticket is of another memory: nobody knows what was forgotten since.
-            remembered.put("late", 2, ticket)
-            remembered.put("after", 3, remembered.ticket())
+            # The old generation is of another memory: nobody knows what was forgotten since.
+            remembered.put("late", 2, generation)
+            remembered.put("after", 3, remembered.generation())
             return [remembered.get(key) for key in ("before", "late", "after")] == [None, None, 3]
 
     remembered.get(Forking())
