@@ -1,4 +1,4 @@
-"""Digests: what a registry calls content by (OCI Image Specification, "Descriptors: Digests")."""
+"""Digests, the names of content in a registry (OCI Image Specification, "Descriptors: Digests")."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Digest(NamedTuple):
         return hashlib.new(self.algorithm)
 
 
-# A few digests are asked for over and over. What is none raises, and so is not kept.
+# A few digests are asked for over and over. Text that is not a digest raises, and so is not kept.
 @lru_cache(maxsize=4096)
 def _parse(text: str) -> Digest:
     algorithm, _, hexadecimal = text.partition(":")

@@ -1,8 +1,8 @@
 """Repository names, tags and the paths below ``/v2/`` (OCI Distribution Specification, "Pulling manifests"),
 and the segments of objects' keys.
 
-Everything here runs in time linear in its input: paths come from anybody. The patterns use possessive
-quantifiers, which never give back what they took and so cannot backtrack.
+Everything here runs in time linear in its input, because any client may send a path. The patterns use
+possessive quantifiers, which never give back what they took and so cannot backtrack.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}+")
 
 
 def is_name(text: str) -> bool:
-    """Whether *text* is a repository's name: lower-case components, separated by ``/``."""
+    """Return whether *text* is a repository's name: lower-case components, separated by ``/``."""
     return len(text) <= MAX_NAME_LENGTH and _NAME.fullmatch(text) is not None
 
 
 def is_tag(text: str) -> bool:
-    """Whether *text* is a tag: at most 128 characters, the first one neither a dot nor a dash."""
+    """Return whether *text* is a tag: at most 128 characters, not beginning with a dot or a dash."""
     return _TAG.fullmatch(text) is not None
 
 
@@ -69,7 +69,7 @@ def parse_blob_path(path: str, prefix: str = "") -> BlobPath | None:
     return _parse_blob_path(path, prefix)
 
 
-# A few blobs are asked for over and over. Nothing long is kept: the path's length has been looked at.
+# A few blobs are asked for over and over. Nothing long is kept: the length has been checked.
 @lru_cache(maxsize=4096)
 def _parse_blob_path(path: str, prefix: str) -> BlobPath | None:
     for length in _TAIL_LENGTHS:

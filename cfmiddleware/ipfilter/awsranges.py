@@ -17,8 +17,11 @@ _LISTS = (("prefixes", "ip_prefix"), ("ipv6_prefixes", "ipv6_prefix"))
 
 
 class Ranges(NamedTuple):
-    """What was read from a document: the networks, when it was published in Unix seconds (0 where it does
-    not say), and the regions asked for that it has nothing of.
+    """What was read from a document.
+
+    :param networks: the networks.
+    :param published: when the document was published, in Unix seconds; 0 where it does not say.
+    :param missing: the regions that were asked for and have no ranges in it.
     """
 
     networks: Networks
@@ -29,16 +32,17 @@ class Ranges(NamedTuple):
 def read_ranges(content: bytes, regions: frozenset[str] | None = None) -> Ranges:
     """Read a document.
 
+    :param content: the document.
     :param regions: the regions whose ranges are wanted, in lower case; None for all.
     :raises ValueError: for anything but a whole document, with a reason of one line.
     """
     try:
         tree = json.loads(content)
     except (ValueError, RecursionError):
-        raise ValueError("it is no JSON, or not all of it") from None
+        raise ValueError("it is not JSON, or not all of it") from None
     if not isinstance(tree, dict):
-        raise ValueError("it is no list of AWS's address ranges")
-    spans: dict[str, AddressRange] = {}
+        raise ValueError("it is not a list of AWS's address ranges")
+    ranges: dict[str, AddressRange] = {}
     found: set[str] = set()
     for name, field in _LISTS:
         entries = tree.get(name)
@@ -47,20 +51,20 @@ def read_ranges(content: bytes, regions: frozenset[str] | None = None) -> Ranges
         for entry in entries:
             prefix, region = _entry(entry, name, field)
             found.add(region)
-            # The same prefix stands there once for each service.
-            if prefix not in spans and (regions is None or region in regions):
-                spans[prefix] = _network(prefix)
+            # The same prefix stands in the list once for each service.
+            if prefix not in ranges and (regions is None or region in regions):
+                ranges[prefix] = _network(prefix)
     token = tree.get("syncToken")
     published = int(token) if isinstance(token, str) and _SECONDS.fullmatch(token) else 0
-    return Ranges(Networks(spans.values()), published, tuple(sorted((regions or frozenset()) - found)))
+    return Ranges(Networks(ranges.values()), published, tuple(sorted((regions or frozenset()) - found)))
 
 
 def _network(prefix: str) -> AddressRange:
     try:
         return parse_network(prefix)
     except ValueError:
-        # Nobody knows what is in it, so no more is shown than a line holds.
-        raise ValueError(f"{prefix[:50]!r} is no network") from None
+        # The text may be anything, so no more of it is shown than fits a line.
+        raise ValueError(f"{prefix[:50]!r} is not a network") from None
 
 
 def _entry(entry: Any, name: str, field: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""AWS's address ranges, kept up to date behind the back of requests."""
+"""AWS's address ranges, kept up to date in the background, so that no request waits for them."""
 
 from __future__ import annotations
 
@@ -24,11 +24,10 @@ _JITTER = 0.1
 
 
 class RangeFeed:
-    """Answers which networks are AWS's, from a file, from the web, or from both: then the newer of the two.
+    """Answers which networks are AWS's: from a file, from the web, or from the newer of both.
 
-    Built before a fork, it starts no thread; the first question in each process does. No question ever waits
-    for the web, the disk or another thread. What was good last stays in force until there is
-    something better.
+    It may be built before a fork: only the first question in each process starts a thread. No question waits
+    for the web, the disk or another thread. The last good document stays in force until there is a newer one.
 
     :param read: reads a document, or raises ValueError with the reason of one line.
     :param url: where the document is fetched from; None for nowhere.
@@ -36,9 +35,9 @@ class RangeFeed:
     :param interval: seconds between two fetches, give or take a tenth.
     :param retry: seconds before another try after a failure; they double with each further one, up to
         *interval*.
-    :param look: seconds between two looks at the file.
+    :param look_interval: seconds between two looks at the file.
     :param limits: what a fetch may take.
-    :raises ConfigError: for a file that cannot be read or is no such document.
+    :raises ConfigError: for a file that cannot be read or is not such a document.
     """
 
     def __init__(
@@ -49,22 +48,22 @@ class RangeFeed:
         file: str | None = None,
         interval: float = 12 * 3600,
         retry: float = 10,
-        look: float = 10,
+        look_interval: float = 10,
         limits: Limits = LIMITS,
     ) -> None:
         self._read = read
         self._url = url
         self._interval = interval
         self._retry = retry
-        self._look = look
+        self._look_interval = look_interval
         self._limits = limits
-        #: Whether there is anything in force yet.
+        #: Whether a document is in force yet.
         self.ready = False
         self._networks = Networks()
         self._from_file: Ranges | None = None
         self._from_web: Ranges | None = None
         self._known: Fetched | None = None
-        self._complaint = ""
+        self._last_refusal = ""
         self._work = PerProcess(self._start)
         self._file = file
         self._throttle = Throttle()
@@ -101,7 +100,7 @@ class RangeFeed:
         return work
 
     def _run(self, stop: threading.Event) -> None:
-        # The process's own: what it was forked from may have been in the middle of a look.
+        # This process's own: at the fork, the parent's may have been in the middle of a look.
         file = ChangingFile(self._file) if self._file is not None else None
         due, failures = time.monotonic(), 0
         while True:
@@ -111,13 +110,13 @@ class RangeFeed:
             if self._url is not None and now >= due:
                 failures = 0 if self._fetch(self._url) else failures + 1
                 due = time.monotonic() + pause(self._interval, self._retry, failures)
-            waits = [self._look] if file is not None else []
+            waits = [self._look_interval] if file is not None else []
             waits += [due - time.monotonic()] if self._url is not None else []
             if stop.wait(max(0, min(waits, default=self._interval))):
                 return
 
     def _fetch(self, url: str) -> bool:
-        """Take what is at *url*, if it has changed and is good; whether nothing went wrong."""
+        """Take the document at *url* if it has changed and is good. Return False if something went wrong."""
         try:
             fetched = fetch(url, self._known, self._limits)
             if fetched is None:
@@ -128,8 +127,8 @@ class RangeFeed:
             return False
         self._from_web = ranges
         self._choose(_without_query(url), ranges)
-        # Last, so that a process forked meanwhile asks again rather than miss it. Without the bytes, which
-        # nobody reads again.
+        # Last, so that a process that is forked meanwhile fetches the document again instead of missing it.
+        # The bytes are not read again, and are not kept.
         self._known = fetched._replace(content=b"")
         return True
 
@@ -137,11 +136,11 @@ class RangeFeed:
         try:
             self._look_at(file)
         except Exception as error:  # noqa: BLE001 (whatever it is, the file may be mended)
-            if _reason(error) != self._complaint:
-                self._complaint = _reason(error)
-                _log.error("%s: not taken: %s; %s", file.path, self._complaint, self._what_stays())
+            if _reason(error) != self._last_refusal:
+                self._last_refusal = _reason(error)
+                _log.error("%s: not taken: %s; %s", file.path, self._last_refusal, self._what_stays())
         else:
-            self._complaint = ""
+            self._last_refusal = ""
 
     def _look_at(self, file: ChangingFile) -> None:
         content = file.read_if_changed()
@@ -151,9 +150,9 @@ class RangeFeed:
         self._choose(file.path, ranges)
 
     def _choose(self, source: str, ranges: Ranges) -> None:
-        """Put the newer document in force; the web's where the two are of the same age."""
-        both = [known for known in (self._from_web, self._from_file) if known is not None]
-        newest = max(both, key=lambda known: known.published)
+        """Put the newer document in force; the one from the web if both are of the same age."""
+        known_documents = [known for known in (self._from_web, self._from_file) if known is not None]
+        newest = max(known_documents, key=lambda known: known.published)
         self._networks = newest.networks
         self.ready = True
         if ranges.missing:
@@ -172,7 +171,7 @@ class RangeFeed:
 
 
 class _Work:
-    """One process's thread, and how to end it."""
+    """The thread of one process, and how to end it."""
 
     def __init__(self, run: Callable[[threading.Event], None]) -> None:
         self.stop = threading.Event()

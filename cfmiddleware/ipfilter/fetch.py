@@ -1,4 +1,4 @@
-"""One look at a document on the web: its bytes if it has changed, and nothing that could do harm."""
+"""Fetching a document from the web if it has changed, within limits and only over a trusted way."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Limits(NamedTuple):
     size: int = 16 << 20
 
 
-#: For a document of a few megabytes that nobody waits for.
+#: For a document of a few megabytes that no request waits for.
 LIMITS = Limits()
 
 
@@ -41,7 +41,7 @@ class Fetched(NamedTuple):
 
 
 def check_url(url: str) -> None:
-    """Make sure that nobody on the way can change what *url* gives.
+    """Refuse a URL whose document could be changed on its way here.
 
     :raises ValueError: for anything but ``https``, or ``http`` to this machine; and for a URL with a name or
         password in it, which would be shown in the log.
@@ -53,7 +53,7 @@ def check_url(url: str) -> None:
         parts, host = urlsplit(""), None
     # A space or a control character would be sent as it is.
     if not host or "@" in parts.netloc or not url.isascii() or not url.isprintable() or " " in url:
-        raise ValueError("it is no URL like https://host/path")
+        raise ValueError("it is not a URL like https://host/path")
     if parts.scheme != "https" and not (parts.scheme == "http" and _is_this_machine(host)):
         raise ValueError("only https can be trusted, or http to localhost")
 
@@ -90,7 +90,7 @@ def fetch(url: str, known: Fetched | None = None, limits: Limits = LIMITS) -> Fe
 
 def _read(answer: IO[bytes], deadline: float, size: int) -> bytes:
     content = bytearray()
-    # Not all at once: each single read may take as long as the server likes to stay silent.
+    # In pieces: one read of everything would have no deadline but the server's silence.
     while chunk := answer.read1(_CHUNK):  # type: ignore[attr-defined]  # HTTPResponse has it, IO has not
         content += chunk
         if len(content) > size:

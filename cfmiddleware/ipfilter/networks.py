@@ -1,8 +1,8 @@
 """Sets of IP networks, fast enough to be asked at every pull.
 
-An address is a whole number, its *place* on one line that holds both families: IPv6 addresses from zero on,
-IPv4 ones just below zero. A set is the sorted list of the places where it begins and ends, and an address is
-in it where an odd number of those lie at or before its place.
+An address is a whole number, its *place* on one line that holds both families: IPv6 addresses begin at zero,
+IPv4 addresses lie just below zero. A set of networks is the sorted list of the places where its networks
+begin and end. An address is in the set if an odd number of these places lie at or before its own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LENGTH = re.compile(r"[0-9]|[1-9][0-9]{1,2}")
 
 
 class AddressRange(NamedTuple):
-    """The places from *start* to before *end*."""
+    """Addresses next to each other: the places from *start* up to but not including *end*."""
 
     start: int
     end: int
@@ -33,8 +33,8 @@ class AddressRange(NamedTuple):
 def place_of(text: str) -> int | None:
     """Return the place of a bare IPv4 or IPv6 address, or None for anything else.
 
-    It means what :func:`cfmiddleware.addresses.parse_address` means by an address, IPv4 within IPv6 included,
-    at a tenth of the time: the C library's parser is as strict.
+    It accepts what :func:`cfmiddleware.wsgi.client.parse_address` accepts, IPv4 within IPv6 included, in a
+    tenth of the time: the C library's parser is as strict.
     """
     try:
         if ":" not in text:
@@ -57,7 +57,7 @@ def parse_network(text: str) -> AddressRange:
     address, slash, length = text.partition("/")
     start = place_of(address)
     if start is None:
-        raise ValueError(f"{text!r} is no network; write it like 10.0.0.0/8 or 2001:db8::/32")
+        raise ValueError(f"{text!r} is not a network; write it like 10.0.0.0/8 or 2001:db8::/32")
     bits = 32 if start < 0 else 128
     if not slash:
         return AddressRange(start, start + 1)
@@ -65,24 +65,24 @@ def parse_network(text: str) -> AddressRange:
     if start < 0 and ":" in address:
         fixed -= _MAPPED_BITS
     if not 0 <= fixed <= bits:
-        raise ValueError(f"{text!r} is no network: there is no such length")
+        raise ValueError(f"{text!r} is not a network: there is no such length")
     size = 1 << (bits - fixed)
     if start % size:  # -(1 << 32) is a multiple of every size of IPv4's
-        raise ValueError(f"{text!r} is no network: bits are set beyond its length")
+        raise ValueError(f"{text!r} is not a network: bits are set beyond its length")
     return AddressRange(start, start + size)
 
 
 class Networks:
     """A set of networks that never changes. Overlapping and adjacent ones are merged.
 
-    :param spans: the networks, in any order.
+    :param ranges: the networks, in any order.
     """
 
     __slots__ = ("_borders",)
 
-    def __init__(self, spans: Iterable[AddressRange] = ()) -> None:
+    def __init__(self, ranges: Iterable[AddressRange] = ()) -> None:
         borders: list[int] = []
-        for start, end in sorted(spans):
+        for start, end in sorted(ranges):
             if borders and start <= borders[-1]:
                 borders[-1] = max(borders[-1], end)
             else:
@@ -94,10 +94,10 @@ class Networks:
         return len(self._borders) // 2
 
     def holds(self, text: str) -> bool:
-        """Whether the address *text* is in one of the networks; what is no address is in none."""
+        """Return whether the address *text* is in one of the networks; other text is in none."""
         place = place_of(text)
         return place is not None and self.has(place)
 
     def has(self, place: int) -> bool:
-        """Whether the address at *place* is in one of the networks."""
+        """Return whether the address at *place* is in one of the networks."""
         return bisect_right(self._borders, place) % 2 == 1

@@ -1,6 +1,6 @@
 """Which of an app's redirects lead into the bucket behind CloudFront, and to which key.
 
-Only what is certain counts: every other redirect is the app's own business and is handed on as it is.
+Only a redirect that certainly leads into the bucket counts. Every other one is handed on as it is.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class Bucket:
     :param name: the bucket's name.
     :param endpoint: the URL of an S3-compatible server (``https://host:port``, a path is allowed); None for
         AWS's own endpoints.
-    :raises ConfigError: for a name no bucket can have, or an endpoint that is no URL.
+    :raises ConfigError: for a name that no bucket can have, or an endpoint that is not a URL.
     """
 
     def __init__(self, name: str, endpoint: str | None = None) -> None:
         if not _NAME.fullmatch(name):
-            raise ConfigError(f"bucket: {name!r} is no bucket's name")
+            raise ConfigError(f"bucket: {name!r} is not the name of a bucket")
         self._name = name
         self._endpoint: tuple[str, int] | None = None
         self._base = ""
@@ -50,7 +50,7 @@ class Bucket:
             except (ValueError, KeyError):
                 host, port = None, 0
             if not host:
-                raise ConfigError(f"regionendpoint: {endpoint!r} is no URL like https://s3.example.com")
+                raise ConfigError(f"regionendpoint: {endpoint!r} is not a URL like https://s3.example.com")
             self._endpoint = (host, port)
             self._base = url.path.rstrip("/")
 
@@ -76,14 +76,14 @@ class Bucket:
         except UnicodeDecodeError:
             return None
         if "+" in path:
-            return None  # S3 reads it as a space, others as itself; who means it writes %2B
-        # Clients and CloudFront may fold such segments, S3 does not: the key would not be what was meant.
+            return None  # S3 reads it as a space, others as a plus; a URL that means a plus has %2B
+        # The key would not be the one that was meant.
         if not key.isprintable() or not has_whole_segments(key):
             return None
         return key
 
     def _path_in_bucket(self, host: str, port: int, scheme: str, path: str) -> str | None:
-        """Return what stands behind the slash that follows the bucket, still encoded."""
+        """Return the part of *path* below the bucket, still encoded, or None for a URL outside the bucket."""
         if self._endpoint is not None:
             at_endpoint = (host, port) == self._endpoint
             as_host = (host, port) == (f"{self._name.lower()}.{self._endpoint[0]}", self._endpoint[1])
@@ -92,8 +92,8 @@ class Bucket:
             if port != _PORTS[scheme]:
                 return None
             at_endpoint = _AWS.fullmatch(host) is not None
-            own = self._name.lower() + "."
-            as_host = host.startswith(own) and _AWS.fullmatch(host, len(own)) is not None
+            label = self._name.lower() + "."
+            as_host = host.startswith(label) and _AWS.fullmatch(host, len(label)) is not None
             base = ""
         if as_host:
             start = base + "/"

@@ -1,4 +1,4 @@
-"""Where a blob lies in the bucket, and what its path is at the edge.
+"""Where a blob lies in the bucket, and which Origin Paths can reach it.
 
 Two steps, kept apart because operators get them wrong together. A *layout* gives the object's key in the
 bucket for a digest. The *Origin Path* is what CloudFront puts in front of every path before it asks the
@@ -57,12 +57,12 @@ class Layout:
         for field in fields:
             if field not in _FIELDS:
                 raise ConfigError(
-                    f"layout: {{{field}}} is no field of a template; the fields are "
+                    f"layout: {{{field}}} is not a field of a template; the fields are "
                     f"{', '.join(f'{{{known}}}' for known in _FIELDS)}{nearest(field, _FIELDS)}"
                 )
         if "{" in rest or "}" in rest or not rest.isprintable():
             raise ConfigError(
-                f"layout: {layout!r} has a brace or a character that is no part of a field or key"
+                f"layout: {layout!r} has a brace or a character that cannot stand in a field or key"
             )
         if "hex" not in fields:
             raise ConfigError(f"layout: {layout!r} gives every blob the same key; {{hex}} is missing")
@@ -88,6 +88,6 @@ class Layout:
         )
 
     def reaches(self, originpath: str) -> bool:
-        """Whether any key of this layout can lie below *originpath*, an Origin Path as CloudFront has it."""
+        """Return whether any key of this layout can lie below the Origin Path *originpath*."""
         origin = originpath.strip("/")
         return not origin or any(pattern.fullmatch(origin) for pattern in self._above)

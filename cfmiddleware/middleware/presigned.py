@@ -13,12 +13,12 @@ from cfmiddleware.signing.windows import ExpiryWindow
 #: when it does expire, which may be earlier but not later.
 Presign = Callable[[str, int], tuple[str, int]]
 
-# Seconds that a URL must be good for, so that a client can follow it.
+# Seconds that a URL must at least live, so that a client can follow it.
 _SHORTEST = 60
 
 
 class Unusable(Exception):
-    """What a presigner gave cannot be sent to a client; the message says why."""
+    """A client cannot be sent to what a presigner returned; the message says why."""
 
 
 class _Made(NamedTuple):
@@ -67,7 +67,7 @@ class PresignedURLs:
         made = self._made.get(wanted)
         if made is not None and made.expires - now >= self._shortest:
             return made.url
-        # Also where there is one that ends soon: its credentials may have been renewed.
+        # This also replaces a URL that ends soon: the credentials may have been renewed.
         made = _Made(*self._presign(*wanted))
         self._check(made, wanted[1], now)
         self._made.put(wanted, made)
@@ -78,8 +78,8 @@ class PresignedURLs:
             raise Unusable(f"the presigned URL expires in less than {self._shortest} seconds")
         if made.expires > latest:
             raise Unusable("the presigned URL outlives 'duration'")
-        # It goes into a header as it is.
+        # The URL goes into a header as it is.
         if not (
             made.url.isascii() and made.url.isprintable() and made.url.startswith(("https://", "http://"))
         ):
-            raise Unusable("what was presigned is no URL")
+            raise Unusable("what was presigned is not a URL")

@@ -156,7 +156,7 @@ class _Exchange:
         try:
             if not self._handed_on and not self.redirected:
                 if self._status is not None and not self._could_redirect(self._status):
-                    # A no is handed on at once. Should the app replace it yet, it tells the server itself.
+                    # A no is handed on at once. An app that replaces it later does so at the server itself.
                     self._hand_on()
                 elif self._status is not None and (probe.final or type(response) in (list, tuple)):
                     # Nothing runs any more that could replace the status: the body need not be begun.
@@ -245,17 +245,17 @@ class _Resumed:
 
 
 def close(response: Iterable[bytes]) -> None:
-    """Close a response of the app's that nobody will read; what it has to say about that is only logged."""
+    """Close a response of the app's unread; an error that this raises is only logged."""
     end = getattr(response, "close", None)
     if end is not None:
         try:
             end()
         except _Stop:
-            pass  # it tried to say more, to a request that has been answered
+            pass  # it tried to write more, to a request that has been answered
         except Exception:  # noqa: BLE001 (an app's close() may raise anything; the client has its answer)
             _log.warning("the wrapped app's response could not be closed", exc_info=True)
 
 
 def _log_overtaken(error: Exception) -> None:
-    """Log what an app made of being stopped: its request has been answered, so it is no failure."""
+    """Log the error of an app that was stopped. Its request has been answered, so nothing has failed."""
     _log.warning("the wrapped app failed after its write() was ended by a redirect: %s", error)

@@ -1,9 +1,9 @@
 """Remembering for a short while that the wrapped app said yes, for apps that are slow to answer.
 
-A yes is the answer to one very request: to everything that the server, and what stands outside of the
-wrapper, put into the environ. It is remembered under a keyed hash of all of that, less :data:`LEFT_OUT`, so
-that whoever differs in anything that an app could authorise by is somebody the app has not been asked about.
-Where that cannot be said for certain of a request, it is put to the app as if nothing were remembered.
+A yes answers one request: everything that the server, and what stands outside of the wrapper, put into the
+environ. It is remembered under a keyed hash of all of that, less :data:`LEFT_OUT`. A request that differs in
+anything that an app could authorise by has another hash, and is put to the app. So is a request of which this
+cannot be said for certain.
 
 It must not be used with an app that decides by anything in :data:`LEFT_OUT`, or by what is not in the environ
 and may change sooner than the option allows.
@@ -29,8 +29,8 @@ from .probe import PROBE
 
 _log = logging.getLogger("cfmiddleware")
 
-#: What cannot authorise, and is therefore left out of the hash: what a client likes to be sent and calls
-#: itself, which is for anybody to choose, and what differs from request to request to tell them apart.
+#: What cannot authorise, and is therefore left out of the hash: what a client prefers and calls itself, which
+#: any client may choose, and what is new in each request to tell requests apart.
 LEFT_OUT = frozenset(
     (
         "HTTP_ACCEPT",
@@ -48,7 +48,8 @@ LEFT_OUT = frozenset(
     )
 )
 
-# What servers, and we, put there for every request alike: new objects each time that say nothing of who asks.
+# What servers and this package put into the environ of every request: new objects each time, which say
+# nothing of the client.
 _TOOLS = frozenset(
     (
         "wsgi.early_hints",
@@ -62,8 +63,8 @@ _TOOLS = frozenset(
 )
 _SOCKETS = frozenset(("gunicorn.socket", "werkzeug.socket"))
 
-# The answer to these may be a 304 or a 412, which is the app's to give, or lies in a body, which can be read
-# but once.
+# With these the answer may be a 304 or a 412, which only the app can give, or depends on a body, which can be
+# read only once.
 _ALWAYS_ASKED = frozenset(
     (
         "HTTP_CONTENT_LENGTH",
@@ -75,13 +76,13 @@ _ALWAYS_ASKED = frozenset(
     )
 )
 
-# All that needs a second look.
+# All that is not simply hashed.
 _APART = LEFT_OUT | _TOOLS | _ALWAYS_ASKED
 
-# In later versions of HTTP a request may have a body and no field that says so.
+# In later versions of HTTP a request may have a body without a field that says so.
 _PROTOCOLS = ("HTTP/1.1", "HTTP/1.0")
 
-# What Python itself keeps on a connection with TLS.
+# The attributes that Python itself keeps on a connection with TLS.
 _USUAL = frozenset(
     (
         *("_context", "_session", "_sslobj", "_connected", "_closed", "server_side", "server_hostname"),
@@ -91,7 +92,7 @@ _USUAL = frozenset(
 
 _PLAIN = frozenset((str, bytes, int, float, bool, type(None)))
 
-# Further inside of lists and the like than this nobody looks.
+# Values nested deeper than this in lists and the like are not compared.
 _DEEPEST = 5
 
 _SIZE = 10_000
@@ -171,7 +172,7 @@ class ProbeCache:
         self._answers.put(lookup.hash, (lookup.asked, approval))
 
     def _hash(self, environ: Mapping[str, Any]) -> bytes | None:
-        """Return a hash that no request has which differs in anything but what is left out.
+        """Return a hash that two requests share only if they differ in nothing but what is left out.
 
         Format 2 of :mod:`marshal` gives every value its type and length, and depends on nothing else, such as
         whether a string is interned; so two lists are the same bytes only if they are the same.
@@ -181,27 +182,27 @@ class ProbeCache:
             "0",
         ):
             return None
-        told: list[tuple[Any, ...]] = []
+        facts: list[tuple[Any, ...]] = []
         for name, value in environ.items():
             if name in _APART:
                 if name in _ALWAYS_ASKED:
                     return None
                 continue
             if type(name) is str and (type(value) is str or _is_plain(value)):
-                told.append((name, value))
+                facts.append((name, value))
             elif name in _SOCKETS and type(value) in (ssl.SSLSocket, socket.socket):
-                facts = _peer(value)
-                if facts is None:
+                peer = _peer(value)
+                if peer is None:
                     return None
-                told.append((name, "socket", facts))
+                facts.append((name, "socket", peer))
             else:
-                self._tell(name, value)
+                self._warn_of(name, value)
                 return None
-        told.sort()  # by the names, of which no two are the same
-        return hashlib.blake2b(marshal.dumps(told, 2), key=self._secret, digest_size=32).digest()
+        facts.sort()  # by the names, which are all different
+        return hashlib.blake2b(marshal.dumps(facts, 2), key=self._secret, digest_size=32).digest()
 
-    def _tell(self, name: object, value: object) -> None:
-        """Say why an operator's option does nothing."""
+    def _warn_of(self, name: object, value: object) -> None:
+        """Tell the operator why the option has no effect."""
         if self._throttle.allows():
             _log.warning(
                 "probecache: the app is asked each time where the environ holds an object that cannot be "
@@ -212,7 +213,7 @@ class ProbeCache:
 
 
 def _is_plain(value: object, deepest: int = _DEEPEST) -> bool:
-    """Whether a value is nothing but what can be read off it. A subclass may know more than it shows."""
+    """Return whether a value can be compared as a whole. A subclass may know more than it shows."""
     kind = type(value)
     if kind in _PLAIN:
         return True
@@ -233,7 +234,7 @@ def _peer(connection: object) -> tuple[Any, ...] | None:
     try:
         if type(connection) is ssl.SSLSocket:
             if not vars(connection).keys() <= _USUAL:
-                return None  # somebody, such as who looks at the name that was asked for, has left a mark
+                return None  # something, such as a callback for the name asked for (SNI), has left a mark
             secured = (connection.getpeercert(binary_form=True), connection.version(), connection.cipher())
             return (*_ends(connection), *secured, connection.selected_alpn_protocol())
         if type(connection) is socket.socket:
@@ -244,9 +245,9 @@ def _peer(connection: object) -> tuple[Any, ...] | None:
 
 
 def _ends(connection: socket.socket) -> tuple[Any, ...]:
-    """Return what a connection's two ends are called, and for one of this machine whose process it is.
+    """Return the addresses of a connection's two ends, and of a local one the client's process.
 
-    :raises OSError: where that cannot be had.
+    :raises OSError: where they cannot be found out.
     """
     ours, peer = connection.getsockname(), connection.getpeername()
     if isinstance(peer, tuple):

@@ -3,9 +3,9 @@
     app = CloudFrontMiddleware(app, baseurl="https://d111111abcdef8.cloudfront.net",
                                privatekey="/etc/registry/pk-K2JCJMDEHXQW5F.pem")
 
-A GET of ``/v2/<name>/blobs/<digest>`` is put to the wrapped app. If the app would serve it, the answer is a
-redirect to a CloudFront-signed URL of the blob's object; if not, it is the app's own. Everything else passes
-through untouched, with the same environ.
+A GET of ``/v2/<name>/blobs/<digest>`` is put to the wrapped app. If the app would serve it, the response is
+a redirect to a CloudFront-signed URL of the blob's object; if not, it is the app's own response. Everything
+else passes through untouched, with the same environ.
 
 It must not be put in front of an app whose authorisation happens behind a GET's first byte, nor, with
 ``probe="none"``, in front of anything that is not public.
@@ -100,7 +100,7 @@ class CloudFrontMiddleware:
             ProbeCache(options.probecache, clock=elapsed) if options.probecache else None,
         )
         if self.rootdirectory:
-            # Operators get this wrong, and nobody but CloudFront can tell.
+            # Operators get this wrong, and only CloudFront could tell.
             _log.info(
                 "the Origin Path of the CloudFront distribution must be %r%s",
                 self.originpath,
@@ -111,7 +111,7 @@ class CloudFrontMiddleware:
         """Answer one request (PEP 3333)."""
         if environ["REQUEST_METHOD"] == "GET":
             blob = parse_blob_path(environ.get("PATH_INFO", ""), self._prefix)
-            if blob is not None and _as_sent(environ, self._prefix):
+            if blob is not None and _is_as_sent(environ, self._prefix):
                 return self._pulls.answer(self.app, blob, environ, start_response)
         return self.app(environ, start_response)
 
@@ -121,7 +121,7 @@ class CloudFrontMiddleware:
         return self._urls.failures
 
     def signed_blob(self, repository: str, digest: Digest, address: str | None = None) -> str:
-        """Return the signed URL that a pull of a blob is redirected to, asking nobody.
+        """Return the signed URL that a pull of a blob is redirected to, without asking the app.
 
         :param address: the IPv4 address to bind it to.
         :raises ConfigError: for a blob whose key is not below the Origin Path.
@@ -136,16 +136,16 @@ class CloudFrontMiddleware:
         return self._signer.url(url, Digest.of(url.encode()).hex, address)
 
     def close(self) -> None:
-        """End what runs in the background of this process. It may be used on; what is known stays."""
+        """End what runs in the background of this process. The wrapper may still be used afterwards."""
         if self._filter is not None:
             self._filter.close()
 
 
-def _as_sent(environ: Mapping[str, Any], prefix: str) -> bool:
-    """Whether the path is what the client sent, letter by letter, as far as the server lets us know.
+def _is_as_sent(environ: Mapping[str, Any], prefix: str) -> bool:
+    """Return whether the path is what the client sent, letter by letter, as far as the server shows it.
 
-    Servers decode paths, and some fold slashes and dots or drop a fragment. An app that reads the path as
-    sent would then be asked for something else than what is signed.
+    Servers decode paths, and some fold slashes and dots or drop a fragment. An app that reads the path as it
+    was sent would then be asked for another blob than the one that is signed.
     """
     path = environ["PATH_INFO"][len(prefix) :]
     for uri in (environ.get("RAW_URI"), environ.get("REQUEST_URI")):

@@ -38,7 +38,7 @@ def feeds() -> Iterator[Any]:
     with contextlib.ExitStack() as stack:
 
         def make(**options: Any) -> RangeFeed:
-            quick = {"interval": 0.05, "retry": 0.05, "look": 0.05, "limits": Limits(2, 2, 100_000)}
+            quick = {"interval": 0.05, "retry": 0.05, "look_interval": 0.05, "limits": Limits(2, 2, 100_000)}
             regions = options.pop("regions", None)
             feed = RangeFeed(functools.partial(read_ranges, regions=regions), **{**quick, **options})
             stack.callback(feed.close)
@@ -127,10 +127,10 @@ class TestFetching:
         [
             (Reply(500), "the server answered 500"),
             (Reply(403, b"<Error/>"), "the server answered 403"),
-            (Reply(200, b"<html>"), "no JSON"),
-            (Reply(200, document("192.0.2.0/24")[:-9], (("Content-Length", "9999"),)), "no JSON"),
+            (Reply(200, b"<html>"), "not JSON"),
+            (Reply(200, document("192.0.2.0/24")[:-9], (("Content-Length", "9999"),)), "not JSON"),
             (Reply(200, b"{}"), "no prefixes"),
-            (Reply(200, document("nowhere")), "'nowhere' is no network"),
+            (Reply(200, document("nowhere")), "'nowhere' is not a network"),
             (Reply(200, b" " * 100_001), "longer than 100000 bytes"),
             (Reply(302, headers=(("Location", "http://ranges.example/x"),)), "redirected: only https"),
             (Reply(302, headers=(("Location", "file:///etc/passwd"),)), "the server answered 302"),
@@ -273,7 +273,7 @@ class TestSnapshot:
     ):
         file = tmp_path / "ip-ranges.json"
         file.write_bytes(document("192.0.2.0/24"))
-        feed = feeds(file=str(file), look=0.01)
+        feed = feeds(file=str(file), look_interval=0.01)
         feed.current()
         if change == "broken":
             file.write_bytes(b"{")
@@ -287,7 +287,7 @@ class TestSnapshot:
         assert eventually(lambda: feed.current().holds("198.51.100.1"))
 
     @pytest.mark.parametrize(
-        ("content", "said"), [(None, "No such file"), (b"{}", "it has no prefixes"), (b"", "no JSON")]
+        ("content", "said"), [(None, "No such file"), (b"{}", "it has no prefixes"), (b"", "not JSON")]
     )
     def test_a_file_that_is_no_good_at_the_start_is_refused(
         self, tmp_path: Path, content: bytes | None, said: str

@@ -152,7 +152,7 @@ def test_an_empty_set_holds_nothing_and_no_set_holds_what_is_no_address():
     ],
 )
 def test_what_is_no_network_is_refused_in_one_line(text: str):
-    with pytest.raises(ValueError, match="is no network") as caught:
+    with pytest.raises(ValueError, match="is not a network") as caught:
         parse_network(text)
     assert str(caught.value).isprintable()
 
@@ -276,11 +276,11 @@ def with_prefixes(*prefixes: object) -> bytes:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "no JSON"),
-        (b"<html>", "no JSON"),
-        (b"\xff\xfe\xff", "no JSON"),
-        (b"[" * 200_000, "no JSON"),
-        (b"[]", "no list"),
+        (b"", "not JSON"),
+        (b"<html>", "not JSON"),
+        (b"\xff\xfe\xff", "not JSON"),
+        (b"[" * 200_000, "not JSON"),
+        (b"[]", "not a list"),
         (b"{}", "no prefixes"),
         (with_prefixes(), "no prefixes"),
         (json.dumps({"prefixes": [ONE]}).encode(), "no ipv6_prefixes"),
@@ -289,8 +289,8 @@ def with_prefixes(*prefixes: object) -> bytes:
         (with_prefixes(ONE, None), "lacks ip_prefix"),
         (with_prefixes(ONE, "x"), "lacks ip_prefix"),
         (with_prefixes({**ONE, "region": 3}), "lacks ip_prefix or region"),
-        (with_prefixes({**ONE, "ip_prefix": "192.0.2.0/2"}), "no network"),
-        (with_prefixes({**ONE, "ip_prefix": "x\n" * 999}), "no network"),
+        (with_prefixes({**ONE, "ip_prefix": "192.0.2.0/2"}), "not a network"),
+        (with_prefixes({**ONE, "ip_prefix": "x\n" * 999}), "not a network"),
     ],
 )
 def test_a_document_that_is_not_whole_is_refused_in_one_short_line(content: bytes, reason: str):
@@ -303,5 +303,5 @@ def test_a_document_that_is_not_whole_is_refused_in_one_short_line(content: byte
 @given(st.integers(0, 3000))
 def test_a_document_that_breaks_off_is_refused(length: int):
     content = document("generated")
-    with pytest.raises(ValueError, match="no JSON"):
+    with pytest.raises(ValueError, match="not JSON"):
         read_ranges(content[: len(content) - 1 - length])

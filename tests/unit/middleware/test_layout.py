@@ -54,15 +54,15 @@ def test_the_characters_of_a_root_directory_mean_only_themselves(root: str):
     [
         ("distributon", "did you mean 'distribution'?"),
         ("{root}/blobs", "{hex} is missing"),
-        ("{root}/{digest}", "{digest} is no field"),
+        ("{root}/{digest}", "{digest} is not a field"),
         ("{root}/{hex[:3]}/{hex}", "did you mean 'hex[:2]'?"),
         ("{root}/{{hex}}", "brace"),
         ("{root}/../{hex}", "segment"),
         ("{root}/a//{hex}", "segment"),
         ("{root}/{hex}/", "segment"),
         ("{root}/a\n/{hex}", "character"),
-        ("{hex.__class__}/{hex}", "no field"),
-        ("{}/{hex}", "no field"),
+        ("{hex.__class__}/{hex}", "not a field"),
+        ("{}/{hex}", "not a field"),
     ],
 )
 def test_a_template_that_cannot_work_is_refused_in_one_line(layout: str, said: str):

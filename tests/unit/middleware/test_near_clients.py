@@ -282,8 +282,8 @@ class TestOptions:
     @pytest.mark.parametrize(
         ("options", "said"),
         [
-            ({"networks": "10.0.0.0/33"}, "networks: '10.0.0.0/33' is no network"),
-            ({"networks": ["10.0.0.1/8"]}, "networks: '10.0.0.1/8' is no network: bits"),
+            ({"networks": "10.0.0.0/33"}, "networks: '10.0.0.0/33' is not a network"),
+            ({"networks": ["10.0.0.1/8"]}, "networks: '10.0.0.1/8' is not a network: bits"),
             ({"networks": [None]}, "networks[0]: None is not text"),
             ({"networks": {"a": 1}}, "networks: "),
             ({"ipfilteredby": "awz"}, "did you mean 'aws'?"),
@@ -291,7 +291,7 @@ class TestOptions:
             ({"ipfilteredby": "awsregion", "awsregion": " , "}, "awsregion: this option is required"),
             ({"ipfilteredby": "awsregion", "awsregion": "eu-west-3; us"}, "awsregion: "),
             ({"ipfilteredby": "aws", "iprangesurl": "http://ip-ranges.example/"}, "iprangesurl: only https"),
-            ({"ipfilteredby": "aws", "iprangesurl": "ip-ranges.example"}, "iprangesurl: it is no URL"),
+            ({"ipfilteredby": "aws", "iprangesurl": "ip-ranges.example"}, "iprangesurl: it is not a URL"),
             ({"ipfilteredby": "aws", "iprangesfile": "/no/such/file"}, "iprangesfile: /no/such/file: cannot"),
             ({"ipfilteredby": "aws", "updatefrequency": "often"}, "updatefrequency: "),
             ({"ipfilteredby": "aws", "updatefrenquency": "0s"}, "updatefrenquency: "),
