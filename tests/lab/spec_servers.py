@@ -29,7 +29,7 @@ class Setup(NamedTuple):
         return f"{self.storage}-{front}-{self.workers}"
 
 
-#: Several workers matter because one does not see the memory of another. S3 is not tried in every combination:
+#: Several workers matter because none sees the memory of another. S3 is not tried in every combination:
 #: its server takes most of the time, and both values of each axis stand beside S3 in the two that are left.
 SETUPS = [
     Setup("inmemory", False, 1),
