@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.version import __version__
 
-from . import addreferrers, keygen, serve, serveedge, sign
+from . import addreferrers, keygen, serve, sign
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status: 2 for what the user can mend, said in one line on stderr."""
+    """Run a command and return its exit status: 2, with one line on stderr, for what the user can mend."""
     parser = argparse.ArgumentParser(
         prog="cfmiddleware",
         description="Serve container images through CloudFront: a registry whose pulls are redirected to "
@@ -24,8 +24,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"cfmiddleware {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (serve, serveedge, sign, keygen, addreferrers):
-        command.add_parser(commands)
+    for add_parser in (
+        serve.add_parser,
+        serve.add_edge_parser,
+        sign.add_parser,
+        keygen.add_parser,
+        addreferrers.add_parser,
+    ):
+        add_parser(commands)
     options = parser.parse_args(arguments)
     try:
         status: int = options.run(options)

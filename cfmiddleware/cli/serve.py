@@ -1,11 +1,11 @@
-"""``cfmiddleware serve``: the registry behind the wrapper, and the edge, under gunicorn."""
+"""``cfmiddleware serve`` and ``cfmiddleware edge``: the registry behind the wrapper, and the edge."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from cfmiddleware import logs
 from cfmiddleware.config import Config
@@ -13,6 +13,9 @@ from cfmiddleware.config.address import DEFAULT_ADDRESS, DEFAULT_EDGE, Address
 from cfmiddleware.config.embedded import default_directory, embedded
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.serving import supervisor
+from cfmiddleware.serving.gunicorn import check_gunicorn
+from cfmiddleware.serving.services import Service, edge_service, registry_service
+from cfmiddleware.serving.signals import ending_well
 from cfmiddleware.version import __version__
 
 if TYPE_CHECKING:
@@ -29,8 +32,25 @@ Try:
 """
 
 
+class Arguments(argparse.Namespace):
+    """The arguments of the commands ``serve`` and ``edge``; ``edge`` has no *data* and no *edge_addr*."""
+
+    config: str | None
+    data: Path | None
+    addr: str | None
+    edge_addr: str | None
+
+
+class Prepared(NamedTuple):
+    """What is ready to be served, and what is printed when it is."""
+
+    config: Config
+    services: list[Service]
+    greeting: str
+
+
 def add_parser(commands: Commands) -> None:
-    """Add the command to the parser."""
+    """Add the command ``serve`` to the parser."""
     parser = commands.add_parser(
         "serve",
         help="serve a registry whose pulls leave through CloudFront",
@@ -56,27 +76,52 @@ def add_parser(commands: Commands) -> None:
         metavar="HOST:PORT",
         help=f"where the edge listens (default: edge.addr, or {DEFAULT_EDGE})",
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=lambda arguments: serving_command(lambda: _prepare_registry(arguments)))
 
 
-def run(arguments: Any) -> int:
-    """Serve until a signal comes."""
-    return supervisor.ending_well(lambda: _serve(arguments))
+def add_edge_parser(commands: Commands) -> None:
+    """Add the command ``edge`` to the parser."""
+    parser = commands.add_parser(
+        "edge",
+        help="serve signed URLs as CloudFront would",
+        description="Do CloudFront's part for a registry's storage: check signed URLs, put the Origin Path "
+        "in front of their paths, and serve objects. It listens on the file's edge.addr, 127.0.0.1:5001 "
+        "by default, and writes a line for each request, without its signature, to stderr.",
+    )
+    parser.add_argument("config", metavar="CONFIG", help="the configuration file (config.yml)")
+    parser.add_argument("--addr", metavar="HOST:PORT", help="where to listen instead of the file's edge.addr")
+    parser.set_defaults(run=lambda arguments: serving_command(lambda: _prepare_edge(arguments)))
 
 
-def _serve(arguments: Any) -> int:
-    supervisor.check_gunicorn()
+def serving_command(prepare: Callable[[], Prepared]) -> int:
+    """Serve what *prepare* returns until a signal comes, and return the exit status."""
+    return ending_well(lambda: _serve(prepare))
+
+
+def _serve(prepare: Callable[[], Prepared]) -> int:
+    check_gunicorn()
     with logs.HeldBack() as messages:
-        config = _configuration(arguments)
-        services = _services(config, arguments)
+        config, services, greeting = prepare()
     log = config.log_options()
     logs.set_up(log)
     messages.replay()
-    print(_greeting(config, services), end="", flush=True)
+    print(greeting, end="", flush=True)
     return supervisor.run(services, log)
 
 
-def _configuration(arguments: Any) -> Config:
+def _prepare_registry(arguments: Arguments) -> Prepared:
+    config = _configuration(arguments)
+    services = _services(config, arguments)
+    return Prepared(config, services, _greeting(config, services))
+
+
+def _prepare_edge(arguments: Arguments) -> Prepared:
+    config = Config.load(arguments.config or "")
+    service = edge_service(config, arguments.addr)
+    return Prepared(config, [service], f"The edge is on {service.url}.\n")
+
+
+def _configuration(arguments: Arguments) -> Config:
     """Return the configuration that the arguments name, or the one that stands in for it."""
     if arguments.config is None:
         address = Address.parse(arguments.addr or str(DEFAULT_ADDRESS), "--addr")
@@ -93,17 +138,17 @@ def _configuration(arguments: Any) -> Config:
     return Config.load(arguments.config)
 
 
-def _services(config: Config, arguments: Any) -> list[supervisor.Service]:
+def _services(config: Config, arguments: Arguments) -> list[Service]:
     """Return the registry and, where one is asked for, the edge, both listening."""
-    services = [supervisor.registry_service(config, arguments.addr)]
+    services = [registry_service(config, arguments.addr)]
     if config.edge_address() is not None:
-        services.append(supervisor.edge_service(config, arguments.edge_addr))
+        services.append(edge_service(config, arguments.edge_addr))
     elif arguments.edge_addr:
         raise ConfigError(f"--edge-addr: {arguments.config} asks for no edge; give it an 'edge' section")
     return services
 
 
-def _greeting(config: Config, services: Sequence[supervisor.Service]) -> str:
+def _greeting(config: Config, services: Sequence[Service]) -> str:
     """Return what is said when all is ready: where things are, and what to try."""
     registry = services[0]
     lines = [f"cfmiddleware {__version__}", f"  registry  {registry.url}"]

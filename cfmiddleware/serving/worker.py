@@ -1,47 +1,43 @@
-"""gunicorn's gthread worker, with the ends of connections taken off its threads and its main loop.
+"""gunicorn's gthread worker, but one thread ends all connections whose client still sends.
 
-When an app answers before it has read a request's body (503: too many uploads), gunicorn's thread goes on
-reading that body for seconds, and then its main loop, which accepts every connection, waits for seconds until
-the client has closed. A few dozen slow pushes beyond the limit would so keep every pull waiting. Here the
-connection goes to one thread that waits for all of them together.
+An app may answer before it has read a request's body, as with a 503 for too many uploads. gunicorn's thread
+then reads that body for seconds, and its main loop, which accepts every connection, waits for seconds until
+the client has closed. A few dozen slow pushes beyond the limit would keep every pull waiting. Here such a
+connection goes to :class:`~cfmiddleware.serving.closer.Closer`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import queue
-import selectors
 import signal
 import socket
 import ssl
-import threading
 import time
 from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
-# Seconds in which a body that is on its way already may come in, so that the connection can be kept.
+from .closer import Closer
+
+# Seconds that the rest of a body gets to arrive, so that the connection can be kept.
 _DRAIN = 0.05
 
-# A client gets so many seconds, and so many bytes of what it still sends, until its connection is cut. Many
-# clients read no answer before they have sent their body, so a refused chunk of three times the 5 MiB of
-# ``OCI-Chunk-Min-Length`` is let in: cut, the client would see no 416 and not learn where the upload stands.
-_LINGER = 2.0
-_MAX_BYTES = 16 << 20
-
-# A body of which more bytes are unread at the answer is not waited for, and the answer says so: a client that
-# believes that the connection stays would send its next request there, and get no answer.
+# If more bytes of a body are unread at the answer, the answer says that the connection ends. A client that
+# expects it to stay would send its next request there, and get no answer.
 _DRAINED = 1 << 16
 
-# Connections that linger at the same time; beyond, the next one is cut at once.
-_MAX_LINGERING = 1000
+
+#: The methods of gunicorn's that are replaced here. What a version does not have, it never calls.
+REPLACED = ("init_signals", "load_wsgi", "handle", "_keepalive_after")
+
+
+def missing_methods(worker: type = ThreadWorker) -> list[str]:
+    """Return those of :data:`REPLACED` that *worker*, by default that of the installed gunicorn, lacks."""
+    return [name for name in REPLACED if not hasattr(worker, name)]
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
-    """The worker of ``cfmiddleware serve``.
-
-    The methods are gunicorn 27's; where another version does not call them, it does as it always does.
-    """
+    """The worker of ``cfmiddleware serve``."""
 
     wsgi: Any
     _closer: Closer | None = None
@@ -134,59 +130,3 @@ class _Ended:
 
     def close(self) -> None:
         """Do nothing."""
-
-
-class Closer:
-    """Ends connections so that the client reads the answer: half-closed first, cut when it is done or late.
-
-    A connection that is closed with bytes unread is reset, and a client that is still sending may then lose
-    the answer (RFC 9112, section 9.6).
-    """
-
-    def __init__(self) -> None:
-        self._new: queue.SimpleQueue[socket.socket] = queue.SimpleQueue()
-        threading.Thread(target=self._run, name="closer", daemon=True).start()
-
-    def take(self, connection: socket.socket) -> None:
-        """Take over a connection, without waiting for anything."""
-        try:
-            connection.setblocking(False)
-            connection.shutdown(socket.SHUT_WR)
-        except OSError:  # the client has gone
-            connection.close()
-        else:
-            self._new.put(connection)
-
-    def _run(self) -> None:
-        with selectors.DefaultSelector() as selector:
-            deadlines: dict[socket.socket, float] = {}
-            left: dict[socket.socket, int] = {}
-            while True:
-                with contextlib.suppress(queue.Empty):
-                    while True:
-                        connection = self._new.get(block=not deadlines)
-                        if len(deadlines) >= _MAX_LINGERING:
-                            connection.close()
-                            continue
-                        selector.register(connection, selectors.EVENT_READ)
-                        deadlines[connection] = time.monotonic() + _LINGER
-                        left[connection] = _MAX_BYTES
-                readable = {key.fileobj for key, _ in selector.select(timeout=0.1)}
-                now = time.monotonic()
-                for connection in list(deadlines):
-                    if connection in readable:
-                        left[connection] -= _discard(connection, left[connection])
-                    if left[connection] <= 0 or deadlines[connection] <= now:
-                        selector.unregister(connection)
-                        del deadlines[connection], left[connection]
-                        connection.close()
-
-
-def _discard(connection: socket.socket, limit: int) -> int:
-    """Read and forget what has come, and return how much of the limit it used: all of it at the end."""
-    try:
-        return len(connection.recv(1 << 16)) or limit
-    except BlockingIOError:
-        return 0
-    except OSError:
-        return limit

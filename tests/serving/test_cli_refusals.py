@@ -81,7 +81,11 @@ def test_a_files_taken_port_is_told_with_the_place_in_the_file(tmp_path: Path, t
             "cannot listen on 8.8.8.8:5000: Cannot assign requested address; see --addr",
         ),
         ("--addr", "a..b:5000", "--addr: 'a..b:5000' is not an address; write it like 127.0.0.1:5000"),
-        ("--addr", f"{'a' * 64}:5000", f"cannot listen on {'a' * 64}:5000: '{'a' * 64}' is no host's name"),
+        (
+            "--addr",
+            f"{'a' * 64}:5000",
+            f"cannot listen on {'a' * 64}:5000: '{'a' * 64}' is not a host's name",
+        ),
         ("--edge-addr", "127.0.0.1:99999", "--edge-addr: '127.0.0.1:99999' is not an address"),
         ("--edge-addr", "127.0.0.1:0", "--edge-addr: choose a port"),
     ],

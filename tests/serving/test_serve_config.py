@@ -175,8 +175,10 @@ def test_slow_pushes_keep_neither_pulls_nor_v2_waiting(tmp_path: Path):
         digest = service.push("app", b"layer")
         for _ in range(4):
             stack.enter_context(service.slow_upload("app"))
-        # All at once: were each to hold a thread for seconds, the last would wait longer than anybody does.
+        # Nothing gives those four places back, so once one more upload is refused, all further ones are.
         path = "/v2/app/blobs/uploads/3f2b8f0e-7a52-4c1e-9d55-0d6f1f0f7a11"
+        assert eventually(lambda: ask("PATCH", f"{service.url}{path}", b"x").status == 503)
+        # All at once: were each to hold a thread for seconds, the last would wait longer than anybody does.
         surplus = [stack.enter_context(service.slow_upload("app", path)) for _ in range(200)]
 
         for _ in range(10):

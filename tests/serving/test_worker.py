@@ -1,82 +1,37 @@
-"""How connections end that still send when they are answered."""
+"""The worker needs methods of gunicorn's that other versions may not have."""
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import time
-from collections.abc import Iterator
+import sys
+from pathlib import Path
 
 import pytest
+from lab.servers import eventually, free_ports, running
 
 pytest.importorskip("gunicorn")
 
-from cfmiddleware.serving.worker import Closer
+from cfmiddleware.serving.worker import missing_methods
+
+#: The command, over a gunicorn that never asks whether a connection can stay.
+COMMAND = """
+import sys
+from gunicorn.workers.gthread import ThreadWorker
+del ThreadWorker._keepalive_after
+from cfmiddleware.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
 
 
-@pytest.fixture
-def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """A connection: our end, and the client's."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        client = socket.create_connection(listener.getsockname(), timeout=10)
-        ours, _ = listener.accept()
-    with client:
-        yield ours, client  # ours is closed by who takes it
+def test_the_installed_gunicorn_has_every_method_that_the_worker_replaces():
+    assert missing_methods() == []
 
 
-def test_a_client_that_is_done_sees_the_end_at_once(pair: tuple[socket.socket, socket.socket]):
-    ours, client = pair
-    ours.sendall(b"answer")
-    Closer().take(ours)
-
-    assert client.recv(100) == b"answer"
-    assert client.recv(100) == b""
-
-
-def test_a_client_that_still_sends_reads_its_answer(pair: tuple[socket.socket, socket.socket]):
-    ours, client = pair
-    closer = Closer()
-    client.sendall(b"x" * 1000)
-    ours.sendall(b"answer")
-    closer.take(ours)
-    for _ in range(5):
-        client.sendall(b"x" * 1000)
-        time.sleep(0.02)
-
-    assert client.recv(100) == b"answer"
-    assert client.recv(100) == b""
-
-
-def test_a_client_that_never_ends_is_cut(pair: tuple[socket.socket, socket.socket]):
-    ours, client = pair
-    Closer().take(ours)
-    client.settimeout(0.05)
-    deadline = time.monotonic() + 30
-
-    with contextlib.suppress(ConnectionError):
-        while time.monotonic() < deadline:
-            with contextlib.suppress(TimeoutError):
-                client.sendall(b"x" * 65536)
-        pytest.fail("the connection was never cut")
-
-
-def test_taking_a_connection_waits_for_nobody(pair: tuple[socket.socket, socket.socket]):
-    ours, _ = pair
-    closer = Closer()
-    closer.take(ours)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        for _ in range(20):  # none of these clients ever says that it is done
-            client = socket.create_connection(listener.getsockname(), timeout=10)
-            other, _ = listener.accept()
-            client.close()
-            closer.take(other)
-
-    assert ours.fileno() != -1  # still lingering: the first one holds up none of the others
-
-
-def test_a_client_that_has_gone_already_is_no_error(pair: tuple[socket.socket, socket.socket]):
-    ours, client = pair
-    client.close()
-    ours.close()
-
-    Closer().take(ours)
+def test_the_log_says_which_method_an_installed_gunicorn_lacks(tmp_path: Path):
+    port, edge_port = free_ports(2)
+    arguments = ["serve", "--data", str(tmp_path / "data")]
+    arguments += ["--addr", f"127.0.0.1:{port}", "--edge-addr", f"127.0.0.1:{edge_port}"]
+    command = [sys.executable, "-c", COMMAND, *arguments]
+    line = " has no _keepalive_after: a slow client that is refused keeps others waiting; install "
+    with running(command, tmp_path / "process", ports=[port, edge_port]) as server:
+        # Once from the registry's master, and once from the edge's.
+        assert eventually(lambda: server.stderr.count(line) == 2), server.stderr

@@ -1,0 +1,100 @@
+"""gunicorn's master for one service, configured from here and from nowhere else."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+from cfmiddleware import logs
+from cfmiddleware.errors import ConfigError
+from cfmiddleware.logs import LogOptions
+
+from .services import Service
+from .signals import ENDING
+
+if TYPE_CHECKING:
+    from cfmiddleware.wsgi.types import App
+
+_log = logging.getLogger("cfmiddleware")
+
+
+def check_gunicorn() -> None:
+    """Check that gunicorn is installed.
+
+    :raises ConfigError: if it is not.
+    """
+    try:
+        import gunicorn  # noqa: F401
+    except ImportError:
+        raise ConfigError("gunicorn is not installed; install cfmiddleware[server]") from None
+
+
+def serve(service: Service, log: LogOptions) -> None:
+    """Run gunicorn's master for *service* in this process."""
+    import gunicorn
+    from gunicorn.app.base import BaseApplication
+
+    from .worker import Worker, missing_methods
+
+    missing = missing_methods()
+    if missing:
+        _log.warning(
+            "gunicorn %s has no %s: a slow client that is refused keeps others waiting; "
+            "install cfmiddleware[server]",
+            gunicorn.__version__,
+            " and no ".join(missing),
+        )
+
+    settings = {
+        "bind": f"fd://{service.socket.fileno()}",
+        "worker_class": Worker,
+        "workers": service.options.workers,
+        "threads": service.options.threads,
+        "worker_connections": 1000 + service.options.threads,
+        "graceful_timeout": service.options.gracefultimeout,
+        "keepalive": 30,
+        "proc_name": f"cfmiddleware {service.name}",
+        # The apps have access logs of their own, which know more than gunicorn does.
+        "accesslog": None,
+        "logconfig_dict": logs.configuration(log),
+        "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,  # noqa: S108 (gunicorn's advice)
+        # The control socket has one place for all; two gunicorns would share it.
+        "control_socket_disable": True,
+        "pre_fork": _hold_signals,
+    }
+    certificates = service.certificates
+    if certificates is not None:
+        settings["certfile"] = str(certificates.options.certificate)  # with which gunicorn turns TLS on
+        settings["keyfile"] = str(certificates.options.key)
+        settings["ssl_context"] = lambda conf, default: certificates.context()
+
+    class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
+        """gunicorn, configured from here and from nowhere else."""
+
+        def load_config(self) -> None:
+            for name, value in settings.items():
+                if name in self.cfg.settings and value is not None:
+                    self.cfg.set(name, value)
+
+        def load(self) -> App:
+            return service.app
+
+    os.register_at_fork(after_in_parent=_release_signals)
+    Server().run()
+
+
+def _hold_signals(master: Any, worker: Any) -> None:
+    """Hold a new worker's signals until it has its own handlers; gunicorn's hook ``pre_fork``.
+
+    Until then a worker has the master's handlers, and Python forgets a signal that comes between the fork and
+    its first step in the new process. The worker would miss the one SIGTERM that the master sends, and the
+    master would wait for it in vain. :meth:`Worker.init_signals` lets the signals in.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+
+
+def _release_signals() -> None:
+    """Let the signals in again in the master, as soon as it has forked."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)

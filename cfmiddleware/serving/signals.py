@@ -1,0 +1,74 @@
+"""Signals that end a process, around forks, and the end of a process with its parent.
+
+A signal that comes while a process forks is handled in one of the functions that Python calls around the
+fork. The exception that it raises there is printed and forgotten, so a Ctrl-C would be lost. Therefore they
+are held while a process forks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+
+#: What ends the command and its servers.
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def ending_signals() -> list[signal.Signals]:
+    """Return the signals that end the command, without a SIGHUP that ``nohup`` has it ignore."""
+    return [
+        number
+        for number in ENDING
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
+    ]
+
+
+@contextlib.contextmanager
+def signals_held() -> Iterator[None]:
+    """Hold the signals that end a process until the block is left."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end_at_signals() -> None:
+    """End :func:`signals_held` in a child, where a signal ends the process at once."""
+    for number in ending_signals():
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+
+
+def signal_all(children: Mapping[int, str], number: int) -> None:
+    """Send a signal to all of *children*, which are known by their process ids."""
+    for pid in children:
+        with contextlib.suppress(ProcessLookupError):  # waited for, but not yet taken off the list
+            os.kill(pid, number)
+
+
+def die_with_parent(parent: int) -> None:
+    """Ask the kernel for a SIGTERM when the parent dies. A system that cannot do that goes without."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it died before the kernel was asked
+        sys.exit(1)
+
+
+def ending_well(serve: Callable[[], int]) -> int:
+    """Call *serve*, which starts servers and waits for them, and return the exit status.
+
+    A signal that comes before the servers run ends the command as a later one does.
+    """
+    for number in ending_signals():
+        signal.signal(number, signal.default_int_handler)
+    try:
+        return serve()
+    except KeyboardInterrupt:
+        return 0
