@@ -466,7 +466,7 @@ def test_nothing_that_signs_is_ever_logged(s3, caplog):
     with caplog.at_level(logging.INFO):
         driver = of_ones_own(s3, loglevel="debugwithsigning", sessiontoken="lent-token")
         driver.write("/a", b"the content")
-        driver.presign("/a", int(time.time()) + 1000)
+        driver.presigner("a", int(time.time()) + 1000)
 
     signature = s3.requests[0].headers["Authorization"].split("Signature=")[1]
     for secret in (signature, unquote(signature), KEYS["secretkey"], "lent-token", "the content"):

@@ -38,8 +38,8 @@ from .presign import Presigner
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import ListObjectsV2OutputTypeDef
 
-# What one DeleteObjects takes.
-_DELETED_AT_ONCE = 1000
+# How many keys one ListObjectsV2 returns and one DeleteObjects takes at the most.
+_LARGEST_PAGE = 1000
 
 # Attempts at a create-only write that S3 calls in conflict with another one under way.
 _CONFLICTS = 5
@@ -63,13 +63,17 @@ class S3Driver:
     Every process that uses the driver gets its own client and connections with its first request.
 
     :param where: the place of the options in the configuration, for messages.
+    :param page_size: how many keys one request lists or deletes, 1,000 at the most. Tests set it.
     """
 
     name = "s3"
     in_bucket = True
     shared = True
 
-    def __init__(self, options: S3Options, *, where: str = "storage.s3") -> None:
+    def __init__(
+        self, options: S3Options, *, where: str = "storage.s3", page_size: int = _LARGEST_PAGE
+    ) -> None:
+        self._page_size = page_size
         self.smallest_piece = options.smallest_part
         self.largest_piece = options.most_parts * options.chunksize
         self._options = options
@@ -121,14 +125,6 @@ class S3Driver:
             client.list_objects_v2(Bucket=self._bucket, Prefix=self._key_prefix("/"), MaxKeys=1)
         except (ClientError, BotoCoreError, OSError, ValueError) as error:
             raise config_error(error, self._options, self._where) from error
-
-    def presign(self, path: str, expires: int) -> tuple[str, int]:
-        """Return a URL under which anybody can GET the object at *path*, and when it expires.
-
-        :param expires: Unix time in seconds; the URL never lives longer, nor than what it is signed with.
-        :raises StorageUnavailable: when there are no credentials, or none that last for a minute.
-        """
-        return self.presigner(self.key(path), expires)
 
     def stat(self, path: str) -> Stat:
         """Return the size and the time of the object at *path*."""
@@ -332,12 +328,17 @@ class S3Driver:
             yield from (
                 self._client()
                 .get_paginator("list_objects_v2")
-                .paginate(Bucket=self._bucket, Prefix=self._key_prefix(prefix), Delimiter=delimiter)
+                .paginate(
+                    Bucket=self._bucket,
+                    Prefix=self._key_prefix(prefix),
+                    Delimiter=delimiter,
+                    PaginationConfig={"PageSize": self._page_size},
+                )
             )
 
     def _delete_keys(self, keys: Iterable[str]) -> None:
         remaining = iter(keys)
-        while batch := list(islice(remaining, _DELETED_AT_ONCE)):
+        while batch := list(islice(remaining, self._page_size)):
             if len(batch) == 1:
                 with translated("/" + batch[0]):
                     self._client().delete_object(Bucket=self._bucket, Key=batch[0])
