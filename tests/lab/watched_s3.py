@@ -26,7 +26,7 @@ class WatchedS3(S3Proxy):
         self.bucket = server.new_bucket()
         self.client = self.driver("").client()
 
-    def driver(self, root: str, *, shared: bool = False, **options) -> TestedS3Driver:
+    def driver(self, root: str, *, shared: bool = False, page_size: int = 1000, **options) -> TestedS3Driver:
         """Return a driver with small parts, below *root* of the bucket.
 
         :param shared: whether it uses the server's own client, because to make one takes longer than most
@@ -43,7 +43,7 @@ class WatchedS3(S3Proxy):
             "multipartcopychunksize": 3 * SMALLEST_PART,
             "multipartcopythresholdsize": 3 * SMALLEST_PART,
         }
-        driver = TestedS3Driver(S3Options(**given | options))
+        driver = TestedS3Driver(S3Options(**given | options), page_size=page_size)
         if shared:
             driver.use(self.client)
         return driver
