@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -39,13 +40,19 @@ def room_of(file: Path) -> str:
     return inner.parts[0] if len(inner.parts) > 1 else inner.stem
 
 
-def file_of(module: list[str], name: str) -> Path:
+@cache
+def file_of(module: tuple[str, ...], name: str) -> Path:
     """Return the file that ``from module import name`` reads: a submodule's own, or the module's."""
-    for parts in ([*module, name], module):
+    for parts in ((*module, name), module):
         for file in (PROJECT.joinpath(*parts).with_suffix(".py"), PROJECT.joinpath(*parts, "__init__.py")):
             if file.is_file():
                 return file
     raise AssertionError(f"{'.'.join(module)} has no file")
+
+
+@cache
+def syntax_tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
 
 
 def imports(file: Path, *, lazy: bool = True) -> Iterator[Path]:
@@ -53,15 +60,15 @@ def imports(file: Path, *, lazy: bool = True) -> Iterator[Path]:
 
     :param lazy: whether imports inside functions and for type checkers count.
     """
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+    tree = syntax_tree(file)
     package = file.relative_to(PROJECT).parts[:-1]
     for node in ast.walk(tree) if lazy else tree.body:
         if isinstance(node, ast.Import):
-            targets = [(name.name.split("."), "") for name in node.names]
+            targets = [(tuple(name.name.split(".")), "") for name in node.names]
         elif isinstance(node, ast.ImportFrom):
             above = list(package[: len(package) - node.level + 1]) if node.level else []
             module = above + (node.module.split(".") if node.module else [])
-            targets = [(module, name.name) for name in node.names]
+            targets = [(tuple(module), name.name) for name in node.names]
         else:
             continue
         yield from (file_of(module, name) for module, name in targets if module[0] == "cfmiddleware")
