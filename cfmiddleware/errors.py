@@ -1,13 +1,10 @@
 """The errors that pass from room to room.
 
 Each family is caught in one place: :class:`ConfigError` by the commands and by the server's factories,
-:class:`StorageError` by the registry and the edge, :class:`RegistryError` by the registry's dispatcher.
+:class:`StorageError` by the registry and the edge.
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
 
 
 class ConfigError(ValueError):
@@ -47,30 +44,3 @@ class ObjectExists(StorageError):
 
 class StorageUnavailable(StorageError):
     """The storage did not answer, or refused, after all retries; the same request may succeed later."""
-
-
-class RegistryError(Exception):
-    """An answer of the registry other than success, with the code that the specification gives it.
-
-    :param code: the code of the error, such as ``BLOB_UNKNOWN`` (OCI Distribution, "Error Codes").
-    :param status: the HTTP status.
-    :param message: one line for a person.
-    :param detail: what the client's program may want to know, as a JSON value.
-    :param headers: further headers of the answer.
-    """
-
-    def __init__(
-        self,
-        code: str,
-        status: int,
-        message: str,
-        *,
-        detail: Any = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.code = code
-        self.status = status
-        self.message = message
-        self.detail = detail
-        self.headers = dict(headers or {})

@@ -10,17 +10,19 @@ from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from cfmiddleware.errors import RegistryError, StorageUnavailable
+from cfmiddleware.errors import StorageUnavailable
 from cfmiddleware.storage.driver import Driver
 from cfmiddleware.wsgi.accessrecord import ACCESS, AccessRecord
-from cfmiddleware.wsgi.response import Answer, as_json, failure
+from cfmiddleware.wsgi.response import Response, as_json
 
+from . import errors
 from .auth.access import Authenticator
 from .auth.granted import granted
 from .blobs import Blobs
 from .bodies import BodyBroken, has_body
 from .cache.descriptors import Descriptors
 from .catalog import Catalog
+from .errors import RegistryError
 from .manifests import Manifests
 from .referrers import Referrers
 from .requests import Request
@@ -35,10 +37,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_Handler = Callable[[Request], Answer]
-
-# Seconds after which a client that found no room, or no storage, may try again.
-_RETRY_AFTER = {"Retry-After": "5"}
+_Handler = Callable[[Request], Response]
 
 _STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
@@ -129,7 +128,7 @@ class Registry:
                 methods["HEAD"] = methods["GET"]
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a request, as PEP 3333 has it. The environ is not changed."""
+        """Response a request, as PEP 3333 has it. The environ is not changed."""
         answer = self._answer(environ)
         headers = [("Docker-Distribution-API-Version", "registry/2.0"), *answer.headers]
         start_response(_STATUS_LINES[answer.status], headers)
@@ -137,24 +136,20 @@ class Registry:
             return ()  # bodies of HEAD are lazy and hold nothing
         return answer.body
 
-    def _answer(self, environ: WSGIEnvironment) -> Answer:
+    def _answer(self, environ: WSGIEnvironment) -> Response:
         """Return the answer to a request: the one place where errors become answers."""
         try:
             return self._dispatch(environ)
         except RegistryError as error:
-            return failure(error)
+            return error.response()
         except StorageUnavailable as error:
             _log.warning("%s %r: %s", environ["REQUEST_METHOD"], environ.get("PATH_INFO"), error)
-            return failure(
-                RegistryError(
-                    "UNAVAILABLE", 503, "the storage cannot be reached; try again later", headers=_RETRY_AFTER
-                )
-            )
+            return errors.storage_unavailable().response()
         except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer and the log the trace
             _log.exception("%s %r failed", environ["REQUEST_METHOD"], environ.get("PATH_INFO"))
-            return failure(RegistryError("UNKNOWN", 500, "the registry failed to answer"))
+            return errors.unknown().response()
 
-    def _dispatch(self, environ: WSGIEnvironment) -> Answer:
+    def _dispatch(self, environ: WSGIEnvironment) -> Response:
         route = parse_route(environ.get("PATH_INFO", ""), self._prefix)
         mount = environ.get("SCRIPT_NAME", "")
         base = (quote(mount, safe="/", encoding="latin-1") if mount else "") + self._prefix
@@ -171,9 +166,7 @@ class Registry:
         methods = self._handlers[route.resource]
         handler = methods.get(environ["REQUEST_METHOD"])
         if handler is None:
-            reason = "the registry is read-only" if self._readonly else "the method is not supported here"
-            allowed = ", ".join(sorted(methods))
-            raise RegistryError("UNSUPPORTED", 405, reason, headers={"Allow": allowed})
+            raise errors.method_unsupported(methods, readonly=self._readonly)
         if not _brings_bytes(environ):
             return handler(request)
         with self._slot():
@@ -183,9 +176,7 @@ class Registry:
     def _slot(self) -> Iterator[None]:
         """Hold one of the places for uploads; without waiting, for those that wait hold threads as well."""
         if not self._slots.acquire(blocking=False):
-            raise RegistryError(
-                "TOOMANYREQUESTS", 503, "too many uploads at a time; try again later", headers=_RETRY_AFTER
-            )
+            raise errors.too_many_uploads()
         try:
             yield
         finally:
@@ -198,9 +189,9 @@ def _brings_bytes(environ: dict[str, Any]) -> bool:
         try:
             return has_body(environ)
         except BodyBroken as broken:
-            raise RegistryError("BLOB_UPLOAD_INVALID", 400, str(broken)) from None
+            raise errors.upload_invalid(str(broken)) from None
     return method in ("PATCH", "PUT")
 
 
-def _base(request: Request) -> Answer:
+def _base(request: Request) -> Response:
     return as_json(200, {})

@@ -7,11 +7,12 @@ from functools import lru_cache
 from typing import Protocol, cast
 
 from cfmiddleware.digest import Digest
-from cfmiddleware.errors import ObjectNotFound, RegistryError
+from cfmiddleware.errors import ObjectNotFound
 from cfmiddleware.storage.driver import Driver, Reader
 from cfmiddleware.wsgi.ranges import Span, Unsatisfiable, parse_wanted
-from cfmiddleware.wsgi.response import Answer, empty
+from cfmiddleware.wsgi.response import Response, empty
 
+from . import errors
 from .cache.descriptors import Descriptors, Located
 from .requests import Request
 from .routes import parse_digest
@@ -106,7 +107,7 @@ class Blobs:
             return self._driver.open(path, span.offset, span.length)
         except ObjectNotFound:
             self._forget(repository, digest)
-            raise _unknown(digest) from None
+            raise errors.blob_unknown(digest) from None
 
     def _forget(self, repository: str, digest: Digest) -> None:
         if self._descriptors is not None:
@@ -139,11 +140,7 @@ class Blobs:
         with self._driver.writer(paths.blob_data(digest)) as writer:
             for chunk in chunks:
                 if most and writer.size + len(chunk) > most:
-                    raise RegistryError(
-                        "SIZE_INVALID",
-                        413,
-                        f"a blob of more than {most} bytes must come with its length, or in several requests",
-                    )
+                    raise errors.blob_too_large(most)
                 hasher.update(chunk)
                 writer.write(chunk)
             known = Digest(digest.algorithm, hasher.hexdigest())
@@ -152,8 +149,8 @@ class Blobs:
             writer.commit()
         self.link(repository, digest, digest)
 
-    def get(self, request: Request) -> Answer:
-        """Answer GET and HEAD: the blob, or the range of it that was asked for."""
+    def get(self, request: Request) -> Response:
+        """Response GET and HEAD: the blob, or the range of it that was asked for."""
         digest = parse_digest(request.route.reference)
         # Set by a wrapper and by no client: those can only set names that begin with HTTP_.
         probe = cast("Probe | None", request.environ.get("cfmiddleware.probe"))
@@ -162,7 +159,7 @@ class Blobs:
             return self._whole(request.repository, digest)
         located = self._find(request.repository, digest)
         if located is None:
-            raise _unknown(digest)
+            raise errors.blob_unknown(digest)
         if probe is not None:
             if self._driver.in_bucket:
                 probe.located(self._key(located.path), located.size)
@@ -171,17 +168,12 @@ class Blobs:
         etag = f'"{request.route.reference}"'
         headers = _headers(request.route.reference, etag)
         if matches(request.header("If-None-Match"), etag):
-            return Answer(304, headers)
+            return Response(304, headers)
         headers.append(_CONTENT_TYPE)
         try:
             span = self._wanted(request, located.size, etag)
         except Unsatisfiable:
-            raise RegistryError(
-                "UNSUPPORTED",
-                416,
-                f"the blob has {located.size} bytes, none of them in the range",
-                headers={"Content-Range": f"bytes */{located.size}", "Docker-Content-Digest": str(digest)},
-            ) from None
+            raise errors.range_not_satisfiable(digest, located.size) from None
         status = 200
         if span is None:
             span = Span(0, located.size)
@@ -194,19 +186,19 @@ class Blobs:
         if request.method == "GET" and probe is None and span.length:
             # Opened before the status is sent, so that an object that is gone can still be an error.
             body = self._open(request.repository, digest, located.path, span)
-        return Answer(status, headers, body)
+        return Response(status, headers, body)
 
-    def _whole(self, repository: str, digest: Digest) -> Answer:
-        """Answer with all of a blob. The storage is asked once: it says the size with the first byte."""
+    def _whole(self, repository: str, digest: Digest) -> Response:
+        """Response with all of a blob. The storage is asked once: it says the size with the first byte."""
         data = read_link(self._driver, paths.layer_link(repository, digest))
         if data is None:
-            raise _unknown(digest)
+            raise errors.blob_unknown(digest)
         try:
             body = self._driver.open(paths.blob_data(data))
         except ObjectNotFound:
-            raise _unknown(digest) from None
+            raise errors.blob_unknown(digest) from None
         length = ("Content-Length", str(body.size))
-        return Answer(200, [*_headers(str(digest), f'"{digest}"'), _CONTENT_TYPE, length], body)
+        return Response(200, [*_headers(str(digest), f'"{digest}"'), _CONTENT_TYPE, length], body)
 
     def _wanted(self, request: Request, size: int, etag: str) -> Span | None:
         header = request.header("Range")
@@ -217,14 +209,14 @@ class Blobs:
             return None
         return parse_wanted(header, size)
 
-    def delete(self, request: Request) -> Answer:
-        """Answer DELETE: the blob is no longer part of this repository; its bytes stay."""
+    def delete(self, request: Request) -> Response:
+        """Response DELETE: the blob is no longer part of this repository; its bytes stay."""
         digest = parse_digest(request.route.reference)
         path = paths.layer_link(request.repository, digest)
         if not has_link(self._driver, path):
             # Another worker may have deleted it, or this one, whose storage did not say so in time.
             self._forget(request.repository, digest)
-            raise _unknown(digest)
+            raise errors.blob_unknown(digest)
         self._forget(request.repository, digest)
         try:
             self._driver.delete([path])
@@ -249,9 +241,3 @@ def matches(condition: str, etag: str) -> bool:
         return False
     named = {tag.strip().removeprefix("W/") for tag in condition.split(",")}
     return "*" in named or etag in named
-
-
-def _unknown(digest: Digest) -> RegistryError:
-    return RegistryError(
-        "BLOB_UNKNOWN", 404, "the repository has no such blob", detail={"digest": str(digest)}
-    )

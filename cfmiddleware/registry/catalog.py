@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from cfmiddleware.storage.driver import Driver
-from cfmiddleware.wsgi.response import Answer, as_json
+from cfmiddleware.wsgi.response import Response, as_json
 
 from .paging import next_link, parse_page
 from .requests import Request
@@ -28,8 +28,8 @@ class Catalog:
         self._driver = driver
         self._maxentries = maxentries
 
-    def get(self, request: Request) -> Answer:
-        """Answer GET: the repositories in the order of their names' bytes."""
+    def get(self, request: Request) -> Response:
+        """Response GET: the repositories in the order of their names' bytes."""
         page = parse_page(request)
         count = min(_DEFAULT_COUNT if page.limit is None else page.limit, self._maxentries)
         names = list(islice(repositories(self._driver, page.last), count + 1)) if count else []

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from cfmiddleware.digest import Digest
-from cfmiddleware.errors import ObjectNotFound, RegistryError
+from cfmiddleware.errors import ObjectNotFound
 from cfmiddleware.storage.driver import Driver
-from cfmiddleware.wsgi.response import Answer, empty, whole
+from cfmiddleware.wsgi.response import Response, empty, whole
 
+from . import errors
 from .blobs import Blobs, matches
 from .bodies import BodyBroken, content_length, read_body
 from .referrers import Referrers
@@ -44,8 +45,8 @@ class Manifests:
         self._referrers = referrers
         self._required = required
 
-    def get(self, request: Request) -> Answer:
-        """Answer GET and HEAD, by tag or by digest.
+    def get(self, request: Request) -> Response:
+        """Response GET and HEAD, by tag or by digest.
 
         The manifest is answered as it was pushed, whatever the ``Accept`` header says: another type would be
         another manifest, with another digest.
@@ -54,12 +55,12 @@ class Manifests:
         digest = self._resolve(request.repository, reference)
         content = None if digest is None else self._read(request.repository, digest)
         if digest is None or content is None:
-            raise _unknown(reference)
+            raise errors.manifest_unknown(reference)
         etag = f'"{digest}"'
         # Whoever may push chooses the type; no browser is to guess another one from the bytes.
         headers = {"Docker-Content-Digest": str(digest), "ETag": etag, "X-Content-Type-Options": "nosniff"}
         if matches(request.header("If-None-Match"), etag):
-            return Answer(304, list(headers.items()))
+            return Response(304, list(headers.items()))
         return whole(200, self._media_type(request.repository, digest, content), content, headers)
 
     def _media_type(self, repository: str, digest: Digest, content: bytes) -> str:
@@ -86,17 +87,15 @@ class Manifests:
         except ObjectNotFound:
             return None
 
-    def put(self, request: Request) -> Answer:
-        """Answer PUT: by tag, or by digest and with any number of ``tag`` parameters."""
+    def put(self, request: Request) -> Response:
+        """Response PUT: by tag, or by digest and with any number of ``tag`` parameters."""
         reference = parse_reference(request.route.reference)
         tags = [parse_tag(tag) for tag in request.query.get("tag", [])]
         content = _read_content(request)
         if isinstance(reference, Digest):
             digest = Digest.of(content, reference.algorithm)
             if digest != reference:
-                raise RegistryError(
-                    "DIGEST_INVALID", 400, f"the digest does not match: the bytes sent are {digest}"
-                )
+                raise errors.digest_mismatch(f"the bytes sent are {digest}")
         else:
             digest = _expected(request, content)
             tags = [reference]
@@ -143,12 +142,7 @@ class Manifests:
             if not self._has_manifest(repository, digest) and not self._has_blob(repository, digest)
         ]
         if missing:
-            raise RegistryError(
-                "MANIFEST_BLOB_UNKNOWN",
-                404,
-                f"the manifest refers to what the repository does not have, {len(missing)} in all",
-                detail=[{"digest": str(digest)} for digest in missing],
-            )
+            raise errors.manifest_blob_unknown(missing)
 
     def _has_blob(self, repository: str, digest: Digest) -> bool:
         return self._blobs.has(repository, digest)
@@ -156,21 +150,21 @@ class Manifests:
     def _has_manifest(self, repository: str, digest: Digest) -> bool:
         return has_link(self._driver, paths.revision_link(repository, digest))
 
-    def delete(self, request: Request) -> Answer:
-        """Answer DELETE: by tag, the tag alone; by digest, the manifest and every tag that names it."""
+    def delete(self, request: Request) -> Response:
+        """Response DELETE: by tag, the tag alone; by digest, the manifest and every tag that names it."""
         reference = parse_reference(request.route.reference)
         if isinstance(reference, Digest):
             self._delete(request.repository, reference)
             return empty(202, {"Docker-Content-Digest": str(reference)})
         if not self._tags.delete(request.repository, reference):
-            raise _unknown(reference)
+            raise errors.manifest_unknown(reference)
         return empty(202, {})
 
     def _delete(self, repository: str, digest: Digest) -> None:
         """Delete a manifest: first what makes it one, then all that names it."""
         revision = paths.revision_link(repository, digest)
         if not has_link(self._driver, revision):
-            raise _unknown(digest)
+            raise errors.manifest_unknown(digest)
         content = self._read(repository, digest)
         document = None if content is None else read_document(content)
         self._driver.delete([revision])
@@ -186,7 +180,7 @@ def _read_content(request: Request) -> bytes:
     try:
         announced = content_length(request.environ) or 0
         if announced > _MOST_READ:
-            raise _too_large()
+            raise errors.manifest_too_large(MAX_SIZE)
         too_large, taken = announced > MAX_SIZE, 0
         for chunk in read_body(request.environ):
             taken += len(chunk)
@@ -196,9 +190,9 @@ def _read_content(request: Request) -> bytes:
             if taken > _MOST_READ:
                 break
     except BodyBroken as broken:
-        raise RegistryError("MANIFEST_INVALID", 400, str(broken)) from None
+        raise errors.manifest_invalid(str(broken)) from None
     if too_large:
-        raise _too_large()
+        raise errors.manifest_too_large(MAX_SIZE)
     return bytes(content)
 
 
@@ -210,15 +204,5 @@ def _expected(request: Request, content: bytes) -> Digest:
     expected = parse_digest(text)
     digest = Digest.of(content, expected.algorithm)
     if digest != expected:
-        raise RegistryError("DIGEST_INVALID", 400, f"the digest does not match: the bytes sent are {digest}")
+        raise errors.digest_mismatch(f"the bytes sent are {digest}")
     return digest
-
-
-def _too_large() -> RegistryError:
-    return RegistryError("SIZE_INVALID", 413, f"a manifest has at most {MAX_SIZE} bytes")
-
-
-def _unknown(reference: Digest | str) -> RegistryError:
-    return RegistryError(
-        "MANIFEST_UNKNOWN", 404, "the repository has no such manifest", detail={"reference": str(reference)}
-    )

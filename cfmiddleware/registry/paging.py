@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 from urllib.parse import quote
 
-from cfmiddleware.errors import RegistryError
-
+from . import errors
 from .requests import Request
 
 
@@ -28,7 +27,7 @@ def parse_page(request: Request) -> Page:
     """
     text = request.parameter("n")
     if text is not None and not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise RegistryError("PAGINATION_NUMBER_INVALID", 400, "n must be a number of entries, 0 or more")
+        raise errors.pagination_invalid()
     return Page(None if text is None else int(text), request.parameter("last") or "")
 
 

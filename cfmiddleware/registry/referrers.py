@@ -15,7 +15,7 @@ from urllib.parse import quote
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ObjectNotFound
 from cfmiddleware.storage.driver import Driver
-from cfmiddleware.wsgi.response import Answer, whole
+from cfmiddleware.wsgi.response import Response, whole
 
 from .catalog import repositories
 from .requests import Request
@@ -68,8 +68,8 @@ class Referrers:
         if document is not None and document.subject is not None:
             self._driver.delete([paths.referrer(repository, document.subject, digest)])
 
-    def get(self, request: Request) -> Answer:
-        """Answer GET: an index of the manifests whose subject is the digest, whether that exists or not."""
+    def get(self, request: Request) -> Response:
+        """Response GET: an index of the manifests whose subject is the digest, whether that exists or not."""
         subject = parse_digest(request.route.reference)
         wanted = request.parameter("artifactType")
         descriptors, last = self._page(request.repository, subject, request.parameter("last") or "", wanted)

@@ -6,8 +6,9 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from cfmiddleware.digest import Digest
-from cfmiddleware.errors import RegistryError
 from cfmiddleware.reference import BlobPath, is_name, is_tag, parse_blob_path
+
+from . import errors
 
 Resource = Literal["base", "catalog", "blob", "uploads", "upload", "manifest", "tags", "referrers"]
 
@@ -46,19 +47,19 @@ def parse_route(path: str, prefix: str = "") -> Route:
     if blob is not None:  # what is asked for most
         return _blob_route(blob)
     if not path.startswith(prefix + "/v2"):
-        raise _no_such_path()
+        raise errors.no_such_path()
     rest = path[len(prefix) + len("/v2") :]
     if rest in ("", "/"):
         return Route("base")
     if rest == "/_catalog":
         return Route("catalog")
     if not rest.startswith("/"):
-        raise _no_such_path()
+        raise errors.no_such_path()
     found = _parse_tail(rest)
     if found is None:
-        raise _no_such_path()
+        raise errors.no_such_path()
     if not is_name(found.repository):
-        raise RegistryError("NAME_INVALID", 400, "the repository's name is invalid")
+        raise errors.name_invalid()
     return found
 
 
@@ -84,10 +85,6 @@ def _parse_tail(rest: str) -> Route | None:
     return Route(resource, name, reference)
 
 
-def _no_such_path() -> RegistryError:
-    return RegistryError("UNSUPPORTED", 404, "the registry has nothing at this path")
-
-
 def parse_digest(text: str) -> Digest:
     """Read a digest that a client sent.
 
@@ -96,7 +93,7 @@ def parse_digest(text: str) -> Digest:
     try:
         return Digest.parse(text)
     except ValueError as error:
-        raise RegistryError("DIGEST_INVALID", 400, str(error)) from None
+        raise errors.digest_invalid(str(error)) from None
 
 
 def parse_reference(text: str) -> Digest | str:
@@ -116,7 +113,5 @@ def parse_tag(text: str) -> str:
     :raises RegistryError: ``TAG_INVALID`` (400).
     """
     if not is_tag(text):
-        raise RegistryError(
-            "TAG_INVALID", 400, "a tag is 1 to 128 of A-Z a-z 0-9 _ . -, not beginning with . or -"
-        )
+        raise errors.tag_invalid()
     return text

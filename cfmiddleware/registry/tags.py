@@ -6,10 +6,11 @@ import time
 from typing import NamedTuple
 
 from cfmiddleware.digest import Digest
-from cfmiddleware.errors import ObjectExists, RegistryError
+from cfmiddleware.errors import ObjectExists
 from cfmiddleware.storage.driver import Driver
-from cfmiddleware.wsgi.response import Answer, as_json
+from cfmiddleware.wsgi.response import Response, as_json
 
+from . import errors
 from .paging import Page, next_link, parse_page
 from .requests import Request
 from .store import paths
@@ -130,8 +131,8 @@ class Tags:
         )
         return sorted(tag for tag in found if "/" not in tag.name)
 
-    def get(self, request: Request) -> Answer:
-        """Answer GET: the repository's tags in the order of their bytes."""
+    def get(self, request: Request) -> Response:
+        """Response GET: the repository's tags in the order of their bytes."""
         name = request.repository
         page = parse_page(request)
         if self._maxtags is not None:
@@ -140,7 +141,7 @@ class Tags:
             )
         tags = self._page(name, page)
         if not tags and not self._exists(name):
-            raise RegistryError("NAME_UNKNOWN", 404, "there is no such repository", detail={"name": name})
+            raise errors.name_unknown(name)
         headers: dict[str, str] = {}
         if page.limit is not None and len(tags) > page.limit:
             tags = tags[: page.limit]

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from cfmiddleware.digest import HEX_LENGTHS, Digest
-from cfmiddleware.errors import ObjectExists, ObjectNotFound, RegistryError
+from cfmiddleware.errors import ObjectExists, ObjectNotFound
 from cfmiddleware.reference import is_name
 from cfmiddleware.storage.driver import Driver
 from cfmiddleware.wsgi.ranges import parse_sent
-from cfmiddleware.wsgi.response import Answer, empty
+from cfmiddleware.wsgi.response import Response, empty
 
+from . import errors
 from .auth.granted import GrantedRequest
 from .blobs import Blobs
 from .bodies import BodyBroken, content_length, has_body, read_body
@@ -49,8 +50,8 @@ class Uploads:
         self._blobs = blobs
         self._inline_limit = max(inline_limit, driver.smallest_piece)
 
-    def start(self, request: Request) -> Answer:
-        """Answer POST: an upload, or at once a blob where ``digest`` or ``mount`` make that possible."""
+    def start(self, request: Request) -> Response:
+        """Response POST: an upload, or at once a blob where ``digest`` or ``mount`` make that possible."""
         digest = request.parameter("digest")
         if digest is not None:
             return self._store(request, parse_digest(digest))
@@ -64,7 +65,7 @@ class Uploads:
             headers["OCI-Chunk-Min-Length"] = str(self._driver.smallest_piece)
         return empty(202, headers)
 
-    def _store(self, request: Request, digest: Digest) -> Answer:
+    def _store(self, request: Request, digest: Digest) -> Response:
         body = read_body(request.environ)
         with _refusals():
             if self._is_one_object(request):
@@ -110,13 +111,13 @@ class Uploads:
             return ()
         return islice(repositories(self._driver), self._mountsearch)
 
-    def status(self, request: Request) -> Answer:
-        """Answer GET: where the upload stands."""
+    def status(self, request: Request) -> Response:
+        """Response GET: where the upload stands."""
         upload = self._upload(request)
         return empty(204, _standing(request, upload, self._state(upload)))
 
-    def patch(self, request: Request) -> Answer:
-        """Answer PATCH: the body is added to the upload, whole or not at all."""
+    def patch(self, request: Request) -> Response:
+        """Response PATCH: the body is added to the upload, whole or not at all."""
         upload = self._upload(request)
         before = self._state(upload)
         body = self._checked_body(request, upload, before)
@@ -128,32 +129,33 @@ class Uploads:
             upload.install(after)
         except ObjectExists:
             upload.discard(after, before)
-            raise _out_of_order(request, upload, self._state(upload)) from None
+            state = self._state(upload)
+            raise errors.upload_out_of_order(state.size, _standing(request, upload, state)) from None
         except UploadUnknown:
-            raise _unknown(upload) from None
+            raise errors.upload_unknown() from None
         return empty(202, _standing(request, upload, after))
 
-    def finish(self, request: Request) -> Answer:
-        """Answer PUT: the upload, with what the body adds to it, becomes a blob.
+    def finish(self, request: Request) -> Response:
+        """Response PUT: the upload, with what the body adds to it, becomes a blob.
 
         An upload whose bytes are not those of the digest is cancelled, as Distribution does it: no further
         request could mend it. A PUT that is repeated because its answer was lost is answered like the first.
         """
         text = request.parameter("digest")
         if text is None:
-            raise RegistryError("DIGEST_INVALID", 400, "the digest parameter is missing")
+            raise errors.digest_missing()
         digest = parse_digest(text)
         upload = self._upload(request)
         try:
             self._complete(request, upload, digest)
         except (UploadUnknown, ObjectNotFound):
             if self._blobs.locate(request.repository, digest) is None:
-                raise _unknown(upload) from None
+                raise errors.upload_unknown() from None
         except DigestMismatch as mismatch:
             upload.end()
-            raise _digest_invalid(mismatch) from None
+            raise errors.digest_mismatch(mismatch) from None
         except BodyBroken as broken:
-            raise _body_broken(broken) from None
+            raise errors.upload_invalid(str(broken)) from None
         else:
             upload.end()
         return self._created(request, digest)
@@ -185,13 +187,13 @@ class Uploads:
             raise
         self._blobs.link(request.repository, digest, digest)
 
-    def cancel(self, request: Request) -> Answer:
-        """Answer DELETE: the upload and its bytes are gone."""
+    def cancel(self, request: Request) -> Response:
+        """Response DELETE: the upload and its bytes are gone."""
         upload = self._upload(request)
         try:
             upload.end()
         except UploadUnknown:
-            raise _unknown(upload) from None
+            raise errors.upload_unknown() from None
         return empty(204, {"Docker-Upload-UUID": upload.uuid})
 
     def _upload(self, request: Request) -> Upload:
@@ -201,7 +203,7 @@ class Uploads:
         try:
             return upload.state()
         except UploadUnknown:
-            raise _unknown(upload) from None
+            raise errors.upload_unknown() from None
 
     def _checked_body(self, request: Request, upload: Upload, state: State) -> Iterator[bytes]:
         """Return the body, having checked, before it is read, that it goes on where *state* ends."""
@@ -211,10 +213,10 @@ class Uploads:
             return body
         span = parse_sent(header)
         if span is None or span.offset != state.size:
-            raise _out_of_order(request, upload, state)
+            raise errors.upload_out_of_order(state.size, _standing(request, upload, state))
         return _exactly(span.length, body)
 
-    def _created(self, request: Request, digest: Digest) -> Answer:
+    def _created(self, request: Request, digest: Digest) -> Response:
         location = request.url_to(f"{request.repository}/blobs/{digest}")
         return empty(201, {"Location": location, "Docker-Content-Digest": str(digest)})
 
@@ -226,8 +228,7 @@ def _algorithm(request: Request) -> str:
         mount = request.parameter("mount")
         return "sha256" if mount is None else parse_digest(mount).algorithm
     if named not in HEX_LENGTHS:
-        known = " or ".join(HEX_LENGTHS)
-        raise RegistryError("DIGEST_INVALID", 400, f"digest-algorithm must be {known}")
+        raise errors.digest_algorithm_invalid()
     return named
 
 
@@ -249,9 +250,9 @@ def _refusals() -> Iterator[None]:
     try:
         yield
     except DigestMismatch as mismatch:
-        raise _digest_invalid(mismatch) from None
+        raise errors.digest_mismatch(mismatch) from None
     except BodyBroken as broken:
-        raise _body_broken(broken) from None
+        raise errors.upload_invalid(str(broken)) from None
 
 
 def _exactly(length: int, chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -263,27 +264,4 @@ def _exactly(length: int, chunks: Iterator[bytes]) -> Iterator[bytes]:
             break
         yield chunk
     if left:
-        raise RegistryError(
-            "SIZE_INVALID", 400, f"the body does not have the {length} bytes that its Content-Range names"
-        )
-
-
-def _digest_invalid(mismatch: DigestMismatch) -> RegistryError:
-    return RegistryError("DIGEST_INVALID", 400, f"the digest does not match: {mismatch}")
-
-
-def _body_broken(broken: BodyBroken) -> RegistryError:
-    return RegistryError("BLOB_UPLOAD_INVALID", 400, str(broken))
-
-
-def _unknown(upload: Upload) -> RegistryError:
-    return RegistryError("BLOB_UPLOAD_UNKNOWN", 404, "the repository has no such upload")
-
-
-def _out_of_order(request: Request, upload: Upload, state: State) -> RegistryError:
-    return RegistryError(
-        "BLOB_UPLOAD_INVALID",
-        416,
-        f"the upload has {state.size} bytes; the next chunk must begin there",
-        headers=_standing(request, upload, state),
-    )
+        raise errors.chunk_size_invalid(length)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from cfmiddleware.errors import ConfigError, RegistryError
+from cfmiddleware.errors import ConfigError
+from cfmiddleware.registry import errors
+from cfmiddleware.registry.errors import RegistryError
 
 from .access import Access
 
@@ -25,8 +27,7 @@ def unauthorized(
         for item in access
         for action in item.actions
     ]
-    headers = {"WWW-Authenticate": f"{scheme} {listed}"}
-    return RegistryError("UNAUTHORIZED", 401, message, detail=detail or None, headers=headers)
+    return errors.unauthorized(f"{scheme} {listed}", message, detail or None)
 
 
 def check_parameter(value: str, name: str) -> str:

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 
 import bcrypt
 
-from cfmiddleware.errors import ConfigError, RegistryError
+from cfmiddleware.errors import ConfigError
 from cfmiddleware.process.watchedfile import WatchedFiles
+from cfmiddleware.registry.errors import too_many_logins
 from cfmiddleware.registry.requests import Request
 
 from .access import Grant, wanted
@@ -99,9 +100,7 @@ class Users:
             if key in self._remembered:
                 return True
             if not mine:
-                raise RegistryError(
-                    "TOOMANYREQUESTS", 503, "too many logins at a time", headers={"Retry-After": "5"}
-                )
+                raise too_many_logins()
             # Users that there are not take as long as those that there are.
             matches = _matches(password, self._hashes.get(user, self._nobody))
             if user not in self._hashes or not matches:

@@ -12,8 +12,9 @@ from typing import Any
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 
-from cfmiddleware.errors import ConfigError, RegistryError
+from cfmiddleware.errors import ConfigError
 from cfmiddleware.process.watchedfile import WatchedFiles
+from cfmiddleware.registry.errors import RegistryError
 from cfmiddleware.registry.requests import Request
 
 from .access import Grant, needed, wanted

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from cfmiddleware.digest import Digest
-from cfmiddleware.errors import RegistryError
+from cfmiddleware.registry.errors import RegistryError, manifest_invalid
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -111,7 +111,7 @@ def parse_document(content: bytes, content_type: str = "", required: Required | 
     """
     fields = _load(content)
     if fields is None:
-        raise _invalid("the manifest is no JSON object")
+        raise manifest_invalid("the manifest is no JSON object")
     sent = content_type.partition(";")[0].strip().lower()
     media_type = _checked_type(fields, sent)
     required = required or Required()
@@ -124,10 +124,10 @@ def parse_document(content: bytes, content_type: str = "", required: Required | 
     )
     if media_type in _TYPES:
         if fields.get("schemaVersion") != 2:
-            raise _invalid("schemaVersion must be 2")
+            raise manifest_invalid("schemaVersion must be 2")
         for name in ("manifests",) if media_type in _INDEXES else ("config", "layers"):
             if fields.get(name) is None:
-                raise _invalid(f"{name} is missing")
+                raise manifest_invalid(f"{name} is missing")
     manifests, others = _entries(fields, required)
     return document._replace(blobs=_blobs(fields, required), manifests=manifests, others=others)
 
@@ -205,28 +205,28 @@ def _checked_type(fields: dict[str, Any], sent: str) -> str:
         or sent in schema_1
         or (isinstance(stated, str) and stated in schema_1)
     ):
-        raise _invalid("Docker's schema 1 is not supported")
+        raise manifest_invalid("Docker's schema 1 is not supported")
     is_image, is_index = "config" in fields or "layers" in fields, "manifests" in fields
     if is_image and is_index:
         # What is both can be read as either, and signed as one and run as the other (CVE-2021-41190).
-        raise _invalid("a manifest has either config and layers, or manifests")
+        raise manifest_invalid("a manifest has either config and layers, or manifests")
     if stated is not None and not (isinstance(stated, str) and _MEDIA_TYPE.fullmatch(stated)):
-        raise _invalid(f"mediaType {str(stated)[:100]!r} is not of the form application/...")
+        raise manifest_invalid(f"mediaType {str(stated)[:100]!r} is not of the form application/...")
     media_type: str
     if stated is not None:
         media_type = stated
         if sent != stated.lower() and (sent in _TYPES or stated.lower() in _GENERIC):
-            raise _invalid(f"Content-Type says {sent or 'nothing'}, the manifest itself {stated}")
+            raise manifest_invalid(f"Content-Type says {sent or 'nothing'}, the manifest itself {stated}")
     elif sent not in _GENERIC:
         if not _MEDIA_TYPE.fullmatch(sent):
-            raise _invalid("the Content-Type is not of the form application/...")
+            raise manifest_invalid("the Content-Type is not of the form application/...")
         media_type = sent
     elif is_image or is_index:
         media_type = OCI_INDEX if is_index else OCI_MANIFEST
     else:
-        raise _invalid("a manifest has config and layers, or manifests, or a media type of its own")
+        raise manifest_invalid("a manifest has config and layers, or manifests, or a media type of its own")
     if (media_type in _IMAGES and is_index) or (media_type in _INDEXES and is_image):
-        raise _invalid(f"the media type {media_type} is not one of a manifest with these fields")
+        raise manifest_invalid(f"the media type {media_type} is not one of a manifest with these fields")
     return media_type
 
 
@@ -274,22 +274,22 @@ def _entries(fields: dict[str, Any], required: Required) -> tuple[tuple[Digest, 
 def _list(fields: dict[str, Any], name: str) -> list[Any]:
     value = fields.get(name, [])
     if not isinstance(value, list):
-        raise _invalid(f"{name} must be a list")
+        raise manifest_invalid(f"{name} must be a list")
     return value
 
 
 def _digest(descriptor: Any, name: str) -> Digest:
     if not isinstance(descriptor, dict):
-        raise _invalid(f"{name} must be a descriptor")
+        raise manifest_invalid(f"{name} must be a descriptor")
     size = descriptor.get("size")
     if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-        raise _invalid(f"{name}.size must be a number of bytes")
+        raise manifest_invalid(f"{name}.size must be a number of bytes")
     if not isinstance(descriptor.get("mediaType", ""), str):
-        raise _invalid(f"{name}.mediaType must be a text")
+        raise manifest_invalid(f"{name}.mediaType must be a text")
     try:
         return Digest.parse(str(descriptor.get("digest")))
     except ValueError as error:
-        raise _invalid(f"{name}.digest: {error}") from None
+        raise manifest_invalid(f"{name}.digest: {error}") from None
 
 
 def _is_elsewhere(layer: Any) -> bool:
@@ -298,7 +298,3 @@ def _is_elsewhere(layer: Any) -> bool:
 
 def _unique(digests: list[Digest]) -> tuple[Digest, ...]:
     return tuple(dict.fromkeys(digests))
-
-
-def _invalid(message: str) -> RegistryError:
-    return RegistryError("MANIFEST_INVALID", 400, message)

@@ -21,8 +21,9 @@ from lab.registry_client import (
 
 from cfmiddleware.cli import main
 from cfmiddleware.digest import Digest
-from cfmiddleware.errors import RegistryError, StorageUnavailable
+from cfmiddleware.errors import StorageUnavailable
 from cfmiddleware.registry.auth.access import Grant, needed
+from cfmiddleware.registry.errors import RegistryError
 from cfmiddleware.registry.referrers import Referrers
 from cfmiddleware.registry.tags import Tags
 from cfmiddleware.storage.filesystem.filesystemdriver import FilesystemDriver

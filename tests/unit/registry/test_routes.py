@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lab.registry_client import RegistryClient, error_code
 
-from cfmiddleware.errors import RegistryError
 from cfmiddleware.reference import is_name
+from cfmiddleware.registry.errors import RegistryError
 from cfmiddleware.registry.routes import Route, parse_route
 from cfmiddleware.storage.memory import MemoryDriver
 from cfmiddleware.wsgi.ranges import Span, Unsatisfiable, parse_sent, parse_wanted
