@@ -15,21 +15,23 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes, urlsplit
 from xml.sax.saxutils import escape
 
-from werkzeug.http import http_date, is_resource_modified, unquote_etag
+from werkzeug.http import http_date
 
 from .digest import Digest
 from .errors import ObjectNotFound, StorageError
+from .logs import printable
 from .reference import has_whole_segments
 from .signing.originpath import directory, encode_key, path_below
 from .signing.verify import Refused, Verifier
+from .wsgi.accesslog import LoggedResponse
 from .wsgi.client import client_address
-from .wsgi.ranges import Span, Unsatisfiable, parse_wanted
+from .wsgi.ranges import Unsatisfiable, select
+from .wsgi.response import STATUS_LINES, Response, whole
 
 if TYPE_CHECKING:
     from .signing.keys import PublicKey
-    from .storage.driver import Driver, Reader, Stat
-
-    StartResponse = Callable[..., Any]
+    from .storage.driver import Driver, Reader
+    from .wsgi.types import StartResponse
 
 _log = logging.getLogger("cfmiddleware.edge")
 
@@ -73,19 +75,21 @@ class Edge:
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request (PEP 3333)."""
-        began = time.monotonic()
-        path, query = _as_sent(environ)
+        path, query = _sent_target(environ)
         for name in ("RAW_URI", "REQUEST_URI"):
             if name in environ:
                 environ[name] = path
         environ["QUERY_STRING"] = ""
+        line = _Line(environ["REQUEST_METHOD"], path, environ.get("REMOTE_ADDR") or "-")
 
-        answer = self._answer(environ, path, query)
-        method = environ["REQUEST_METHOD"]
-        start_response(answer.status, answer.headers)
-        return _Logged(answer, method, path, environ.get("REMOTE_ADDR") or "-", began)
+        def app(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+            response = self._respond(environ, path, query, line)
+            start_response(STATUS_LINES[response.status], response.headers)
+            return response.body if environ["REQUEST_METHOD"] != "HEAD" else ()
 
-    def _answer(self, environ: dict[str, Any], path: str, query: str) -> _Answer:
+        return LoggedResponse(line, start_response).begin(app, environ)
+
+    def _respond(self, environ: dict[str, Any], path: str, query: str, line: _Line) -> Response:
         method = environ["REQUEST_METHOD"]
         try:
             if method not in ("GET", "HEAD"):
@@ -95,15 +99,18 @@ class Edge:
             Verifier(self._keys()).check(url, self._clock(), None if client is None else str(client))
             return self._object(environ, self._path_in_storage(environ, path))
         except Refused as refused:
-            return _error(refused.status, refused.code, refused.message, method)
+            return line.refuse(refused.status, refused.code, refused.message)
+        except Unsatisfiable as unsatisfiable:
+            size = [("Content-Range", f"bytes */{unsatisfiable.size}")]
+            return line.refuse(416, "InvalidRange", "The requested range is not satisfiable", headers=size)
         except ObjectNotFound:
             # What S3 answers to a reader that may not list: the Origin Path may be wrong as well.
-            return _error(403, "AccessDenied", "Access Denied", method, "no object lies at this key")
+            return line.refuse(403, "AccessDenied", "Access Denied", "no object lies at this key")
         except StorageError as error:
-            return _error(503, "ServiceUnavailable", "The origin cannot be reached", method, str(error))
+            return line.refuse(503, "ServiceUnavailable", "The origin cannot be reached", str(error))
         except Exception:  # noqa: BLE001 (a server logs what it catches with the whole URL, signature included)
-            _log.exception("edge %s %s failed", method, _printable(path))
-            return _error(500, "InternalError", "The request could not be answered", method)
+            _log.exception("edge %s %s failed", method, printable(path))
+            return line.refuse(500, "InternalError", "The request could not be answered")
 
     def _path_in_storage(self, environ: Mapping[str, Any], path: str) -> str:
         """Return the logical path of the object that a request asks for.
@@ -122,45 +129,25 @@ class Edge:
             raise ObjectNotFound(key)
         return logical
 
-    def _object(self, environ: dict[str, Any], path: str) -> _Answer:
-        """Answer with an object, or with the part of it that is asked for (RFC 9110, section 14)."""
+    def _object(self, environ: dict[str, Any], path: str) -> Response:
+        """Respond with an object, or with the range of it that is asked for (RFC 9110, section 14)."""
         stat = self._driver.stat(path)
-        etag = f'"{stat.size:x}-{int(stat.modified * 1000):x}"'
+        etag = f"{stat.size:x}-{int(stat.modified * 1000):x}"
         headers = [
             ("Content-Type", _CONTENT_TYPE),
             ("Accept-Ranges", "bytes"),
-            ("ETag", etag),
+            ("ETag", f'"{etag}"'),
             ("Last-Modified", http_date(stat.modified)),
         ]
         digest = _digest(path)
         if digest is not None:
             headers.append(("Docker-Content-Digest", str(digest)))
-        if not is_resource_modified(environ, unquote_etag(etag)[0], last_modified=http_date(stat.modified)):
-            return _Answer("304 Not Modified", headers)
-        status = "200 OK"
-        try:
-            span = _wanted(environ, stat, etag)
-        except Unsatisfiable:
-            message = "The requested range is not satisfiable"
-            size = [("Content-Range", f"bytes */{stat.size}")]
-            return _error(416, "InvalidRange", message, environ["REQUEST_METHOD"], None, size)
-        if span is None:
-            span = Span(0, stat.size)
-        else:
-            status = "206 Partial Content"
-            last = span.offset + span.length - 1
-            headers.append(("Content-Range", f"bytes {span.offset}-{last}/{stat.size}"))
-        headers.append(("Content-Length", str(span.length)))
-        if environ["REQUEST_METHOD"] == "HEAD":
-            return _Answer(status, headers)
-        reader = self._driver.open(path, span.offset, span.length)
-        try:
-            # While the status can still say that the storage failed.
-            first = next(iter(reader), b"")
-        except BaseException:
-            reader.close()
-            raise
-        return _Answer(status, headers, reader, first=first)
+        selected = select(environ, stat.size, etag, stat.modified, ranges_of_head=True)
+        headers += selected.headers
+        if selected.status == 304 or environ["REQUEST_METHOD"] == "HEAD":
+            return Response(selected.status, headers)
+        span = selected.span
+        return Response(selected.status, headers, _Begun(self._driver.open(path, span.offset, span.length)))
 
 
 def _digest(path: str) -> Digest | None:
@@ -175,7 +162,7 @@ def _digest(path: str) -> Digest | None:
         return None
 
 
-def _as_sent(environ: Mapping[str, Any]) -> tuple[str, str]:
+def _sent_target(environ: Mapping[str, Any]) -> tuple[str, str]:
     """Return path and query as the client sent them, still encoded."""
     raw: str | None = environ.get("RAW_URI") or environ.get("REQUEST_URI")
     if raw is None:  # a server that keeps only the decoded path: encode it as our own URLs are
@@ -197,105 +184,73 @@ def _host(environ: Mapping[str, Any]) -> str:
     return host
 
 
-def _wanted(environ: Mapping[str, Any], stat: Stat, etag: str) -> Span | None:
-    """Return the range that is asked for, None for the whole object.
+class _Begun:
+    """The bytes of an object, whose first chunk is read before the status is sent: it may be an error yet."""
 
-    :raises Unsatisfiable: when the object has no byte of it.
-    """
-    header = environ.get("HTTP_RANGE")
-    validator = environ.get("HTTP_IF_RANGE", "").strip()
-    if header is None or validator not in ("", etag, http_date(stat.modified)):
-        return None
-    return parse_wanted(header, stat.size)
+    __slots__ = ("_first", "_reader")
 
-
-class _Answer:
-    """A response: its status line, its headers, and the body if there is one."""
-
-    __slots__ = ("body", "first", "headers", "reason", "status")
-
-    def __init__(
-        self,
-        status: str,
-        headers: list[tuple[str, str]],
-        body: Reader | Iterable[bytes] = (),
-        reason: str | None = None,
-        first: bytes = b"",
-    ) -> None:
-        self.status = status
-        self.headers = headers
-        self.body = body
-        #: A chunk that stands in front of the body.
-        self.first = first
-        #: What the log, but not the client, is told.
-        self.reason = reason
-
-
-_REASONS = {
-    403: "403 Forbidden",
-    416: "416 Range Not Satisfiable",
-    500: "500 Internal Server Error",
-    503: "503 Service Unavailable",
-}
-
-
-def _error(
-    status: int,
-    code: str,
-    message: str,
-    method: str,
-    reason: str | None = None,
-    headers: list[tuple[str, str]] | None = None,
-) -> _Answer:
-    """Refuse, as CloudFront does: with a small XML body."""
-    body = (
-        '<?xml version="1.0" encoding="UTF-8"?>'
-        f"<Error><Code>{escape(code)}</Code><Message>{escape(message)}</Message></Error>"
-    ).encode()
-    fields = [("Content-Type", "text/xml"), ("Content-Length", str(len(body))), *(headers or [])]
-    return _Answer(
-        _REASONS.get(status, f"{status} Error"), fields, [] if method == "HEAD" else [body], reason or code
-    )
-
-
-def _printable(path: str) -> str:
-    return path if path.isprintable() else ascii(path)
-
-
-class _Logged:
-    """A response's body, counted, and logged in one line when the server closes it."""
-
-    __slots__ = ("_answer", "_began", "_chunks", "_client", "_first", "_method", "_path", "_sent")
-
-    def __init__(self, answer: _Answer, method: str, path: str, client: str, began: float) -> None:
-        self._answer = answer
-        self._first = answer.first
-        self._chunks = iter(answer.body)
-        self._method = method
-        self._path = path
-        self._client = client
-        self._began = began
-        self._sent = 0
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        try:
+            self._first = next(iter(reader), b"")
+        except BaseException:
+            reader.close()
+            raise
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
-        chunk, self._first = self._first or next(self._chunks), b""
-        self._sent += len(chunk)
+        chunk, self._first = self._first or next(self._reader), b""
         return chunk
 
     def close(self) -> None:
-        end = getattr(self._answer.body, "close", None)
-        if end is not None:
-            end()
+        """Close the object."""
+        self._reader.close()
+
+
+class _Line:
+    """The line of the log for one request."""
+
+    __slots__ = ("_began", "_client", "_method", "_path", "_reason", "bytes", "status")
+
+    def __init__(self, method: str, path: str, client: str) -> None:
+        self._began = time.monotonic()
+        self._method = method
+        self._path = path
+        self._client = client
+        #: What the log, but not the client, is told.
+        self._reason = ""
+        self.status, self.bytes = 500, 0
+
+    def refuse(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        reason: str = "",
+        headers: Iterable[tuple[str, str]] = (),
+    ) -> Response:
+        """Return a refusal as CloudFront has it, with a small XML body, and log why.
+
+        :param reason: what the log says instead of the *code*.
+        """
+        self._reason = reason or code
+        body = (
+            '<?xml version="1.0" encoding="UTF-8"?>'
+            f"<Error><Code>{escape(code)}</Code><Message>{escape(message)}</Message></Error>"
+        ).encode()
+        return whole(status, "text/xml", body, dict(headers))
+
+    def log(self) -> None:
+        """Log it; the request is over."""
         _log.info(
-            "edge %s %s %s %d %s %.3f%s",
+            "edge %s %s %d %d %s %.3f%s",
             self._method,
-            _printable(self._path),
-            self._answer.status[:3],
-            self._sent,
+            printable(self._path),
+            self.status,
+            self.bytes,
             self._client,
             time.monotonic() - self._began,
-            f" ({self._answer.reason})" if self._answer.reason else "",
+            f" ({self._reason})" if self._reason else "",
         )

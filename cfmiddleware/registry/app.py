@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from http import HTTPStatus
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -13,7 +12,7 @@ from urllib.parse import quote
 from cfmiddleware.errors import StorageUnavailable
 from cfmiddleware.storage.driver import Driver
 from cfmiddleware.wsgi.accessrecord import ACCESS, AccessRecord
-from cfmiddleware.wsgi.response import Response, as_json
+from cfmiddleware.wsgi.response import STATUS_LINES, Response, as_json
 
 from . import errors
 from .auth.access import Authenticator
@@ -33,13 +32,11 @@ from .tags import Tags
 from .uploads import DEFAULT_MOUNT_SEARCH, Uploads
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from cfmiddleware.wsgi.types import Environ, StartResponse
 
 _log = logging.getLogger(__name__)
 
 _Handler = Callable[[Request], Response]
-
-_STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
 
 class Registry:
@@ -127,16 +124,16 @@ class Registry:
             if "GET" in methods:
                 methods["HEAD"] = methods["GET"]
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Response a request, as PEP 3333 has it. The environ is not changed."""
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request, as PEP 3333 has it. The environ is not changed."""
         answer = self._answer(environ)
         headers = [("Docker-Distribution-API-Version", "registry/2.0"), *answer.headers]
-        start_response(_STATUS_LINES[answer.status], headers)
+        start_response(STATUS_LINES[answer.status], headers)
         if environ["REQUEST_METHOD"] == "HEAD":
             return ()  # bodies of HEAD are lazy and hold nothing
         return answer.body
 
-    def _answer(self, environ: WSGIEnvironment) -> Response:
+    def _answer(self, environ: Environ) -> Response:
         """Return the answer to a request: the one place where errors become answers."""
         try:
             return self._dispatch(environ)
@@ -149,7 +146,7 @@ class Registry:
             _log.exception("%s %r failed", environ["REQUEST_METHOD"], environ.get("PATH_INFO"))
             return errors.unknown().response()
 
-    def _dispatch(self, environ: WSGIEnvironment) -> Response:
+    def _dispatch(self, environ: Environ) -> Response:
         route = parse_route(environ.get("PATH_INFO", ""), self._prefix)
         mount = environ.get("SCRIPT_NAME", "")
         base = (quote(mount, safe="/", encoding="latin-1") if mount else "") + self._prefix

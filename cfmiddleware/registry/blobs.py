@@ -9,7 +9,7 @@ from typing import Protocol, cast
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ObjectNotFound
 from cfmiddleware.storage.driver import Driver, Reader
-from cfmiddleware.wsgi.ranges import Span, Unsatisfiable, parse_wanted
+from cfmiddleware.wsgi.ranges import Span, Unsatisfiable, select
 from cfmiddleware.wsgi.response import Response, empty
 
 from . import errors
@@ -150,7 +150,7 @@ class Blobs:
         self.link(repository, digest, digest)
 
     def get(self, request: Request) -> Response:
-        """Response GET and HEAD: the blob, or the range of it that was asked for."""
+        """Answer GET and HEAD: the blob, or the range of it that was asked for."""
         digest = parse_digest(request.route.reference)
         # Set by a wrapper and by no client: those can only set names that begin with HTTP_.
         probe = cast("Probe | None", request.environ.get("cfmiddleware.probe"))
@@ -165,31 +165,23 @@ class Blobs:
                 probe.located(self._key(located.path), located.size)
             else:
                 probe.placed(located.path, located.size)
-        etag = f'"{request.route.reference}"'
-        headers = _headers(request.route.reference, etag)
-        if matches(request.header("If-None-Match"), etag):
-            return Response(304, headers)
-        headers.append(_CONTENT_TYPE)
+        headers = _headers(request.route.reference)
         try:
-            span = self._wanted(request, located.size, etag)
+            selected = select(request.environ, located.size, request.route.reference)
         except Unsatisfiable:
             raise errors.range_not_satisfiable(digest, located.size) from None
-        status = 200
-        if span is None:
-            span = Span(0, located.size)
-        else:
-            status = 206
-            last = span.offset + span.length - 1
-            headers.append(("Content-Range", f"bytes {span.offset}-{last}/{located.size}"))
-        headers.append(("Content-Length", str(span.length)))
+        if selected.status == 304:
+            return Response(304, headers)
+        headers += [_CONTENT_TYPE, *selected.headers]
+        span = selected.span
         body: Iterable[bytes] = LazyBody(self._driver, located.path, span)
         if request.method == "GET" and probe is None and span.length:
             # Opened before the status is sent, so that an object that is gone can still be an error.
             body = self._open(request.repository, digest, located.path, span)
-        return Response(status, headers, body)
+        return Response(selected.status, headers, body)
 
     def _whole(self, repository: str, digest: Digest) -> Response:
-        """Response with all of a blob. The storage is asked once: it says the size with the first byte."""
+        """Answer with all of a blob. The storage is asked once: it says the size with the first byte."""
         data = read_link(self._driver, paths.layer_link(repository, digest))
         if data is None:
             raise errors.blob_unknown(digest)
@@ -198,19 +190,10 @@ class Blobs:
         except ObjectNotFound:
             raise errors.blob_unknown(digest) from None
         length = ("Content-Length", str(body.size))
-        return Response(200, [*_headers(str(digest), f'"{digest}"'), _CONTENT_TYPE, length], body)
-
-    def _wanted(self, request: Request, size: int, etag: str) -> Span | None:
-        header = request.header("Range")
-        if not header or request.method != "GET":  # ranges are defined for GET alone (RFC 9110, 14.2)
-            return None
-        condition = request.header("If-Range").strip()
-        if condition and condition != etag:
-            return None
-        return parse_wanted(header, size)
+        return Response(200, [*_headers(str(digest)), _CONTENT_TYPE, length], body)
 
     def delete(self, request: Request) -> Response:
-        """Response DELETE: the blob is no longer part of this repository; its bytes stay."""
+        """Answer DELETE: the blob is no longer part of this repository; its bytes stay."""
         digest = parse_digest(request.route.reference)
         path = paths.layer_link(request.repository, digest)
         if not has_link(self._driver, path):
@@ -225,19 +208,11 @@ class Blobs:
         return empty(202, {"Docker-Content-Digest": str(digest)})
 
 
-def _headers(digest: str, etag: str) -> list[tuple[str, str]]:
-    """Return what every answer about a blob says."""
+def _headers(digest: str) -> list[tuple[str, str]]:
+    """Return the headers of every response about a blob."""
     return [
         ("Docker-Content-Digest", digest),
-        ("ETag", etag),
+        ("ETag", f'"{digest}"'),
         ("Cache-Control", _CACHE_CONTROL),
         ("Accept-Ranges", "bytes"),
     ]
-
-
-def matches(condition: str, etag: str) -> bool:
-    """Whether an ``If-None-Match`` header names *etag* (RFC 9110, 13.1.2)."""
-    if not condition:
-        return False
-    named = {tag.strip().removeprefix("W/") for tag in condition.split(",")}
-    return "*" in named or etag in named

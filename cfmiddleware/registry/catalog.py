@@ -29,7 +29,7 @@ class Catalog:
         self._maxentries = maxentries
 
     def get(self, request: Request) -> Response:
-        """Response GET: the repositories in the order of their names' bytes."""
+        """Answer GET: the repositories in the order of their names' bytes."""
         page = parse_page(request)
         count = min(_DEFAULT_COUNT if page.limit is None else page.limit, self._maxentries)
         names = list(islice(repositories(self._driver, page.last), count + 1)) if count else []

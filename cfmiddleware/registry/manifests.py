@@ -5,10 +5,11 @@ from __future__ import annotations
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ObjectNotFound
 from cfmiddleware.storage.driver import Driver
+from cfmiddleware.wsgi.ranges import has_etag
 from cfmiddleware.wsgi.response import Response, empty, whole
 
 from . import errors
-from .blobs import Blobs, matches
+from .blobs import Blobs
 from .bodies import BodyBroken, content_length, read_body
 from .referrers import Referrers
 from .requests import Request
@@ -46,7 +47,7 @@ class Manifests:
         self._required = required
 
     def get(self, request: Request) -> Response:
-        """Response GET and HEAD, by tag or by digest.
+        """Answer GET and HEAD, by tag or by digest.
 
         The manifest is answered as it was pushed, whatever the ``Accept`` header says: another type would be
         another manifest, with another digest.
@@ -59,7 +60,7 @@ class Manifests:
         etag = f'"{digest}"'
         # Whoever may push chooses the type; no browser is to guess another one from the bytes.
         headers = {"Docker-Content-Digest": str(digest), "ETag": etag, "X-Content-Type-Options": "nosniff"}
-        if matches(request.header("If-None-Match"), etag):
+        if has_etag(request.header("If-None-Match"), str(digest)):
             return Response(304, list(headers.items()))
         return whole(200, self._media_type(request.repository, digest, content), content, headers)
 
@@ -88,7 +89,7 @@ class Manifests:
             return None
 
     def put(self, request: Request) -> Response:
-        """Response PUT: by tag, or by digest and with any number of ``tag`` parameters."""
+        """Answer PUT: by tag, or by digest and with any number of ``tag`` parameters."""
         reference = parse_reference(request.route.reference)
         tags = [parse_tag(tag) for tag in request.query.get("tag", [])]
         content = _read_content(request)
@@ -151,7 +152,7 @@ class Manifests:
         return has_link(self._driver, paths.revision_link(repository, digest))
 
     def delete(self, request: Request) -> Response:
-        """Response DELETE: by tag, the tag alone; by digest, the manifest and every tag that names it."""
+        """Answer DELETE: by tag, the tag alone; by digest, the manifest and every tag that names it."""
         reference = parse_reference(request.route.reference)
         if isinstance(reference, Digest):
             self._delete(request.repository, reference)

@@ -69,7 +69,7 @@ class Referrers:
             self._driver.delete([paths.referrer(repository, document.subject, digest)])
 
     def get(self, request: Request) -> Response:
-        """Response GET: an index of the manifests whose subject is the digest, whether that exists or not."""
+        """Answer GET: an index of the manifests whose subject is the digest, whether that exists or not."""
         subject = parse_digest(request.route.reference)
         wanted = request.parameter("artifactType")
         descriptors, last = self._page(request.repository, subject, request.parameter("last") or "", wanted)

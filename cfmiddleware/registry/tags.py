@@ -132,7 +132,7 @@ class Tags:
         return sorted(tag for tag in found if "/" not in tag.name)
 
     def get(self, request: Request) -> Response:
-        """Response GET: the repository's tags in the order of their bytes."""
+        """Answer GET: the repository's tags in the order of their bytes."""
         name = request.repository
         page = parse_page(request)
         if self._maxtags is not None:

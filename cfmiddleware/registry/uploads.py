@@ -51,7 +51,7 @@ class Uploads:
         self._inline_limit = max(inline_limit, driver.smallest_piece)
 
     def start(self, request: Request) -> Response:
-        """Response POST: an upload, or at once a blob where ``digest`` or ``mount`` make that possible."""
+        """Answer POST: an upload, or at once a blob where ``digest`` or ``mount`` make that possible."""
         digest = request.parameter("digest")
         if digest is not None:
             return self._store(request, parse_digest(digest))
@@ -112,12 +112,12 @@ class Uploads:
         return islice(repositories(self._driver), self._mountsearch)
 
     def status(self, request: Request) -> Response:
-        """Response GET: where the upload stands."""
+        """Answer GET: where the upload stands."""
         upload = self._upload(request)
         return empty(204, _standing(request, upload, self._state(upload)))
 
     def patch(self, request: Request) -> Response:
-        """Response PATCH: the body is added to the upload, whole or not at all."""
+        """Answer PATCH: the body is added to the upload, whole or not at all."""
         upload = self._upload(request)
         before = self._state(upload)
         body = self._checked_body(request, upload, before)
@@ -136,7 +136,7 @@ class Uploads:
         return empty(202, _standing(request, upload, after))
 
     def finish(self, request: Request) -> Response:
-        """Response PUT: the upload, with what the body adds to it, becomes a blob.
+        """Answer PUT: the upload, with what the body adds to it, becomes a blob.
 
         An upload whose bytes are not those of the digest is cancelled, as Distribution does it: no further
         request could mend it. A PUT that is repeated because its answer was lost is answered like the first.
@@ -188,7 +188,7 @@ class Uploads:
         self._blobs.link(request.repository, digest, digest)
 
     def cancel(self, request: Request) -> Response:
-        """Response DELETE: the upload and its bytes are gone."""
+        """Answer DELETE: the upload and its bytes are gone."""
         upload = self._upload(request)
         try:
             upload.end()

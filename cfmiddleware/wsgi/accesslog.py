@@ -13,7 +13,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 from cfmiddleware.logs import Event, redacted, word
@@ -54,7 +54,7 @@ class AccessLog:
         record = environ[ACCESS] = AccessRecord(_id(environ))
         client = client_address(environ, self._proxies)
         line = Line(self._name, environ["REQUEST_METHOD"], _path(environ), str(client or "-"), record)
-        return _Logged(line, start_response).begin(self.app, environ)
+        return LoggedResponse(line, start_response).begin(self.app, environ)
 
 
 class Line(Event):
@@ -109,13 +109,27 @@ class Line(Event):
         )
 
 
-class _Logged:
-    """A response on its way from the app to the server, counted."""
+class Loggable(Protocol):
+    """What :class:`LoggedResponse` fills in and logs: the status, and the bytes of the body."""
+
+    status: int
+    bytes: int
+
+    def log(self) -> None:
+        """Log it; the request is over."""
+
+
+class LoggedResponse:
+    """A response on its way from an app to the server. Its bytes are counted, and its end is logged.
+
+    :param line: what is filled in and logged.
+    :param start_response: the server's.
+    """
 
     __slots__ = ("_body", "_chunks", "_line", "_start_response")
 
-    def __init__(self, line: Line, start_response: StartResponse) -> None:
-        self._line: Line | None = line
+    def __init__(self, line: Loggable, start_response: StartResponse) -> None:
+        self._line: Loggable | None = line
         self._start_response = start_response
 
     def begin(self, app: App, environ: dict[str, Any]) -> Iterable[bytes]:

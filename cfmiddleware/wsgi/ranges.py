@@ -1,9 +1,12 @@
-"""Ranges: of what a client wants to read (RFC 9110, 14), and of what it says that it sends."""
+"""What of an object a client wants to read, on which condition (RFC 9110, 13 and 14), or what it sends."""
 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from werkzeug.http import http_date, parse_date, parse_etags
 
 # No number of a real range has more than 18 digits; longer ones mean "to the end", or lie beyond it.
 _WANTED = re.compile(r"bytes=[ \t]*([0-9]*)-([0-9]*)[ \t]*", re.IGNORECASE)
@@ -19,7 +22,14 @@ class Span(NamedTuple):
 
 
 class Unsatisfiable(Exception):
-    """No byte of the range exists."""
+    """No byte of the range exists.
+
+    :param size: the object's size in bytes.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
 
 
 def parse_wanted(header: str, size: int) -> Span | None:
@@ -38,12 +48,73 @@ def parse_wanted(header: str, size: int) -> Span | None:
     if not first:
         length = min(_number(last), size)
         if length == 0:
-            raise Unsatisfiable
+            raise Unsatisfiable(size)
         return Span(size - length, length)
     begin, end = _number(first), _number(last) if last else size
     if begin >= size or end < begin:
-        raise Unsatisfiable
+        raise Unsatisfiable(size)
     return Span(begin, min(end + 1, size) - begin)
+
+
+class Selection(NamedTuple):
+    """What of an object answers a GET or HEAD.
+
+    :param status: 200 for the whole, 206 for a range, 304 if the client has the object already.
+    :param span: the bytes.
+    :param headers: ``Content-Range`` and ``Content-Length``; neither with a 304.
+    """
+
+    status: int
+    span: Span
+    headers: list[tuple[str, str]]
+
+
+def select(
+    environ: Mapping[str, Any],
+    size: int,
+    etag: str,
+    modified: float | None = None,
+    *,
+    ranges_of_head: bool = False,
+) -> Selection:
+    """Return what a GET or HEAD asks for, by its conditions and its range.
+
+    :param environ: the request; it is only read.
+    :param size: the object's size in bytes.
+    :param etag: its strong entity tag, without quotes.
+    :param modified: when it last changed, in Unix seconds; None if it never changes.
+    :param ranges_of_head: whether a HEAD may ask for a range, as S3 has it. RFC 9110, 14.2, defines ranges
+        for GET alone.
+    :raises Unsatisfiable: when the object has no byte of the range.
+    """
+    if _is_known(environ, etag, modified):
+        return Selection(304, Span(0, 0), [])
+    span = None
+    wanted = environ.get("HTTP_RANGE")
+    if wanted and (ranges_of_head or environ["REQUEST_METHOD"] == "GET"):
+        validators = ("", f'"{etag}"', *([] if modified is None else [http_date(modified)]))
+        if environ.get("HTTP_IF_RANGE", "").strip() in validators:
+            span = parse_wanted(wanted, size)
+    if span is None:
+        return Selection(200, Span(0, size), [("Content-Length", str(size))])
+    last = span.offset + span.length - 1
+    content_range = ("Content-Range", f"bytes {span.offset}-{last}/{size}")
+    return Selection(206, span, [content_range, ("Content-Length", str(span.length))])
+
+
+def has_etag(header: str | None, etag: str) -> bool:
+    """Return whether an ``If-None-Match`` header names *etag*, which has no quotes (RFC 9110, 13.1.2)."""
+    return bool(header) and parse_etags(header).contains_weak(etag)
+
+
+def _is_known(environ: Mapping[str, Any], etag: str, modified: float | None) -> bool:
+    """Return whether the client has the object, as it is now (RFC 9110, 13.2.2)."""
+    named = environ.get("HTTP_IF_NONE_MATCH")
+    if named:
+        return has_etag(named, etag)
+    since = environ.get("HTTP_IF_MODIFIED_SINCE")
+    date = parse_date(since) if since and modified is not None else None
+    return date is not None and modified is not None and int(modified) <= date.timestamp()
 
 
 def _number(digits: str) -> int:
