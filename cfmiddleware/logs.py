@@ -7,13 +7,16 @@ it came, and a traceback shows what was in an exception. So every line passes :c
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import logging.config
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from logging.handlers import MemoryHandler
 from typing import Any
 
 _SECRET = re.compile(
@@ -157,7 +160,7 @@ def configuration(options: LogOptions) -> dict[str, Any]:
         },
         "loggers": {
             "cfmiddleware": {"level": options.level, "handlers": ["message"], "propagate": False},
-            # A line for each request is no matter of how grave it is.
+            # A request's line is logged whatever the level of messages is.
             "cfmiddleware.access": {"level": "INFO", "handlers": ["access"], "propagate": False},
             "cfmiddleware.edge": {
                 "level": options.level if options.access else "WARNING",
@@ -175,38 +178,31 @@ def set_up(options: LogOptions) -> None:
     logging.config.dictConfig(configuration(options))
 
 
-class HeldBack(logging.Handler):
-    """Keeps the package's messages for as long as it may still turn out that nothing can start.
+@contextlib.contextmanager
+def held_back() -> Iterator[MemoryHandler]:
+    """Hold the package's messages back until the block is left, for :func:`replay`.
 
-    A command that cannot work is to say that in one line. Used in a ``with`` statement; where that was left
-    without an error, :meth:`replay` logs what was kept.
+    A command that cannot work says so in one line. So what is logged until it is known to work is kept, and
+    thrown away if the block ends with an error.
     """
+    logger = logging.getLogger("cfmiddleware")
+    held = MemoryHandler(capacity=sys.maxsize, flushLevel=sys.maxsize, flushOnClose=False)
+    handlers, level, propagate = logger.handlers, logger.level, logger.propagate
+    logger.handlers, logger.propagate = [held], False
+    logger.setLevel(logging.INFO)
+    try:
+        yield held
+    finally:
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._records: list[logging.LogRecord] = []
-        self._logger = logging.getLogger("cfmiddleware")
 
-    def __enter__(self) -> HeldBack:
-        self._before = self._logger.handlers, self._logger.level, self._logger.propagate
-        self._logger.handlers, self._logger.propagate = [self], False
-        self._logger.setLevel(logging.INFO)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._logger.handlers, level, self._logger.propagate = self._before
-        self._logger.setLevel(level)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep a message."""
-        self._records.append(record)
-
-    def replay(self) -> None:
-        """Log the messages as logging is set up now."""
-        for record in self._records:
-            logger = logging.getLogger(record.name)
-            if logger.isEnabledFor(record.levelno):
-                logger.handle(record)
+def replay(held: MemoryHandler) -> None:
+    """Log the messages that were held back, as logging is set up now."""
+    for record in held.buffer:
+        logger = logging.getLogger(record.name)
+        if logger.isEnabledFor(record.levelno):
+            logger.handle(record)
 
 
 def to_stderr(level: str = "INFO") -> None:

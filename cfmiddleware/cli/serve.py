@@ -100,11 +100,11 @@ def serving_command(prepare: Callable[[], Prepared]) -> int:
 
 def _serve(prepare: Callable[[], Prepared]) -> int:
     check_gunicorn()
-    with logs.HeldBack() as messages:
+    with logs.held_back() as messages:
         config, services, greeting = prepare()
     log = config.log_options()
     logs.set_up(log)
-    messages.replay()
+    logs.replay(messages)
     print(greeting, end="", flush=True)
     return supervisor.run(services, log)
 

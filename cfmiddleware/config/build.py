@@ -15,7 +15,7 @@ from cfmiddleware.errors import ConfigError, cannot_be_read
 from cfmiddleware.middleware.options import WrapperOptions
 from cfmiddleware.middleware.wrapper import CloudFrontMiddleware
 from cfmiddleware.registry.app import Registry
-from cfmiddleware.registry.cache.descriptors import Descriptors, InMemoryDescriptors
+from cfmiddleware.registry.cache.descriptors import DescriptorCache, InMemoryDescriptorCache
 from cfmiddleware.signing.keyring import KeyRing
 from cfmiddleware.signing.keys import PublicKey, load_public_key
 
@@ -55,13 +55,13 @@ def registry(settings: Settings) -> Registry:
     )
 
 
-def descriptors(settings: Settings) -> Descriptors | None:
+def descriptors(settings: Settings) -> DescriptorCache | None:
     """Return the descriptor cache, or None where the storage is asked each time."""
     cache = settings.storage.cache
     # Files of a section that is not used are read as well, so that they are right on the day that it is.
     redis = client_settings(settings.redis) if settings.redis is not None else {}
     if cache.kind == "inmemory":
-        return InMemoryDescriptors(cache.blobdescriptorsize, cache.blobdescriptorttl)
+        return InMemoryDescriptorCache(cache.blobdescriptorsize, cache.blobdescriptorttl)
     if cache.kind == "redis":
         return redis_descriptors(redis, storage(settings).identity(), cache.blobdescriptorttl)
     return None

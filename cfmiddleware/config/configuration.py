@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cfmiddleware.edge import Edge
     from cfmiddleware.middleware.wrapper import CloudFrontMiddleware
     from cfmiddleware.registry.app import Registry
-    from cfmiddleware.registry.cache.descriptors import Descriptors
+    from cfmiddleware.registry.cache.descriptors import DescriptorCache
     from cfmiddleware.storage.driver import Driver
     from cfmiddleware.wsgi.types import App
 
@@ -82,7 +82,7 @@ class Config:
         with self.located():
             return build.registry(self.settings)
 
-    def descriptors(self) -> Descriptors | None:
+    def descriptors(self) -> DescriptorCache | None:
         """Return the descriptor cache, or None where the storage is asked each time."""
         with self.located():
             return build.descriptors(self.settings)

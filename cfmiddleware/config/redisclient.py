@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cfmiddleware.errors import ConfigError, cannot_be_read
-from cfmiddleware.registry.cache.redisdescriptors import RedisDescriptors
+from cfmiddleware.registry.cache.redisdescriptors import RedisDescriptorCache
 
 from .redisoptions import RedisOptions, RedisTLSOptions
 
@@ -31,7 +31,7 @@ def client_settings(options: RedisOptions) -> dict[str, Any]:
     }
 
 
-def redis_descriptors(settings: dict[str, Any], namespace: str, seconds: int) -> RedisDescriptors:
+def redis_descriptors(settings: dict[str, Any], namespace: str, seconds: int) -> RedisDescriptorCache:
     """Return a descriptor cache in Redis.
 
     :param settings: what :func:`client_settings` returned.
@@ -66,7 +66,7 @@ def redis_descriptors(settings: dict[str, Any], namespace: str, seconds: int) ->
             **settings,
         )
         settings = {"connection_pool": pool}
-    return RedisDescriptors(Redis(**settings), errors, namespace, seconds, secrets)
+    return RedisDescriptorCache(Redis(**settings), errors, namespace, seconds, secrets)
 
 
 def _tls_settings(tls: RedisTLSOptions) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from .auth.access import Authenticator
 from .auth.granted import granted
 from .blobs import Blobs
 from .bodies import BodyBroken, has_body
-from .cache.descriptors import Descriptors
+from .cache.descriptors import DescriptorCache
 from .catalog import Catalog
 from .errors import RegistryError
 from .manifests import Manifests
@@ -84,7 +84,7 @@ class Registry:
         maxtags: int | None = None,
         required: Required | None = None,
         mountsearch: int = DEFAULT_MOUNT_SEARCH,
-        descriptors: Descriptors | None = None,
+        descriptors: DescriptorCache | None = None,
         auth: Authenticator | None = None,
     ) -> None:
         self._prefix = "/" + prefix.strip("/") if prefix.strip("/") else ""

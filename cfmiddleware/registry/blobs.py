@@ -13,7 +13,7 @@ from cfmiddleware.wsgi.ranges import Span, Unsatisfiable, select
 from cfmiddleware.wsgi.response import Response, empty
 
 from . import errors
-from .cache.descriptors import Descriptors, Located
+from .cache.descriptors import DescriptorCache, Located
 from .requests import Request
 from .routes import parse_digest
 from .store import paths
@@ -26,7 +26,7 @@ _CACHE_CONTROL = "max-age=31536000"
 _CONTENT_TYPE = ("Content-Type", "application/octet-stream")
 
 
-class Probe(Protocol):
+class BlobListener(Protocol):
     """What a wrapper puts into the environ as ``cfmiddleware.probe`` to learn where a blob is."""
 
     def located(self, key: str, size: int) -> None:
@@ -73,7 +73,7 @@ class Blobs:
         each time.
     """
 
-    def __init__(self, driver: Driver, descriptors: Descriptors | None = None) -> None:
+    def __init__(self, driver: Driver, descriptors: DescriptorCache | None = None) -> None:
         self._driver = driver
         self._descriptors = descriptors
         # A few blobs are asked for over and over, and drivers look closely at paths.
@@ -153,7 +153,7 @@ class Blobs:
         """Answer GET and HEAD: the blob, or the range of it that was asked for."""
         digest = parse_digest(request.route.reference)
         # Set by a wrapper and by no client: those can only set names that begin with HTTP_.
-        probe = cast("Probe | None", request.environ.get("cfmiddleware.probe"))
+        probe = cast("BlobListener | None", request.environ.get("cfmiddleware.probe"))
         conditional = request.header("Range") or request.header("If-None-Match")
         if self._descriptors is None and request.method == "GET" and probe is None and not conditional:
             return self._whole(request.repository, digest)

@@ -12,7 +12,7 @@ from werkzeug.test import Client
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.registry.app import Registry
-from cfmiddleware.registry.cache.descriptors import InMemoryDescriptors
+from cfmiddleware.registry.cache.descriptors import InMemoryDescriptorCache
 from cfmiddleware.storage.s3 import S3Driver, S3Options
 
 CONTENT = b"0123456789" * 100
@@ -39,7 +39,7 @@ def s3() -> Iterator[RecordingS3]:
         yield server
 
 
-def over_s3(s3: RecordingS3, descriptors: InMemoryDescriptors | None) -> Registry:
+def over_s3(s3: RecordingS3, descriptors: InMemoryDescriptorCache | None) -> Registry:
     keys = {"accesskey": "AKIDTEST", "secretkey": "a-very-secret-key"}
     driver = S3Driver(S3Options(bucket="registry", regionendpoint=s3.url, rootdirectory="images", **keys))
     return Registry(driver, descriptors=descriptors)
@@ -83,7 +83,7 @@ def test_without_a_cache_every_answer_is_the_storages(s3: RecordingS3, pull: str
 @pytest.mark.parametrize("pull", PULLS)
 def test_a_warm_pull_asks_the_storage_for_the_bytes_at_the_most(s3: RecordingS3, pull: str):
     status, _, asked = PULLS[pull]
-    calls = pulls_of(over_s3(s3, InMemoryDescriptors()))
+    calls = pulls_of(over_s3(s3, InMemoryDescriptorCache()))
     assert calls["HEAD"]() == 200
     for _ in range(3):
         assert asked_of(s3, calls[pull]) == (status, asked)

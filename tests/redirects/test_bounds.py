@@ -22,7 +22,7 @@ from lab.redirects import every_blob
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.middleware.presigned import PresignedURLs
-from cfmiddleware.registry.cache.descriptors import InMemoryDescriptors, Located
+from cfmiddleware.registry.cache.descriptors import InMemoryDescriptorCache, Located
 from cfmiddleware.signing.keyring import KeyRing
 from cfmiddleware.signing.keys import KeyPair
 from cfmiddleware.signing.signer import URLSigner
@@ -173,7 +173,7 @@ def test_ten_minutes_of_new_windows_leave_no_more_than_the_last_urls():
 
 @PULLS
 def test_many_descriptors_leave_no_more_than_the_last_ones(number: int):
-    descriptors = InMemoryDescriptors()
+    descriptors = InMemoryDescriptorCache()
 
     def find(blob: int) -> None:
         digest = Digest("sha256", digest_of(blob))

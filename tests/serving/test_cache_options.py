@@ -18,7 +18,7 @@ from werkzeug.test import Client
 from cfmiddleware.config import Config
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ConfigError
-from cfmiddleware.registry.cache.descriptors import Descriptors, InMemoryDescriptors, Located
+from cfmiddleware.registry.cache.descriptors import DescriptorCache, InMemoryDescriptorCache, Located
 
 CONTENT = b"a blob"
 DIGEST = Digest.of(CONTENT)
@@ -37,7 +37,7 @@ def load(tmp_path: Path, cache: Any = None, redis: Any = None, **environ: str) -
     return Config.load(file, environ)
 
 
-def built(tmp_path: Path, cache: Any = None, redis: Any = None, **environ: str) -> Descriptors | None:
+def built(tmp_path: Path, cache: Any = None, redis: Any = None, **environ: str) -> DescriptorCache | None:
     """Return what the registry of a file remembers with."""
     config = load(tmp_path, cache, redis, **environ)
     config.registry()
@@ -73,7 +73,7 @@ def test_without_a_kind_nothing_is_remembered(tmp_path: Path, cache: Any):
 
 @pytest.mark.parametrize("name", ["blobdescriptor", "layerinfo"])
 def test_each_worker_remembers_by_itself(tmp_path: Path, name: str):
-    assert isinstance(built(tmp_path, {name: "inmemory"}), InMemoryDescriptors)
+    assert isinstance(built(tmp_path, {name: "inmemory"}), InMemoryDescriptorCache)
 
 
 def test_the_registry_of_a_file_remembers(tmp_path: Path):
@@ -93,7 +93,7 @@ def test_the_registry_of_a_file_remembers(tmp_path: Path):
 def test_how_many_are_remembered_and_for_how_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for options, most in (({}, 10_000), ({"blobdescriptorsize": 3}, 3), ({"blobdescriptorsize": "7"}, 7)):
         descriptors = built(tmp_path, {"blobdescriptor": "inmemory", **options})
-        assert isinstance(descriptors, InMemoryDescriptors)
+        assert isinstance(descriptors, InMemoryDescriptorCache)
         for number in range(most + 2):
             descriptors.find(f"app{number}", DIGEST, lambda: HERE)
         assert len(descriptors) == most
@@ -287,8 +287,8 @@ def test_where_the_data_is_can_be_no_reason_to_fail_otherwise_than_without_a_cac
 
 def test_variables_name_the_kind_and_the_redis(tmp_path: Path):
     variables = {"REGISTRY_STORAGE_CACHE_BLOBDESCRIPTOR": "inmemory"}
-    assert isinstance(built(tmp_path, **variables), InMemoryDescriptors)
-    assert isinstance(built(tmp_path, REDIS, **variables), InMemoryDescriptors)
+    assert isinstance(built(tmp_path, **variables), InMemoryDescriptorCache)
+    assert isinstance(built(tmp_path, REDIS, **variables), InMemoryDescriptorCache)
     variables = {
         "REGISTRY_STORAGE_CACHE_BLOBDESCRIPTOR": "redis",
         "REGISTRY_REDIS_ADDR": "localhost:6379",

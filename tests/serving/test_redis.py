@@ -35,7 +35,7 @@ from cfmiddleware.config import Config
 from cfmiddleware.digest import Digest
 from cfmiddleware.registry.cache import redisdescriptors
 from cfmiddleware.registry.cache.descriptors import Located
-from cfmiddleware.registry.cache.redisdescriptors import RedisDescriptors
+from cfmiddleware.registry.cache.redisdescriptors import RedisDescriptorCache
 from cfmiddleware.storage.memory import MemoryDriver
 
 redis = pytest.importorskip("redis")
@@ -89,7 +89,7 @@ def remembering(server: RedisServer, clock: Callable[[], float] = time.monotonic
     """Return the descriptors of one worker, with a client as the configuration makes it."""
     once = Retry(NoBackoff(), 1, (redis.ConnectionError,))
     client = server.client(socket_timeout=0.2, socket_connect_timeout=0.2, protocol=2, retry=once)
-    return RedisDescriptors(client, ERRORS, "here", clock=clock, **more)
+    return RedisDescriptorCache(client, ERRORS, "here", clock=clock, **more)
 
 
 def worker(server: RedisServer, storage: Any, clock: Callable[[], float] = time.monotonic) -> RegistryClient:
@@ -183,7 +183,7 @@ def test_registries_in_one_redis_do_not_know_of_each_other(server: RedisServer, 
     """A yes of one is none of the other; a delete of one is none of the other either."""
     one = worker(server, storage)
     client = server.client(protocol=2)
-    other = RegistryClient(MemoryDriver(), descriptors=RedisDescriptors(client, ERRORS, "there"))
+    other = RegistryClient(MemoryDriver(), descriptors=RedisDescriptorCache(client, ERRORS, "there"))
     one.push_blob("team/app", CONTENT)
     assert (status(one), status(other)) == (200, 404)
     other.push_blob("team/app", CONTENT)
@@ -264,7 +264,7 @@ def test_no_order_of_a_pull_and_a_delete_of_two_workers_leaves_a_yes(server: Red
         storage = Stepped(MemoryDriver(), ("read", "stat", "delete"), after=False)
         clients = [Stepped(server.client(protocol=2), REDIS_STEPS, after=False) for _ in range(2)]
         one, other = (
-            RegistryClient(storage, descriptors=RedisDescriptors(client, ERRORS, "here"))
+            RegistryClient(storage, descriptors=RedisDescriptorCache(client, ERRORS, "here"))
             for client in clients
         )
         one.push_blob("team/app", CONTENT)
@@ -611,7 +611,7 @@ def test_what_a_server_repeats_of_a_secret_is_not_logged(caplog: pytest.LogCaptu
         def __getattr__(self, name: str) -> Any:
             raise redis.ResponseError(said)
 
-    descriptors = RedisDescriptors(Repeating(), ERRORS, "here", secrets=["TOPSECRET"])
+    descriptors = RedisDescriptorCache(Repeating(), ERRORS, "here", secrets=["TOPSECRET"])
     assert descriptors.find("team/app", DIGEST, lambda: None) is None
     assert "TOPSE" not in caplog.text
     assert said[:3] in caplog.text

@@ -37,7 +37,7 @@ class Located(NamedTuple):
 Ask = Callable[[], Located | None]
 
 
-class Descriptors(Protocol):
+class DescriptorCache(Protocol):
     """Remembers where blobs are. Safe to share between threads and to carry over a fork."""
 
     def find(self, repository: str, digest: Digest, ask: Ask) -> Located | None:
@@ -57,7 +57,7 @@ class _Known(NamedTuple):
     until: float
 
 
-class InMemoryDescriptors:
+class InMemoryDescriptorCache:
     """Descriptors in the memory of each process.
 
     A process that deletes a blob forgets it at once. The others do not hear of that: they say yes for

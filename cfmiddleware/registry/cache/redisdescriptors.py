@@ -63,7 +63,7 @@ class Client(Protocol):
         """Run a script."""
 
 
-class RedisDescriptors:
+class RedisDescriptorCache:
     """Descriptors in Redis: what one worker deletes is gone for all of them.
 
     :param client: it raises *errors*, and nothing else, where Redis does not do as it is asked.

@@ -36,7 +36,7 @@ from cfmiddleware.digest import Digest
 from cfmiddleware.errors import StorageUnavailable
 from cfmiddleware.process.cache import Cache
 from cfmiddleware.registry.app import Registry
-from cfmiddleware.registry.cache.descriptors import InMemoryDescriptors, Located
+from cfmiddleware.registry.cache.descriptors import InMemoryDescriptorCache, Located
 from cfmiddleware.storage.memory import MemoryDriver
 
 CONTENT = b"0123456789" * 100
@@ -90,7 +90,7 @@ def storage() -> Counting:
 
 def worker(storage: Any, clock: Any, **options: Any) -> RegistryClient:
     """Return a registry that remembers for a minute, as one worker of several over the same storage."""
-    return RegistryClient(storage, descriptors=InMemoryDescriptors(10, 60, clock), **options)
+    return RegistryClient(storage, descriptors=InMemoryDescriptorCache(10, 60, clock), **options)
 
 
 @pytest.fixture
@@ -233,7 +233,7 @@ def must_not_be_asked() -> Located:
 
 
 def test_the_time_counts_from_before_the_storage_was_asked(clock: Clock):
-    descriptors = InMemoryDescriptors(10, 60, clock)
+    descriptors = InMemoryDescriptorCache(10, 60, clock)
 
     def slow() -> Located:
         clock.now += 20
@@ -265,9 +265,9 @@ def test_a_yes_that_is_used_is_looked_up_again_before_its_time_is_over(client: R
     warm(client)
 
 
-def second_half(clock: Clock) -> InMemoryDescriptors:
+def second_half(clock: Clock) -> InMemoryDescriptorCache:
     """Return descriptors with one that is to be looked up again, and counts for an instant yet."""
-    descriptors = InMemoryDescriptors(10, 60, clock)
+    descriptors = InMemoryDescriptorCache(10, 60, clock)
     descriptors.find("team/app", DIGEST, lambda: HERE)
     clock.now += 59.999
     return descriptors
@@ -327,7 +327,7 @@ def test_no_yes_comes_after_its_time_however_long_the_storage_takes_to_fail(cloc
 
 
 def test_the_whole_time_counts_from_before_the_storage_was_asked(clock: Clock):
-    descriptors = InMemoryDescriptors(10, 60, clock)
+    descriptors = InMemoryDescriptorCache(10, 60, clock)
 
     def slow() -> Located:
         clock.now += 25
@@ -364,7 +364,7 @@ def test_a_delete_between_two_steps_of_a_pull_is_not_undone(clock: Clock, monkey
 
 
 def test_blobs_that_were_pulled_together_are_not_looked_up_together_again(clock: Clock):
-    descriptors = InMemoryDescriptors(1000, 60, clock)
+    descriptors = InMemoryDescriptorCache(1000, 60, clock)
     digests = [Digest.of(str(number).encode()) for number in range(1000)]
     asked = Counter[float]()
 
@@ -431,7 +431,7 @@ def test_no_order_of_a_pull_and_a_delete_leaves_a_yes(clock: Clock):
 
 
 def test_the_least_recently_used_is_forgotten_first(clock: Clock):
-    descriptors = InMemoryDescriptors(3, 60, clock)
+    descriptors = InMemoryDescriptorCache(3, 60, clock)
     asked: list[str] = []
 
     def find(name: str) -> None:
@@ -452,7 +452,7 @@ def test_the_least_recently_used_is_forgotten_first(clock: Clock):
 
 
 def test_there_are_never_more_than_were_asked_for(clock: Clock):
-    descriptors = InMemoryDescriptors(100, 60, clock)
+    descriptors = InMemoryDescriptorCache(100, 60, clock)
     for number in range(5000):
         descriptors.find(f"team/app{number}", DIGEST, lambda: HERE)
         assert len(descriptors) <= 100
@@ -461,7 +461,7 @@ def test_there_are_never_more_than_were_asked_for(clock: Clock):
 
 def test_threads_that_find_and_forget_agree_with_the_storage(clock: Clock):
     """Each name belongs to one thread, which knows whether it is there; all share a crowded memory."""
-    descriptors = InMemoryDescriptors(20, 60, clock)
+    descriptors = InMemoryDescriptorCache(20, 60, clock)
     switch = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
 
@@ -566,7 +566,7 @@ def test_a_user_who_may_not_pull_is_refused_however_warm_the_blob_is(tmp_path: A
     (tmp_path / "jwks.json").write_bytes(jwks(jwk(key, kid="one")))
     open_door = token_client(jwks=tmp_path / "jwks.json")
     registry = Registry(
-        open_door.driver, auth=open_door.registry._auth, descriptors=InMemoryDescriptors(), delete=True
+        open_door.driver, auth=open_door.registry._auth, descriptors=InMemoryDescriptorCache(), delete=True
     )
     client, wrapped = Client(registry), wrap(registry, rootdirectory="/images")
 
@@ -591,7 +591,7 @@ def test_a_user_who_may_not_pull_is_refused_however_warm_the_blob_is(tmp_path: A
 def test_a_wrong_password_is_refused_however_warm_the_blob_is(tmp_path: Any):
     (tmp_path / "users").write_bytes(htpasswd({"alice": "open sesame"}))
     door = htpasswd_client(tmp_path / "users")
-    client = RegistryClient(door.driver, auth=door.registry._auth, descriptors=InMemoryDescriptors())
+    client = RegistryClient(door.driver, auth=door.registry._auth, descriptors=InMemoryDescriptorCache())
     right = basic("alice", "open sesame")
     url = f"/v2/team/app/blobs/uploads/?digest={DIGEST}"
     assert client.post(url, data=CONTENT, headers=right).status_code == 201
