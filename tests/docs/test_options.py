@@ -75,6 +75,16 @@ def test_no_text_describes_what_is_not_there(path: str):
 
 
 @EACH_CLASS
+def test_a_default_can_be_written_as_it_is_shown(path: str):
+    options = options_class(path)
+    fields = {field.name: field for field in dataclasses.fields(options)}
+    for row in rows(options):
+        if row.default.startswith("``"):
+            name = row.name.strip("`")
+            assert options.PARSERS[name](row.default.strip("`"), name) == fields[name].default
+
+
+@EACH_CLASS
 def test_each_option_has_a_form(path: str):
     assert [row.name for row in rows(options_class(path)) if not row.form] == []
 
