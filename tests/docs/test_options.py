@@ -19,7 +19,7 @@ from lab import PROJECT
 import cfmiddleware
 
 sys.path.insert(0, str(PROJECT / "docs" / "_ext"))
-from optionrows import documented, options_class, rows
+from optionrows import FORMS, documented, options_class, rows
 
 PACKAGE = Path(cfmiddleware.__file__).parent
 PAGES = sorted((PROJECT / "docs").glob("*.rst"))
@@ -79,8 +79,9 @@ def test_a_default_can_be_written_as_it_is_shown(path: str):
     options = options_class(path)
     fields = {field.name: field for field in dataclasses.fields(options)}
     for row in rows(options):
-        if row.default.startswith("``"):
-            name = row.name.strip("`")
+        name = row.name.strip("`")
+        # A parser of the class's own may take a section, of which the table shows what the default means.
+        if row.default.startswith("``") and options.PARSERS[name] in FORMS:
             assert options.PARSERS[name](row.default.strip("`"), name) == fields[name].default
 
 
