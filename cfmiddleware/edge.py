@@ -1,8 +1,8 @@
 """A local edge: what CloudFront does for signed URLs, as a small WSGI app.
 
 It checks a signed URL *as it was sent*, puts its Origin Path in front of the path, and answers GET and HEAD
-from the storage, with ranges. So a registry and its redirects run, and are tested, without an AWS account. It
-caches nothing: the bytes are on this machine already.
+from the storage, with ranges. So a registry and its redirects can be run and tested without an AWS account.
+It has no cache, because the bytes are on this machine.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Edge:
     :param publickeys: the keys that may sign, by their Key-Pair-Id: the distribution's key group.
     :param originpath: the Origin Path, put in front of every path.
     :param rootdirectory: the directory of the bucket that the storage's own root stands for. Objects outside
-        of it are not there.
+        of it are not found.
     :param trustedproxies: how many proxies in front append to ``X-Forwarded-For``; matters for URLs that are
         bound to an address.
     :param clock: gives the time in Unix seconds.
@@ -104,7 +104,7 @@ class Edge:
             size = [("Content-Range", f"bytes */{unsatisfiable.size}")]
             return line.refuse(416, "InvalidRange", "The requested range is not satisfiable", headers=size)
         except ObjectNotFound:
-            # What S3 answers to a reader that may not list: the Origin Path may be wrong as well.
+            # S3's answer to a reader that may not list. A wrong Origin Path gives the same.
             return line.refuse(403, "AccessDenied", "Access Denied", "no object lies at this key")
         except StorageError as error:
             return line.refuse(503, "ServiceUnavailable", "The origin cannot be reached", str(error))
@@ -115,7 +115,7 @@ class Edge:
     def _path_in_storage(self, environ: Mapping[str, Any], path: str) -> str:
         """Return the logical path of the object that a request asks for.
 
-        :raises ObjectNotFound: where no object of the storage can lie.
+        :raises ObjectNotFound: if the storage cannot have an object there.
         """
         mount = encode_key(environ.get("SCRIPT_NAME", "").encode("latin-1").decode("utf-8", "replace"))
         if mount and path.startswith(mount + "/"):
@@ -153,7 +153,8 @@ class Edge:
 def _digest(path: str) -> Digest | None:
     """Return the digest that the path of a blob holds, in whatever layout, or None.
 
-    A pull must be answered with it (OCI Distribution, "Pulling blobs"), and clients see the last answer only.
+    The response to a pull must have it (OCI Distribution, "Pulling blobs"), and clients see only the last
+    response.
     """
     found = _BLOB.search(path)
     try:
@@ -165,7 +166,7 @@ def _digest(path: str) -> Digest | None:
 def _sent_target(environ: Mapping[str, Any]) -> tuple[str, str]:
     """Return path and query as the client sent them, still encoded."""
     raw: str | None = environ.get("RAW_URI") or environ.get("REQUEST_URI")
-    if raw is None:  # a server that keeps only the decoded path: encode it as our own URLs are
+    if raw is None:  # a server that keeps only the decoded path; it is encoded as in our own URLs
         whole = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         return encode_key(whole.encode("latin-1").decode("utf-8", "replace")), environ.get("QUERY_STRING", "")
     if not raw.startswith("/"):  # the absolute form that proxies are sent
@@ -185,7 +186,9 @@ def _host(environ: Mapping[str, Any]) -> str:
 
 
 class _Begun:
-    """The bytes of an object, whose first chunk is read before the status is sent: it may be an error yet."""
+    """The bytes of an object. The first chunk is read before the status is sent, which may still be an
+    error.
+    """
 
     __slots__ = ("_first", "_reader")
 
@@ -219,7 +222,7 @@ class _Line:
         self._method = method
         self._path = path
         self._client = client
-        #: What the log, but not the client, is told.
+        #: Why the request was refused, for the log alone.
         self._reason = ""
         self.status, self.bytes = 500, 0
 

@@ -1,4 +1,4 @@
-"""The registry as a WSGI app: which resource and which method, and every error's way to the client."""
+"""The registry as a WSGI app: it finds the resource and the method, and makes responses of errors."""
 
 from __future__ import annotations
 
@@ -42,31 +42,29 @@ _Handler = Callable[[Request], Response]
 class Registry:
     """A container registry (OCI Distribution Specification 1.1, Docker Registry HTTP API V2) over a driver.
 
-    Without *auth* it asks nobody who they are: whoever reaches it may push.
+    Without *auth*, every client that reaches it may push.
 
     :param driver: where everything is.
     :param prefix: what stands in front of ``/v2/``, such as ``/registry``; Distribution's ``http.prefix``. An
         app that is mounted by its server (``SCRIPT_NAME``) needs none.
     :param delete: whether blobs, manifests and tags may be deleted.
-    :param readonly: whether all that would change anything is refused, as during garbage collection.
-    :param max_uploads: how many requests that bring bytes are taken at a time by each process. Each holds a
-        thread for as long as its client is slow; the rest of the threads stay free for pulls.
-    :param relativeurls: whether ``Location`` headers go without scheme and host; for a proxy in front that
-        says neither in ``X-Forwarded-Proto`` and ``X-Forwarded-Host`` nor in ``Host``.
-    :param host: scheme and host for ``Location`` headers, such as ``https://registry.example.com``, where
-        those of the request are not what clients should use.
-    :param inline_limit: how many bytes of an upload are kept without an object of their own; a larger limit
-        saves requests to the storage, a smaller one memory.
-    :param maxentries: how many repositories one page of the catalog has at the most.
-    :param maxtags: how many tags one page of a list of tags has at the most; None for no limit but the
-        client's.
-    :param required: what of that which a manifest refers to must be in the repository before it; by default
-        everything but layers that are not distributed.
-    :param mountsearch: in how many repositories a blob is looked for at the most that a client wants to mount
-        without saying from where, and without a token that names repositories.
-    :param descriptors: what remembers where blobs are, for those who pull them; None asks the storage each
-        time.
-    :param auth: who tells what a client may do; asked before anything is done, and before a body is read.
+    :param readonly: whether every change is refused, as during garbage collection.
+    :param max_uploads: how many requests with a body each process takes at a time. Each holds a thread for as
+        long as its client is slow; the other threads stay free for pulls.
+    :param relativeurls: whether ``Location`` headers have no scheme and host, for a proxy in front that
+        passes them neither in ``X-Forwarded-Proto`` and ``X-Forwarded-Host`` nor in ``Host``.
+    :param host: scheme and host for ``Location`` headers, such as ``https://registry.example.com``, if
+        clients should not use those of the request.
+    :param inline_limit: how many bytes of an upload are kept without an object of their own. A larger limit
+        saves requests to the storage, a smaller one saves memory.
+    :param maxentries: how many repositories a page of the catalog has at most.
+    :param maxtags: how many tags a page of a list of tags has at most; None for no limit but the client's.
+    :param required: which of the things that a manifest refers to must be in the repository before it; by
+        default all but layers that are not distributed.
+    :param mountsearch: in how many repositories at most the registry looks for a blob that a client mounts
+        without naming a source, and without a token that names repositories.
+    :param descriptors: the descriptor cache that pulls use; None asks the storage each time.
+    :param auth: tells what a client may do. It is asked before anything is done, and before a body is read.
     """
 
     def __init__(
@@ -130,11 +128,11 @@ class Registry:
         headers = [("Docker-Distribution-API-Version", "registry/2.0"), *answer.headers]
         start_response(STATUS_LINES[answer.status], headers)
         if environ["REQUEST_METHOD"] == "HEAD":
-            return ()  # bodies of HEAD are lazy and hold nothing
+            return ()  # the body of a HEAD is lazy and holds nothing
         return answer.body
 
     def _answer(self, environ: Environ) -> Response:
-        """Return the answer to a request: the one place where errors become answers."""
+        """Return the response to a request. This is the one place where errors become responses."""
         try:
             return self._dispatch(environ)
         except RegistryError as error:
@@ -171,7 +169,7 @@ class Registry:
 
     @contextlib.contextmanager
     def _slot(self) -> Iterator[None]:
-        """Hold one of the places for uploads; without waiting, for those that wait hold threads as well."""
+        """Hold one of the places for uploads. A request that waited for one would hold a thread as well."""
         if not self._slots.acquire(blocking=False):
             raise errors.too_many_uploads()
         try:

@@ -20,24 +20,26 @@ from .store import paths
 from .store.links import has_link, read_link, write_link
 from .store.upload import DigestMismatch
 
-# What a digest names never changes; Distribution says a year as well.
+# The content of a digest never changes. Distribution sends a year as well.
 _CACHE_CONTROL = "max-age=31536000"
 
 _CONTENT_TYPE = ("Content-Type", "application/octet-stream")
 
 
 class BlobListener(Protocol):
-    """What a wrapper puts into the environ as ``cfmiddleware.probe`` to learn where a blob is."""
+    """The object that a wrapper puts into the environ as ``cfmiddleware.probe`` to learn where a blob is."""
 
     def located(self, key: str, size: int) -> None:
-        """Take the object's whole key in its bucket and its size in bytes; the answer's status is final."""
+        """Take the object's whole key in its bucket and its size in bytes; the response's status is final."""
 
     def placed(self, path: str, size: int) -> None:
-        """Take the same of an object in no bucket that we know, by its path below the root directory."""
+        """Take the path below the root directory and the size of an object whose bucket the registry does not
+        know.
+        """
 
 
 class LazyBody:
-    """Bytes of an object that is opened with the first chunk asked for, and never if none is."""
+    """The bytes of an object, which is opened when the first chunk is asked for."""
 
     __slots__ = ("_closed", "_driver", "_path", "_reader", "_span")
 
@@ -69,18 +71,17 @@ class Blobs:
     """The blobs of all repositories.
 
     :param driver: where they are.
-    :param descriptors: what remembers, for those who read, where a blob is; without it the storage is asked
-        each time.
+    :param descriptors: the descriptor cache that pulls use; without it the storage is asked each time.
     """
 
     def __init__(self, driver: Driver, descriptors: DescriptorCache | None = None) -> None:
         self._driver = driver
         self._descriptors = descriptors
-        # A few blobs are asked for over and over, and drivers look closely at paths.
+        # A few blobs are asked for again and again, and a driver checks every path.
         self._key = lru_cache(maxsize=4096)(driver.key)
 
     def locate(self, repository: str, digest: Digest) -> Located | None:
-        """Return where a repository's blob is, or None where the repository has no such blob.
+        """Return where a repository's blob is, or None if the repository has no such blob.
 
         The link's content names the data: Distribution links sha512 names to sha256 data.
         """
@@ -93,15 +94,15 @@ class Blobs:
             return None
 
     def _find(self, repository: str, digest: Digest) -> Located | None:
-        """Return where a repository's blob is for one who reads it, who may be told what is remembered."""
+        """Return where a repository's blob is, for a pull, which may use the descriptor cache."""
         if self._descriptors is None:
             return self.locate(repository, digest)
         return self._descriptors.find(repository, digest, lambda: self.locate(repository, digest))
 
     def _open(self, repository: str, digest: Digest, path: str, span: Span) -> Reader:
-        """Open what was found.
+        """Open a blob that was found.
 
-        :raises RegistryError: ``BLOB_UNKNOWN`` where it is gone; then it is no longer remembered either.
+        :raises RegistryError: ``BLOB_UNKNOWN`` if it is gone; the descriptor cache then forgets it.
         """
         try:
             return self._driver.open(path, span.offset, span.length)
@@ -114,15 +115,15 @@ class Blobs:
             self._descriptors.forget(repository, digest)
 
     def has(self, repository: str, digest: Digest) -> bool:
-        """Whether a repository has a blob, by its link alone: one request to the storage instead of two.
+        """Return whether a repository has a blob, by its link alone, with one request to the storage.
 
-        A link without data is left only by the garbage collector of Distribution, which has removed a blob
-        that no manifest referred to; for those who read, :meth:`locate` looks at the data as well.
+        Only Distribution's garbage collector leaves a link without data, after it removed a blob that no
+        manifest referred to. For pulls, :meth:`locate` looks at the data as well.
         """
         return has_link(self._driver, paths.layer_link(repository, digest))
 
     def stored(self, digest: Digest) -> bool:
-        """Whether there are bytes under a digest, in whatever repository; no reason to hand them out."""
+        """Return whether the storage has a digest's bytes. A repository may still not have the blob."""
         return has_link(self._driver, paths.blob_data(digest))
 
     def link(self, repository: str, digest: Digest, data: Digest) -> None:
@@ -130,9 +131,9 @@ class Blobs:
         write_link(self._driver, paths.layer_link(repository, digest), data)
 
     def store(self, repository: str, digest: Digest, chunks: Iterable[bytes]) -> None:
-        """Write a blob straight to its place and link it; nothing appears unless the digest is right.
+        """Write a blob straight to its place and link it. Nothing appears unless the digest is right.
 
-        :raises DigestMismatch: when it is not.
+        :raises DigestMismatch: if it is not.
         :raises RegistryError: ``SIZE_INVALID`` (413) for more bytes than the driver takes as one object.
         """
         most = self._driver.largest_piece
@@ -152,7 +153,7 @@ class Blobs:
     def get(self, request: Request) -> Response:
         """Answer GET and HEAD: the blob, or the range of it that was asked for."""
         digest = parse_digest(request.route.reference)
-        # Set by a wrapper and by no client: those can only set names that begin with HTTP_.
+        # A wrapper sets it. A client cannot: it can only set names that begin with HTTP_.
         probe = cast("BlobListener | None", request.environ.get("cfmiddleware.probe"))
         conditional = request.header("Range") or request.header("If-None-Match")
         if self._descriptors is None and request.method == "GET" and probe is None and not conditional:
@@ -197,7 +198,7 @@ class Blobs:
         digest = parse_digest(request.route.reference)
         path = paths.layer_link(request.repository, digest)
         if not has_link(self._driver, path):
-            # Another worker may have deleted it, or this one, whose storage did not say so in time.
+            # Another worker may have deleted it, or this one, without an answer of the storage in time.
             self._forget(request.repository, digest)
             raise errors.blob_unknown(digest)
         self._forget(request.repository, digest)

@@ -1,11 +1,11 @@
-"""Reading what a client sends, without believing that all of it comes."""
+"""Reading a request's body, which may end before its end."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-# Large enough that hashing and writing outweigh the calls, small enough not to count.
+# Large enough that hashing and writing outweigh the calls, and small in memory.
 _CHUNK = 1 << 18
 
 
@@ -14,9 +14,9 @@ class BodyBroken(Exception):
 
 
 def content_length(environ: dict[str, Any]) -> int | None:
-    """Return the length that the client announced in bytes, or None where it announced none.
+    """Return the length that the client announced in bytes, or None if it announced none.
 
-    :raises BodyBroken: when it is no length.
+    :raises BodyBroken: if it is not a length.
     """
     text = environ.get("CONTENT_LENGTH") or ""
     if not text:
@@ -27,7 +27,7 @@ def content_length(environ: dict[str, Any]) -> int | None:
 
 
 def has_body(environ: dict[str, Any]) -> bool:
-    """Whether the request brings a body, as far as its headers tell."""
+    """Return whether the request has a body, by its headers."""
     length = content_length(environ)
     return length > 0 if length is not None else _is_chunked(environ)
 
@@ -37,9 +37,9 @@ def _is_chunked(environ: dict[str, Any]) -> bool:
 
 
 def read_body(environ: dict[str, Any]) -> Iterator[bytes]:
-    """Yield the request's body in chunks, and nothing of what follows it.
+    """Yield the request's body in chunks, and nothing that follows it.
 
-    :raises BodyBroken: when less came than was announced, or the server could read no further.
+    :raises BodyBroken: if less came than was announced, or if the server could not read on.
     """
     left = content_length(environ)
     if left is None and not _is_chunked(environ):
@@ -48,7 +48,7 @@ def read_body(environ: dict[str, Any]) -> Iterator[bytes]:
     while left is None or left > 0:
         try:
             chunk: bytes = read(_CHUNK if left is None else min(_CHUNK, left))
-        except Exception as error:  # every server has its own for a client that went away
+        except Exception as error:  # each server has its own exception for a client that went away
             raise BodyBroken("the request's body could not be read to its end") from error
         if not chunk:
             if left is not None:

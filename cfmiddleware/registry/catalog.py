@@ -13,7 +13,7 @@ from .paging import next_link, parse_page
 from .requests import Request
 from .store import paths
 
-#: How many repositories are listed where the client does not say, as in Distribution.
+#: How many repositories are listed if the client does not say, as in Distribution.
 _DEFAULT_COUNT = 100
 
 
@@ -21,7 +21,7 @@ class Catalog:
     """The list of repositories.
 
     :param driver: where they are.
-    :param maxentries: how many repositories one answer has at the most.
+    :param maxentries: how many repositories a response has at most.
     """
 
     def __init__(self, driver: Driver, maxentries: int) -> None:
@@ -41,8 +41,8 @@ class Catalog:
 
 
 def repositories(driver: Driver, last: str = "") -> Iterator[str]:
-    """Yield the names that come after *last* in the order of their bytes, looking into no more folders than
-    it takes.
+    """Yield the names that come after *last* in the order of their bytes, and list no more folders than
+    needed.
 
     A folder's name comes before the names of all that are in it; so the least of the folders not yet looked
     into comes before every name not yet found.
@@ -61,6 +61,6 @@ def repositories(driver: Driver, last: str = "") -> Iterator[str]:
 
 
 def _may_come_after(name: str, last: str) -> bool:
-    """Whether the repository *name*, or any that is nested in it, comes after *last*."""
+    """Return whether the repository *name*, or any that is nested in it, comes after *last*."""
     # "0" is the character after "/": all that is nested in a name comes before the name and "0".
     return name + "0" > last

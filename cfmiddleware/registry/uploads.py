@@ -79,7 +79,7 @@ class Uploads:
         return self._created(request, digest)
 
     def _is_one_object(self, request: Request) -> bool:
-        """Whether the body can be written as one object of the storage, as far as its length is known."""
+        """Return whether the body fits one object of the storage, as far as its length is known."""
         most = self._driver.largest_piece
         return not most or (content_length(request.environ) or 0) <= most
 

@@ -28,7 +28,7 @@ _log = logging.getLogger("cfmiddleware.access")
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
-#: What stays as it is in a path: nothing that would end a word of the line.
+#: What is not escaped in a path: nothing that would end a word of the line.
 _LITERAL = "/:@=,+~*!$()"
 _LONGEST = 2000
 
@@ -69,7 +69,7 @@ class Line(Event):
         self._client = client
         self._record = record
         self._began = time.monotonic()
-        #: Of the answer: its status, the bytes of its body, and how long it took in milliseconds.
+        #: The response's status, the bytes of its body, and how long it took in milliseconds.
         self.status, self.bytes, self.ms = 500, 0, 0.0
 
     def log(self) -> None:
@@ -85,7 +85,7 @@ class Line(Event):
             yield "repository", record.repository
         if record.user:
             yield "user", record.user
-        if record.sent and self.status < 400:  # a pull that was refused was sent nowhere
+        if record.sent and self.status < 400:  # a refused pull was not sent anywhere
             yield "sent", record.sent
 
     def members(self) -> dict[str, object]:
@@ -181,7 +181,7 @@ class LoggedResponse:
 
 
 def _id(environ: Mapping[str, Any]) -> str:
-    """Return the id that a proxy, or the client, gave the request, or a new one. It is a label, no more."""
+    """Return the id that a proxy, or the client, gave the request, or a new one. It is only a label."""
     given = environ.get("HTTP_X_REQUEST_ID", "")
     return given if _ID.fullmatch(given) else os.urandom(8).hex()
 

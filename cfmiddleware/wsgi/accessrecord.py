@@ -1,7 +1,7 @@
-"""What the parts that answer a request tell the access log about it.
+"""What the registry and the wrapper tell the access log about a request.
 
-The access log puts a record into the environ, the registry and the wrapper write into it, and neither has to
-know the others. No client can set it: those can only set names that begin with ``HTTP_``.
+The access log puts a record into the environ, and the registry and the wrapper write into it without knowing
+the access log. A client cannot set it: it can only set names that begin with ``HTTP_``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ ACCESS = "cfmiddleware.access"
 
 
 class AccessRecord:
-    """What is known of one request besides its method, path and status.
+    """What is known about a request besides its method, path and status.
 
     :param id: the request's id, for other lines about the same request.
     """
@@ -22,7 +22,7 @@ class AccessRecord:
         self.id = id
         #: The repository that the path names.
         self.repository = ""
-        #: The client's name, once it has shown who it is.
+        #: The client's name, once it has authenticated.
         self.user = ""
         #: Where the pull of a blob was sent: ``edge``, ``s3`` or ``app``; empty for everything else.
         self.sent = ""

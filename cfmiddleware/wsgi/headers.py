@@ -1,4 +1,4 @@
-"""Headers that an operator adds to every answer: Distribution's ``http.headers``."""
+"""Headers that an operator adds to every response: Distribution's ``http.headers``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _VALUE = re.compile(r"[\x21-\x7e\xa0-\xff](?:[\t\x20-\x7e\xa0-\xff]*[\x21-\x7e\xa0-\xff])?")
 
-#: What belongs to a connection or to the framing of an answer (RFC 9110, 7.6.1 and 8.6), or is the server's.
+#: Headers of the connection, of a response's framing (RFC 9110, 7.6.1 and 8.6), or of the server.
 _NOT_OURS = frozenset(
     {
         *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te"),
@@ -24,7 +24,7 @@ _NOT_OURS = frozenset(
 
 
 class ExtraHeaders:
-    """Wrap a WSGI app so that every answer has further headers; those that the app sets itself stay.
+    """Wrap a WSGI app so that every response has further headers. Those that the app sets stay.
 
     :param app: the app.
     :param headers: names and values, as :func:`read` returns them.
@@ -49,8 +49,8 @@ def read(section: object, name: str = "headers") -> list[tuple[str, str]]:
     """Read a mapping of names to a value or a list of values.
 
     :param name: the option's name, for messages.
-    :raises ConfigError: for what is none, a name or a value that no header can have, and headers that belong
-        to the connection.
+    :raises ConfigError: for anything but such a mapping, for a name or a value that no header can have, and
+        for headers that belong to the connection.
     """
     if not isinstance(section, dict):
         raise ConfigError(f"{name}: must map the name of a header to a list of values")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from werkzeug.http import http_date, parse_date, parse_etags
 
-# No number of a real range has more than 18 digits; longer ones mean "to the end", or lie beyond it.
+# No number of a real range has more than 18 digits. A longer one means "to the end", or lies beyond it.
 _WANTED = re.compile(r"bytes=[ \t]*([0-9]*)-([0-9]*)[ \t]*", re.IGNORECASE)
 _MAX_DIGITS = 18
 _SENT = re.compile(r"(?:bytes[ =])?[ \t]*([0-9]{1,18})-([0-9]{1,18})(?:/(?:\*|[0-9]{1,18}))?")
@@ -35,11 +35,11 @@ class Unsatisfiable(Exception):
 def parse_wanted(header: str, size: int) -> Span | None:
     """Read a ``Range`` header for an object of *size* bytes.
 
-    Returns None for a header that is to be ignored: one of another unit, one that breaks the grammar, and one
-    of several ranges, which a server may always answer with the whole (RFC 9110, 14.2).
+    Return None for a header that is ignored: one of another unit, one that breaks the grammar, and one of
+    several ranges, which a server may always answer with the whole (RFC 9110, 14.2).
 
-    :raises Unsatisfiable: when no byte of it exists, also because it ends before it begins: a server may
-        ignore such a range or reject it, and the OCI conformance tests take the whole for a missing feature.
+    :raises Unsatisfiable: if no byte of it exists, also because it ends before it begins. A server may ignore
+        or reject such a range, and the OCI conformance tests take the whole for a missing feature.
     """
     match = _WANTED.fullmatch(header)
     if match is None or match[0].strip().endswith("=-"):
@@ -124,7 +124,7 @@ def _number(digits: str) -> int:
 def parse_sent(header: str) -> Span | None:
     """Read the ``Content-Range`` of an upload's chunk: ``0-99``, or RFC 9110's ``bytes 0-99/*``.
 
-    Returns None for one that cannot be read.
+    Return None for one that cannot be read.
     """
     match = _SENT.fullmatch(header.strip())
     if match is None:

@@ -1,1 +1,1 @@
-"""Who may do what: checked before a request reaches its resource and before any of its body is read."""
+"""What a client may do: checked before a request reaches its resource and before its body is read."""

@@ -32,24 +32,24 @@ _READING = ("GET", "HEAD")
 
 @dataclass(frozen=True)
 class Grant:
-    """What a client may do, having shown who it is.
+    """What a client that has authenticated may do.
 
-    :param user: the user's name, for logs; empty where the client is nobody in particular.
-    :param actions: the actions for each resource's type and name; None where everything is allowed.
+    :param user: the user's name, for logs; empty if the client has no name.
+    :param actions: the actions for each resource's type and name; None if everything is allowed.
     """
 
     user: str
     actions: Mapping[tuple[str, str], frozenset[str]] | None = field(default=None, repr=False)
 
     def allows(self, access: Access) -> bool:
-        """Whether all the actions are allowed; the action ``*`` stands for every other."""
+        """Return whether all the actions are allowed; the action ``*`` stands for every other."""
         if self.actions is None:
             return True
         allowed = self.actions.get((access.type, access.name), frozenset())
         return "*" in allowed or allowed.issuperset(access.actions)
 
     def may_pull(self, repository: str) -> bool:
-        """Whether the client may read a repository."""
+        """Return whether the client may read a repository."""
         return self.allows(_pull(repository))
 
 
@@ -57,34 +57,34 @@ class Authenticator(Protocol):
     """A way to tell clients from one another."""
 
     def authorize(self, request: Request) -> Grant:
-        """Return what the client may do, which is at least what *request* does.
+        """Return what the client may do, which includes what *request* does.
 
-        The body is not read, the environ not changed.
+        It does not read the body and does not change the environ.
 
-        :raises RegistryError: ``UNAUTHORIZED`` (401) with a challenge, where the client has shown no
-            credential, a wrong one, or one that is not enough.
+        :raises RegistryError: ``UNAUTHORIZED`` (401) with a challenge, if the client has sent no credential,
+            a wrong one, or one that is not enough.
         """
         ...
 
 
 def needed(route: Route, method: str) -> tuple[Access, ...]:
-    """Return what a request cannot go without; nothing for ``/v2/``, which any valid credential opens."""
+    """Return what a request needs. ``/v2/`` needs nothing but a valid credential."""
     if route.resource == "base":
         return ()
     if not route.repository:
         return (CATALOG,)
     if method == "DELETE":
         return (Access("repository", route.repository, ("delete",)),)
-    # The state of an upload is for those who may go on with it.
+    # Only a client that may continue an upload may read its state.
     if method in _READING and route.resource not in ("upload", "uploads"):
         return (_pull(route.repository),)
     return (Access("repository", route.repository, ("pull", "push")),)
 
 
 def wanted(request: Request) -> tuple[Access, ...]:
-    """Return what a challenge to *request* asks for: what it needs, and what would serve it as well.
+    """Return what a challenge to *request* asks for: what it needs, and what it could use.
 
-    A mount does without the right to read its source: it becomes an upload then.
+    A mount does not need the right to read its source: without it, it becomes an upload.
     """
     found = needed(request.route, request.method)
     source = mount_source(request)

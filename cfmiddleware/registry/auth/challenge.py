@@ -1,4 +1,4 @@
-"""Answers to clients that have to show who they are (RFC 9110, 11.6.1; RFC 6750, 3)."""
+"""Challenges to clients that have to authenticate (RFC 9110, 11.6.1; RFC 6750, 3)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def unauthorized(
 def check_parameter(value: str, name: str) -> str:
     """Return *value* if it can stand in a challenge.
 
-    :raises ConfigError: for what is no printable ASCII, naming the option *name*.
+    :raises ConfigError: for anything but printable ASCII, naming the option *name*.
     """
     if not (value.isascii() and value.isprintable()):
         raise ConfigError(f"{name}: must be printable ASCII; clients get it in a header")

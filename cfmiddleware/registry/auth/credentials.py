@@ -1,4 +1,4 @@
-"""The header ``Authorization``, as anybody may send it (RFC 9110, 11.6.2)."""
+"""The header ``Authorization``, whatever a client sends in it (RFC 9110, 11.6.2)."""
 
 from __future__ import annotations
 

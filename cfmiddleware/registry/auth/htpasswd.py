@@ -1,4 +1,4 @@
-"""Users and passwords in a file (Distribution, "htpasswd"), of which only bcrypt hashes are taken."""
+"""Users and passwords in a file (Distribution, "htpasswd"), of which only bcrypt hashes are accepted."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ _PATIENCE = 10.0
 class HtpasswdAuth:
     """Basic authentication (RFC 7617) against an htpasswd file. Every user of the file may do everything.
 
-    :param realm: what the client is told that it logs in to.
+    :param realm: the name that the client is shown for what it logs in to.
     :param path: the file; it is read again when it changes.
     :param clock: seconds that only go forward.
-    :raises ConfigError: where the file cannot be read, or has entries of which none can be used.
+    :raises ConfigError: if the file cannot be read, or if none of its entries can be used.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class HtpasswdAuth:
         self._file = WatchedFiles([path], parse, log=_log, clock=clock)
 
     def authorize(self, request: Request) -> Grant:
-        """Return everything, for a user of the file who has sent the right password."""
+        """Grant everything to a user of the file that has sent the right password."""
         header = request.header("Authorization")
         credential = parse_basic(header)
         if credential is not None and self._file.current().know(credential):
@@ -67,7 +67,7 @@ class HtpasswdAuth:
 
 
 class Users:
-    """The users of one state of the file. What was remembered of them goes when the file changes.
+    """The users of one state of the file. When the file changes, its logins are forgotten.
 
     :param hashes: each user's bcrypt hash.
     :param clock: seconds that only go forward.
@@ -78,16 +78,16 @@ class Users:
         self._remembered = LoginCache(clock=clock)
         costs = Counter(int(value[4:6]) for value in hashes.values())
         cost = costs.most_common(1)[0][0] if costs else _USUAL_COST
-        # A hash of nobody's password, as slow to check as most of the others.
+        # A hash that no password has, as slow to check as most of the others.
         self._nobody = bcrypt.gensalt(cost) + b"." * 31
 
     def know(self, credential: Basic) -> bool:
-        """Whether the user has this password.
+        """Return whether the user has this password.
 
-        A password of more than 72 bytes is nobody's: bcrypt would look at its beginning only, and take all
-        that begin alike for the same. Nor is one with a zero byte, where implementations differ.
+        A password of more than 72 bytes is always wrong: bcrypt looks at the first 72 only, so all that begin
+        alike would be the same. One with a zero byte is wrong too, because implementations differ there.
 
-        :raises RegistryError: ``TOOMANYREQUESTS`` (503), where too many passwords are being checked.
+        :raises RegistryError: ``TOOMANYREQUESTS`` (503), if too many passwords are being checked.
         """
         user, password = credential
         if len(password) > _MAX_PASSWORD or b"\0" in password:
@@ -101,7 +101,7 @@ class Users:
                 return True
             if not mine:
                 raise too_many_logins()
-            # Users that there are not take as long as those that there are.
+            # An unknown user takes as long as a known one.
             matches = _matches(password, self._hashes.get(user, self._nobody))
             if user not in self._hashes or not matches:
                 return False
@@ -116,7 +116,7 @@ def parse_users(content: bytes, name: str) -> dict[bytes, bytes]:
     counts, as in Distribution.
 
     :param name: the file's name, for messages.
-    :raises ConfigError: where there are lines, but none that can be used.
+    :raises ConfigError: if there are lines, but none that can be used.
     """
     users: dict[bytes, bytes] = {}
     ignored = []
@@ -129,7 +129,7 @@ def parse_users(content: bytes, name: str) -> dict[bytes, bytes]:
             users[user] = stored
         else:
             ignored.append(number)
-    hint = "is no user and bcrypt hash of cost 4 to 16; make it with 'htpasswd -B'"
+    hint = "is not a user and a bcrypt hash of cost 4 to 16; make it with 'htpasswd -B'"
     if ignored and not users:
         raise ConfigError(f"{name}: line {ignored[0]} {hint}, and no other line can be used either")
     for number in ignored:
@@ -142,5 +142,5 @@ def parse_users(content: bytes, name: str) -> dict[bytes, bytes]:
 def _matches(password: bytes, stored: bytes) -> bool:
     try:
         return bcrypt.checkpw(password, stored)
-    except ValueError:  # a salt whose last character can be no salt's
+    except ValueError:  # a salt whose last character no salt can have
         return False

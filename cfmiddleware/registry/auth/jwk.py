@@ -1,4 +1,4 @@
-"""Public keys that tokens are signed with, and what they are called by (RFC 7517, RFC 7638)."""
+"""Public keys that tokens are signed with, and their ids (RFC 7517, RFC 7638)."""
 
 from __future__ import annotations
 
@@ -28,8 +28,7 @@ _CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 
 _MIN_RSA_BITS = 2048
 
-# The members that make a public key, in RFC 7638's sense; whatever else a file says, a private part
-# included, is not looked at.
+# The members that make a public key (RFC 7638). Anything else in a file, such as a private part, is not read.
 _MEMBERS = {"RSA": ("e", "kty", "n"), "EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x")}
 _READERS: dict[str, Any] = {"RSA": RSAAlgorithm, "EC": ECAlgorithm, "OKP": OKPAlgorithm}
 
@@ -45,7 +44,7 @@ class TrustedKey:
 def trusted_key(public: object) -> TrustedKey:
     """Return a key with all the algorithms that its type allows.
 
-    :raises ValueError: for a type of key that no algorithm is for, or an RSA key of less than 2048 bits.
+    :raises ValueError: for a type of key that no algorithm uses, or an RSA key of less than 2048 bits.
     """
     if isinstance(public, rsa.RSAPublicKey):
         if public.key_size < _MIN_RSA_BITS:
@@ -61,7 +60,7 @@ def trusted_key(public: object) -> TrustedKey:
 
 
 def key_ids(key: TrustedKey) -> tuple[str, str]:
-    """Return what a token may call a key that has no name of its own: Distribution 2's id and 3's."""
+    """Return the ids by which a token may name a key without a ``kid``: Distribution 2's id and 3's."""
     return libtrust_id(key.public), thumbprint(key.public)
 
 
@@ -94,14 +93,14 @@ def parse_jwks(content: bytes, name: str) -> dict[str, TrustedKey]:
     A key that cannot be used is left out and named in the log.
 
     :param name: the file's name, for messages.
-    :raises ConfigError: for what is no such set, or one without any usable key.
+    :raises ConfigError: for anything but such a set, and for one without a usable key.
     """
     try:
         entries = json.loads(content)["keys"]
     except (ValueError, TypeError, KeyError, RecursionError):
         entries = None
     if not isinstance(entries, list):
-        raise ConfigError(f"{name}: is no JSON Web Key Set: a JSON object with a list of 'keys'")
+        raise ConfigError(f"{name}: is not a JSON Web Key Set: a JSON object with a list of 'keys'")
     named: dict[str, TrustedKey] = {}
     unnamed: dict[str, TrustedKey] = {}
     for number, entry in enumerate(entries, 1):
@@ -122,7 +121,7 @@ def parse_jwks(content: bytes, name: str) -> dict[str, TrustedKey]:
 
 def _key_of(entry: object) -> TrustedKey:
     if not isinstance(entry, dict):
-        raise ValueError("it is no JSON object")
+        raise ValueError("it is not a JSON object")
     kind, use, algorithm = entry.get("kty"), entry.get("use", "sig"), entry.get("alg")
     if kind == "oct":
         raise ValueError("it is a shared secret; whoever could read it here could make tokens")

@@ -31,7 +31,7 @@ LEEWAY = 60
 _JWT = re.compile(r"[A-Za-z0-9_-]++\.[A-Za-z0-9_-]++\.[A-Za-z0-9_-]++")
 _HOST = re.compile(r"[A-Za-z0-9._-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?")
 
-# What the decoders raise for a token that is none.
+# What the decoders raise for a text that is not a token.
 _NO_TOKEN = (
     jwt.PyJWTError,
     UnsupportedAlgorithm,
@@ -55,16 +55,16 @@ class TokenAuth:
     told where to get one and for which scope.
 
     :param realm: the token server's URL.
-    :param service: what this registry is called there; a token's ``aud`` must have it.
-    :param issuer: what the token server calls itself; a token's ``iss``.
+    :param service: the name of this registry at the token server; a token's ``aud`` must have it.
+    :param issuer: the name of the token server; a token's ``iss``.
     :param rootcertbundle: a file of certificates. A token may be signed with the key of one of them, or of
         one that they vouch for through the token's ``x5c``.
     :param jwks: a file with a JSON Web Key Set, whose keys are found by a token's ``kid``.
-    :param signingalgorithms: those that are taken; all of :data:`~.credentials.ALGORITHMS` by default.
+    :param signingalgorithms: those that are accepted; all of :data:`~.credentials.ALGORITHMS` by default.
     :param autoredirect: whether the realm is at the host that the client asked for.
     :param autoredirectpath: the realm's path then.
     :param clock: seconds that only go forward.
-    :raises ConfigError: for options that cannot be, and files that cannot be read.
+    :raises ConfigError: for options that cannot work, and files that cannot be read.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class TokenAuth:
             raise ConfigError("rootcertbundle: this option or 'jwks' is required: tokens are checked with it")
 
     def authorize(self, request: Request) -> Grant:
-        """Return what a token's claims allow, which is at least what the request needs."""
+        """Return what a token's claims allow, which includes what the request needs."""
         header = request.header("Authorization")
         token = parse_bearer(header)
         if token is None:
@@ -121,7 +121,7 @@ class TokenAuth:
     def _claims(self, token: str) -> Mapping[str, Any]:
         """Return what a token says, all of it verified (RFC 7519, 7.2)."""
         if not _JWT.fullmatch(token):
-            raise _Refused("it is no JSON Web Token")
+            raise _Refused("it is not a JSON Web Token")
         try:
             header = jwt.get_unverified_header(token)
         except _NO_TOKEN:
@@ -142,7 +142,7 @@ class TokenAuth:
                 audience=self._service,
                 issuer=self._issuer,
                 leeway=LEEWAY,
-                # A subject that is no text is nobody's name and no more than that.
+                # A subject that is not a text is not a name, but no reason to refuse the token.
                 options={"require": ["exp", "iss", "aud"], "verify_sub": False, "verify_jti": False},
             )
         except _NO_TOKEN as error:
@@ -154,7 +154,7 @@ class TokenAuth:
         chain, kid = header.get("x5c"), header.get("kid")
         if chain and self._roots is not None:
             if not isinstance(chain, list):
-                raise _Refused("its x5c is no list")
+                raise _Refused("its x5c is not a list")
             try:
                 return self._roots.current().key_of(chain)
             except ChainError as error:
@@ -189,11 +189,11 @@ class TokenAuth:
 
 
 def _grant(claims: Mapping[str, Any]) -> Grant:
-    """Return what the claims ``sub`` and ``access`` say; a token without ``access`` opens ``/v2/`` only."""
+    """Return what the claims ``sub`` and ``access`` say; a token without ``access`` allows ``/v2/`` only."""
     found: dict[tuple[str, str], frozenset[str]] = {}
     for entry in _list(claims.get("access")):
         if not isinstance(entry, dict):
-            raise _Refused("its access is no list of objects")
+            raise _Refused("its access is not a list of objects")
         kind, name, actions = entry.get("type"), entry.get("name"), _list(entry.get("actions"))
         if not (isinstance(kind, str) and isinstance(name, str) and all(isinstance(a, str) for a in actions)):
             raise _Refused("its access has something other than texts")
@@ -206,7 +206,7 @@ def _list(value: object) -> list[Any]:
     if value is None:
         return []
     if not isinstance(value, list):
-        raise _Refused("its access is no list")
+        raise _Refused("its access is not a list")
     return value
 
 
@@ -221,5 +221,5 @@ _REASONS: dict[type[Exception], str] = {
 
 
 def _reason(error: BaseException) -> str:
-    """Return why a token is refused, in words of our own: a decoder's might repeat the token's."""
+    """Return why a token is refused, in our own words, because a decoder's may repeat parts of the token."""
     return next((text for kind, text in _REASONS.items() if isinstance(error, kind)), "it cannot be read")

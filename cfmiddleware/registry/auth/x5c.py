@@ -1,4 +1,4 @@
-"""Chains of certificates that tokens bring with them (RFC 7515, 4.1.6; RFC 5280, 6.1)."""
+"""Certificate chains that tokens bring with them (RFC 7515, 4.1.6; RFC 5280, 6.1)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from cfmiddleware.errors import ConfigError
 
 from .jwk import TrustedKey, key_ids, trusted_key
 
-#: A chain is followed no further; real ones have two or three.
+#: How long a chain may be; real ones have two or three certificates.
 _MAX_LENGTH = 6
 
 _SHA2 = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 
-# What a critical extension may be: those looked at here, and those that say nothing about signing tokens. A
-# certificate with any other must not be trusted by who does not know what it says (RFC 5280, 4.2).
+# The critical extensions that a certificate may have: those read here, and those that say nothing about
+# signing tokens. A program must refuse a certificate with a critical extension that it does not know (RFC
+# 5280, 4.2).
 _UNDERSTOOD = (
     ExtensionOID.BASIC_CONSTRAINTS,
     ExtensionOID.KEY_USAGE,
@@ -31,19 +32,19 @@ _UNDERSTOOD = (
 
 
 class ChainError(ValueError):
-    """A chain does not lead to a root, or may not."""
+    """A certificate chain does not lead to a trusted one."""
 
 
 class Roots:
     """Certificates that are trusted: a bundle's.
 
     :param certificates: at least one.
-    :raises ValueError: where one has a key that tokens cannot be signed with.
+    :raises ValueError: if one has a key that tokens cannot be signed with.
     """
 
     def __init__(self, certificates: Sequence[x509.Certificate]) -> None:
         self._certificates = tuple(certificates)
-        #: Their keys, by what a token may call them.
+        #: Their keys, by the ids that a token may use.
         self.keys: dict[str, TrustedKey] = {}
         for certificate in certificates:
             key = trusted_key(certificate.public_key())
@@ -55,7 +56,7 @@ class Roots:
         :param encoded: the header ``x5c``: the signer's certificate and those between it and a root, each
             DER in base64.
         :param now: the moment that all certificates must be valid at; the present by default.
-        :raises ChainError: where anything about the chain is wrong.
+        :raises ChainError: if anything about the chain is wrong.
         """
         moment = now or datetime.now(UTC)
         leaf, *between = _decode(encoded)
@@ -87,7 +88,7 @@ def parse_bundle(content: bytes, name: str) -> Roots:
     """Read certificates in PEM.
 
     :param name: the file's name, for messages.
-    :raises ConfigError: where there is none, or one that cannot be used.
+    :raises ConfigError: if there is none, or one that cannot be used.
     """
     if b"-----BEGIN CERTIFICATE-----" not in content:
         raise ConfigError(f"{name}: has no certificate in PEM")
@@ -137,7 +138,7 @@ def _check(certificate: x509.Certificate, moment: datetime) -> None:
 
 
 def _check_authority(certificate: x509.Certificate, below: int) -> None:
-    """See that a certificate may issue others.
+    """Check that a certificate may issue others.
 
     :param below: how many authorities there are between it and the signer.
     """
@@ -145,7 +146,7 @@ def _check_authority(certificate: x509.Certificate, below: int) -> None:
     try:
         constraints = extensions.get_extension_for_class(x509.BasicConstraints).value
     except x509.ExtensionNotFound:
-        raise ChainError("a certificate of the chain is no authority's") from None
+        raise ChainError("a certificate of the chain is not an authority's") from None
     if not constraints.ca or (constraints.path_length is not None and constraints.path_length < below):
         raise ChainError("a certificate of the chain may not issue others, or not that far down")
     for extension in extensions:

@@ -1,1 +1,1 @@
-"""What the registry remembers of blobs, so that the storage is asked less often."""
+"""The descriptor cache: where blobs are, so that the storage is asked less often."""

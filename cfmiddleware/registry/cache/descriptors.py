@@ -1,7 +1,7 @@
-"""Where blobs are, remembered: the descriptor cache (Distribution's ``storage.cache.blobdescriptor``).
+"""The descriptor cache: it remembers where blobs are (Distribution's ``storage.cache.blobdescriptor``).
 
-Only that a blob is there is remembered, never that it is not; and only for those who read. What is pushed,
-mounted or referred to is looked up in the storage.
+It remembers that a blob is there, and never that it is not. Only pulls use it: pushes, mounts and manifests
+look blobs up in the storage.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Located(NamedTuple):
         return cls(data, paths.blob_data(data), size)
 
 
-#: Asks the storage where a blob is; None where there is none.
+#: Asks the storage where a blob is; the answer is None if there is none.
 Ask = Callable[[], Located | None]
 
 
@@ -44,13 +44,13 @@ class DescriptorCache(Protocol):
         """Return where a repository's blob is, from memory or from *ask*, whose errors are passed on."""
 
     def forget(self, repository: str, digest: Digest) -> None:
-        """Remember a blob no longer. Called before a link is deleted and again after that, so that nobody
-        remembers what was seen in between.
+        """Forget a blob. This is called before a link is deleted and again after it, so that no request
+        remembers what it saw in between.
         """
 
 
 class _Known(NamedTuple):
-    """What is remembered, when one request is to ask the storage anew, and until when it counts."""
+    """A located blob, when one request asks the storage again, and until when it counts."""
 
     located: Located
     due: float
@@ -58,16 +58,16 @@ class _Known(NamedTuple):
 
 
 class InMemoryDescriptorCache:
-    """Descriptors in the memory of each process.
+    """A descriptor cache in the memory of each process.
 
-    A process that deletes a blob forgets it at once. The others do not hear of that: they say yes for
-    *seconds* at the most, counted from before the storage was asked.
+    A process that deletes a blob forgets it at once. The other processes do not learn of that: they still
+    find the blob for at most *seconds*, counted from before the storage was asked.
 
-    What is still asked for in the second half of that time is looked up again by one request, while the
-    others go on with what is known; at a moment that each blob has for itself, so that a thousand blobs that
-    were pulled together are not looked up together ever after.
+    If a blob is still asked for in the second half of that time, one request looks it up again, while the
+    others use what is known. Each blob has a moment of its own for that, so that a thousand blobs that were
+    pulled together are not looked up together each time.
 
-    :param size: how many are remembered; the least recently used is forgotten first.
+    :param size: how many descriptors are remembered; the least recently used is forgotten first.
     :param seconds: how long.
     :param clock: seconds that never go backwards.
     """
@@ -93,11 +93,11 @@ class InMemoryDescriptorCache:
         if known is not None and now < known.due:
             return known.located
         generation = self._remembered.generation()
-        known = self._remembered.get(
-            key
-        )  # once more: it may have been forgotten before the generation was read
+        # Once more: it may have been forgotten before the generation was read.
+        known = self._remembered.get(key)
         if known is not None and now < known.until:
-            self._remembered.put(key, known._replace(due=known.until), generation)  # the others need not ask
+            # So that the others do not ask.
+            self._remembered.put(key, known._replace(due=known.until), generation)
             try:
                 located = ask()
             except StorageUnavailable:
@@ -116,5 +116,5 @@ class InMemoryDescriptorCache:
         return located
 
     def forget(self, repository: str, digest: Digest) -> None:
-        """Remember a blob no longer, in this process."""
+        """Forget a blob in this process."""
         self._remembered.forget((repository, digest))

@@ -1,12 +1,13 @@
-"""Where blobs are, remembered in a Redis that all workers share.
+"""A descriptor cache in a Redis that all workers share.
 
-Who finds nothing there leaves a lease, a value that nobody else has, asks the storage, and puts what it said
-in the place of that very lease. A delete takes away what is there, be it a descriptor or a lease: those who
-had asked the storage before have nothing left to replace. So does a Redis that evicts, or is restarted empty.
+A worker that finds nothing there leaves a lease, a value that no other worker has. It asks the storage, and
+replaces that very lease by the descriptor. A delete removes what is there, a descriptor or a lease, so that a
+worker that asked the storage before it finds no lease to replace. The same holds after Redis evicted the
+lease or was restarted empty.
 
 A Redis that does not answer costs speed only: the storage is asked, and the next request may try Redis again
-after a second. A delete that could not tell Redis is told as soon as it answers, before this worker believes
-it again.
+after a second. A delete that could not be told to Redis is told as soon as Redis answers, before this worker
+uses it again.
 """
 
 from __future__ import annotations
@@ -26,21 +27,21 @@ from .descriptors import DEFAULT_SECONDS, Ask, Located
 
 _log = logging.getLogger("cfmiddleware")
 
-# Seconds that one who has found nothing has to ask the storage.
+# Seconds that a worker with a lease has to ask the storage.
 _LEASE = 30
 
-# One step, so that nothing comes in between, however late it is done: a client that has given up waiting may
-# have sent it all the same.
+# A script is one step, so that nothing comes in between. It may be done late: a client that has given up
+# waiting may have sent it.
 _REPLACE = """
 if redis.call('get', KEYS[1]) == ARGV[1] then
     return redis.call('set', KEYS[1], ARGV[2], 'ex', ARGV[3])
 end
 """
 
-# Seconds for which a Redis that has failed is not asked.
+# Seconds for which a Redis that has failed is not used.
 _PAUSE = 1.0
 
-# Deletes that Redis has not been told of; beyond, it is not believed until its descriptors have expired.
+# How many deletes may wait for Redis. With more, Redis is not used until its descriptors have expired.
 _MAX_UNTOLD = 10_000
 
 # How many of them go into one command.
@@ -48,29 +49,29 @@ _TOLD_AT_ONCE = 500
 
 
 class Client(Protocol):
-    """What is used of :class:`redis.Redis`."""
+    """The methods of :class:`redis.Redis` that are used."""
 
     def get(self, name: str) -> Any:
         """Return a value, or None."""
 
     def set(self, name: str, value: bytes, *, ex: int, nx: bool) -> Any:
-        """Set a value for *ex* seconds; with *nx* only where there is none, and say whether it was."""
+        """Set a value for *ex* seconds, with *nx* only if there is none, and return whether it was set."""
 
     def delete(self, *names: str) -> Any:
-        """Take values away."""
+        """Delete values."""
 
     def eval(self, script: str, numkeys: int, *keys_and_args: Any) -> Any:
         """Run a script."""
 
 
 class RedisDescriptorCache:
-    """Descriptors in Redis: what one worker deletes is gone for all of them.
+    """A descriptor cache in Redis: what one worker deletes is gone for all of them.
 
-    :param client: it raises *errors*, and nothing else, where Redis does not do as it is asked.
+    :param client: it raises *errors*, and nothing else, when Redis fails.
     :param errors: what the client raises.
-    :param namespace: stands in front of the keys, so that several registries can share a Redis.
+    :param namespace: a prefix of the keys, so that several registries can share a Redis.
     :param seconds: how long a descriptor is remembered, at least 1.
-    :param secrets: what is never logged: a server that does not know a command repeats what came with it.
+    :param secrets: texts that are never logged: a server that does not know a command repeats its arguments.
     :param clock: seconds that never go backwards.
     """
 
@@ -92,8 +93,8 @@ class RedisDescriptorCache:
         self._throttle = Throttle(60, clock)
         self._paused_until = 0.0
         self._distrusted_until = 0.0
-        # One entry for each call of `forget`: two that forget the same do not count for each other. Changed
-        # by single operations, each of which is atomic; no lock that a fork could find taken.
+        # One entry for each call of `forget`: two that forget the same blob do not count for each other. It
+        # is changed by single atomic operations, without a lock that a fork could leave held.
         self._untold: dict[tuple[str, object], None] = {}
         self._teller: threading.Thread | None = None
 
@@ -115,13 +116,13 @@ class RedisDescriptorCache:
             self._fail(error)
             return ask()
         if found is not None:
-            # What is no descriptor is a lease, or not ours: never followed, and never replaced.
+            # Any other value is a lease, or not ours. It is neither used nor replaced.
             return _read(found, name) or ask()
         located = ask()
         if lease:
             try:
                 if located is None:
-                    self._client.delete(name)  # clients ask for what they are about to push
+                    self._client.delete(name)  # clients ask for blobs that they are about to push
                 else:
                     value = f"{name} {located.data} {located.size}".encode()
                     self._client.eval(_REPLACE, 1, name, lease, value, self._seconds)
@@ -130,9 +131,9 @@ class RedisDescriptorCache:
         return located
 
     def forget(self, repository: str, digest: Digest) -> None:
-        """Remember a blob no longer, for all who share the Redis."""
+        """Forget a blob for all workers that share the Redis."""
         if len(self._untold) >= _MAX_UNTOLD:
-            # What others have asked the storage before is written within a lease's time.
+            # A worker that asked the storage before writes its answer within a lease's time.
             self._distrusted_until = self._clock() + self._seconds + _LEASE
             self._untold.clear()
         self._untold[self._name(repository, digest), object()] = None
@@ -140,8 +141,8 @@ class RedisDescriptorCache:
             self._tell()
         except self._errors as error:
             self._fail(error)
-            # The others believe Redis meanwhile, and this worker may not be asked for anything soon. A thread
-            # of before a fork is not alive in this process.
+            # The other workers use Redis meanwhile, and this worker may not get a request soon. A thread from
+            # before a fork is not alive in this process.
             if self._teller is None or not self._teller.is_alive():
                 self._teller = threading.Thread(target=self._go_on_telling, name="redis", daemon=True)
                 self._teller.start()
@@ -154,7 +155,7 @@ class RedisDescriptorCache:
                 self._tell()
 
     def _tell(self) -> None:
-        """Take away what Redis has not been told of yet."""
+        """Delete from Redis what it has not been told of yet."""
         untold = list(self._untold)
         for first in range(0, len(untold), _TOLD_AT_ONCE):
             some = untold[first : first + _TOLD_AT_ONCE]
@@ -177,8 +178,8 @@ class RedisDescriptorCache:
 def _read(value: object, name: str) -> Located | None:
     """Return the descriptor that a value from Redis is, or None.
 
-    :param name: its key, with which the value begins: nobody is sent to a blob that was not asked for, even
-        if a connection should mix up its answers.
+    :param name: its key, with which the value begins: no client is sent to another blob, even if a connection
+        mixes up its answers.
     """
     if not isinstance(value, bytes):
         return None

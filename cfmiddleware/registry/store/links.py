@@ -14,8 +14,7 @@ _log = logging.getLogger(__name__)
 def read_link(driver: Driver, path: str) -> Digest | None:
     """Return the digest that the link at *path* names, or None where there is no link.
 
-    A link that holds no digest counts as none, and is logged: it cannot be followed, and whatever is pushed
-    again replaces it.
+    A link that does not hold a digest is logged and counts as missing. A push replaces it.
     """
     try:
         content = driver.read(path)
@@ -34,7 +33,7 @@ def write_link(driver: Driver, path: str, digest: Digest) -> None:
 
 
 def has_link(driver: Driver, path: str) -> bool:
-    """Whether a link is at *path*, without following it."""
+    """Return whether a link is at *path*, without following it."""
     try:
         driver.stat(path)
     except ObjectNotFound:

@@ -1,7 +1,7 @@
 """What a manifest says: its media type, what it refers to, what it is about (OCI Image Specification).
 
 The layout has no place for a media type beside a manifest. Like Distribution, we read it from the manifest
-itself; only that of a manifest that does not say it is remembered elsewhere.
+itself; for a manifest that does not say it, it is kept in an object of its own.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _IMAGES = {OCI_MANIFEST, DOCKER_MANIFEST}
 _INDEXES = {OCI_INDEX, DOCKER_LIST}
 _TYPES = _IMAGES | _INDEXES
 
-# What programs say that know no better; it is no manifest's type.
+# What programs send that do not know a type; no manifest has it.
 _GENERIC = {
     "",
     "application/json",
@@ -37,8 +37,8 @@ _GENERIC = {
     "text/plain",
 }
 
-# The grammar of RFC 6838, 4.2. Nothing but applications' types: a manifest that said that it is text/html
-# would be a web page at the registry's own address, made by whoever may push.
+# The grammar of RFC 6838, 4.2. Only types of applications: a manifest of type text/html would be a web page
+# at the registry's own address, written by a client that may push.
 _MEDIA_TYPE = re.compile(r"application/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}+")
 
 # Layers that a client fetches from elsewhere and need not push.
@@ -49,18 +49,18 @@ _NOT_DISTRIBUTED = (
 
 
 class Required(NamedTuple):
-    """What a manifest refers to that must be in the repository before it.
+    """Which of the things that a manifest refers to must be in the repository before it.
 
-    :param layers: whether layers must be; without, an image may be sparse.
+    :param layers: whether its layers must be; if not, an image may be sparse.
     :param platforms: the platforms, each an operating system and an architecture, whose entries of an index
-        must be; None for all of them.
+        must be; None for all platforms.
     """
 
     layers: bool = True
     platforms: frozenset[tuple[str, str]] | None = None
 
     def wants(self, entry: Mapping[str, Any]) -> bool:
-        """Whether an entry of an index must be in the repository."""
+        """Return whether an entry of an index must be in the repository."""
         if self.platforms is None:
             return True
         platform = entry.get("platform")
@@ -76,9 +76,9 @@ class Document(NamedTuple):
     :param says_type: whether the media type stands in it.
     :param blobs: the blobs that it refers to and that must be in the repository.
     :param manifests: the manifests that it refers to and that must be in the repository.
-    :param others: what must be in the repository as the one or the other.
+    :param others: what must be in the repository as a blob or as a manifest.
     :param subject: the manifest that it is about, if any; it need not exist.
-    :param artifact_type: what it is, as the list of referrers has it; empty where it does not say.
+    :param artifact_type: what it is, as the list of referrers has it; empty if it does not say.
     :param annotations: its annotations.
     """
 
@@ -105,13 +105,13 @@ def parse_document(content: bytes, content_type: str = "", required: Required | 
     """Read a manifest that a client pushes.
 
     :param content: its bytes.
-    :param content_type: the request's ``Content-Type``; it counts only where it can be a manifest's type.
+    :param content_type: the request's ``Content-Type``; it counts only if a manifest can have it.
     :param required: what must be in the repository; everything by default.
     :raises RegistryError: ``MANIFEST_INVALID`` (400), with what is wrong.
     """
     fields = _load(content)
     if fields is None:
-        raise manifest_invalid("the manifest is no JSON object")
+        raise manifest_invalid("the manifest is not a JSON object")
     sent = content_type.partition(";")[0].strip().lower()
     media_type = _checked_type(fields, sent)
     required = required or Required()
@@ -133,7 +133,7 @@ def parse_document(content: bytes, content_type: str = "", required: Required | 
 
 
 def read_document(content: bytes) -> Document | None:
-    """Read a manifest that is stored, whoever stored it, or return None where it cannot be read.
+    """Read a stored manifest, which another registry may have stored. Return None if it cannot be read.
 
     What it refers to is left out: it counts only when a manifest is pushed.
     """
@@ -156,7 +156,7 @@ def read_document(content: bytes) -> Document | None:
 
 
 def media_type_of(content: bytes) -> str:
-    """Return the media type of a manifest as its bytes tell it, whoever stored it."""
+    """Return the media type of a stored manifest by its bytes."""
     fields = _load(content)
     if fields is None:
         return "application/octet-stream"
@@ -169,7 +169,7 @@ def media_type_of(content: bytes) -> str:
 
 
 def says_type(content: bytes) -> bool:
-    """Whether a manifest says its media type itself."""
+    """Return whether a manifest says its media type itself."""
     fields = _load(content)
     return fields is not None and (
         fields.get("schemaVersion") == 1 or isinstance(fields.get("mediaType"), str)
@@ -177,7 +177,7 @@ def says_type(content: bytes) -> bool:
 
 
 def indexed(content: bytes) -> list[Digest]:
-    """Return what an index that is stored refers to; nothing where it is no index."""
+    """Return what a stored index refers to; nothing if it is not an index."""
     fields = _load(content) or {}
     entries = fields.get("manifests")
     found: list[Digest] = []
@@ -208,7 +208,7 @@ def _checked_type(fields: dict[str, Any], sent: str) -> str:
         raise manifest_invalid("Docker's schema 1 is not supported")
     is_image, is_index = "config" in fields or "layers" in fields, "manifests" in fields
     if is_image and is_index:
-        # What is both can be read as either, and signed as one and run as the other (CVE-2021-41190).
+        # A document that is both could be signed as the one and run as the other (CVE-2021-41190).
         raise manifest_invalid("a manifest has either config and layers, or manifests")
     if stated is not None and not (isinstance(stated, str) and _MEDIA_TYPE.fullmatch(stated)):
         raise manifest_invalid(f"mediaType {str(stated)[:100]!r} is not of the form application/...")
@@ -248,7 +248,7 @@ def _annotations(fields: dict[str, Any]) -> Mapping[str, str]:
 
 
 def _blobs(fields: dict[str, Any], required: Required) -> tuple[Digest, ...]:
-    """Return the blobs that must be there: the config, the layers, an artifact manifest's blobs."""
+    """Return the blobs that must be there: the config, the layers, and the blobs of an artifact manifest."""
     found = [_digest(fields["config"], "config")] if fields.get("config") is not None else []
     for name in ("layers", "blobs"):
         for number, layer in enumerate(_list(fields, name)):
@@ -260,7 +260,7 @@ def _blobs(fields: dict[str, Any], required: Required) -> tuple[Digest, ...]:
 
 
 def _entries(fields: dict[str, Any], required: Required) -> tuple[tuple[Digest, ...], tuple[Digest, ...]]:
-    """Return what an index refers to and must be there: manifests, and what may be either."""
+    """Return the entries of an index that must be there: manifests, and entries that may be blobs instead."""
     manifests: list[Digest] = []
     others: list[Digest] = []
     for number, entry in enumerate(_list(fields, "manifests")):

@@ -1,7 +1,7 @@
 """The tree of Distribution's storage layout, and the one place that builds paths in it.
 
 Everything lies below the root ``/docker/registry/v2/``; the driver puts its root directory in front. What is
-marked with ``*`` is ours alone; Distribution passes over it.
+marked with ``*`` is ours alone, and Distribution skips it.
 
 ::
 
@@ -90,7 +90,7 @@ def referrer(name: str, subject: Digest, digest: Digest) -> str:
 
 
 def manifest_type(name: str, digest: Digest) -> str:
-    """Return where the media type of a manifest is that cannot be read from its bytes."""
+    """Return where the media type of a manifest is kept if its bytes do not say it."""
     return f"{REPOSITORIES}{name}/_types/{digest.algorithm}/{digest.hex}"
 
 

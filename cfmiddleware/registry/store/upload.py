@@ -1,13 +1,13 @@
 """Uploads as chains of immutable pieces; nothing here knows HTTP.
 
-An upload exists while its ``startedat`` does. Where it stands is said by the newest link of its chain, state
-n, which is created once and never changed: it names the pieces, their sizes and, where it is known, the hash
-of exactly those bytes, and carries small data itself. To go on from state n, a request writes what it brought
-under a name of its own and then creates state n + 1. Of two that race one creates it; the other has touched
-nothing and throws its piece away. No state lives in a process: any worker on any machine goes on from here.
+An upload exists while its ``startedat`` does. Its newest state, state n, says where it stands. A state is
+created once and never changed. It names the pieces, their sizes and, if it is known, the hash of exactly
+those bytes; small data lies in the state itself. To continue from state n, a request writes its bytes under a
+name of its own and then creates state n + 1. Of two requests that race, one creates it; the other has changed
+nothing and removes its piece. No state lives in a process: any worker on any machine can continue.
 
-One listing shows the whole upload. What a request leaves behind that lost its race against the upload's end
-is a state or a piece without ``startedat``, which is no upload to anybody.
+One listing shows the whole upload. A request that loses its race against the upload's end may leave a state
+or a piece without ``startedat``, which is not an upload.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from . import paths
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-#: What a state carries itself at most, in bytes, where the storage composes objects of any size.
+#: How many bytes a state holds itself, for a storage that composes objects of any size.
 DEFAULT_INLINE_LIMIT = 1 << 20
 
-# How many objects are put together at a time. An object of S3 has at most 10,000 parts, and each piece is one
+# How many objects are composed at a time. An object of S3 has at most 10,000 parts, and each piece is one
 # or more of them.
 _MOST_SOURCES = 1000
 
@@ -44,17 +44,17 @@ _STARTED = "startedat"
 _STATE = "state-"
 _PIECE = "piece-"
 _ALGORITHM = "algorithm-"
-# What Distribution keeps of an upload of its own; we cannot go on with one.
+# The names of Distribution's own uploads, which cannot be continued here.
 _FOREIGN = {"data", "hashstates/"}
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class UploadUnknown(Exception):
-    """There is no such upload, or there is none any more."""
+    """The upload does not exist, or has ended."""
 
 
 class DigestMismatch(Exception):
-    """The bytes are not those that the digest names."""
+    """The bytes do not have the digest."""
 
 
 class Piece(NamedTuple):
@@ -71,7 +71,7 @@ class State:
     :param number: its place in the chain; 0 is an upload that has no bytes yet, and no state object.
     :param pieces: the objects that hold the bytes, in order.
     :param inline: the bytes after the last piece.
-    :param digest: the digest of all the bytes, or None where nobody has hashed them in one go.
+    :param digest: the digest of all the bytes, or None if no process has hashed them all.
     :param algorithm: what the upload is to be hashed with.
     """
 
@@ -92,8 +92,8 @@ class State:
             "pieces": [list(piece) for piece in self.pieces],
             "size": self.size,
             "digest": str(self.digest) if self.digest else None,
-            # No two requests write the same content, so a driver that reads back what it may have created
-            # can tell its own state from one of another request with the same bytes.
+            # No two requests write the same content. So a driver that reads back what it may have created can
+            # tell its own state from that of another request with the same bytes.
             "writer": uuid4().hex,
         }
         return json.dumps(head).encode() + b"\n" + self.inline
@@ -102,7 +102,7 @@ class State:
     def decode(cls, number: int, algorithm: str, content: bytes) -> State:
         """Read a state object's content.
 
-        :raises ValueError: when it is none, or not whole.
+        :raises ValueError: if it is not a state, or not whole.
         """
         line, newline, inline = content.partition(b"\n")
         try:
@@ -119,9 +119,9 @@ class State:
 
 
 class _Source:
-    """Bytes that come in chunks of any size, taken in others.
+    """Bytes that come in chunks of one size and are taken in chunks of another.
 
-    :param hasher: learns of every chunk that is taken out of *chunks*.
+    :param hasher: is updated with every chunk that is taken out of *chunks*.
     """
 
     def __init__(self, chunks: Iterable[bytes], hasher: _Hash | None) -> None:
@@ -131,7 +131,7 @@ class _Source:
         self._gathered = bytearray()
 
     def take(self, most: int) -> memoryview:
-        """Return the next bytes, *most* at the most; none at the end, or where none are wanted."""
+        """Return at most *most* of the next bytes, and none at the end."""
         while most and not self._rest:
             chunk = next(self._chunks, None)
             if chunk is None:
@@ -144,7 +144,7 @@ class _Source:
 
     def gather(self, limit: int) -> bool:
         """Gather the next bytes and return whether they are more than *limit*; then it is one more."""
-        # One block of memory, which goes back to the system whole, as many small ones would not.
+        # One large block of memory goes back to the system whole; many small ones would not.
         gathered = bytearray()
         while data := self.take(limit + 1 - len(gathered)):
             gathered += data
@@ -152,7 +152,7 @@ class _Source:
         return len(gathered) > limit
 
     def release(self) -> bytearray:
-        """Return what was gathered, which nothing here refers to any more: it may be much."""
+        """Return what was gathered, and keep no reference to it, because it may be large."""
         gathered, self._gathered = self._gathered, bytearray()
         return gathered
 
@@ -162,9 +162,9 @@ class Upload:
 
     :param driver: where it is kept.
     :param repository: the repository's name.
-    :param uuid: the upload's id; anything that is none names an upload that does not exist.
-    :param inline_limit: what a state carries itself at most, in bytes. It is also the least that any piece
-        but the last has, so it must not lie below the driver's ``smallest_piece``.
+    :param uuid: the upload's id; any other text names an upload that does not exist.
+    :param inline_limit: how many bytes a state holds itself. Every piece but the last has at least as many,
+        so it must not be less than the driver's ``smallest_piece``.
     """
 
     def __init__(self, driver: Driver, repository: str, uuid: str, inline_limit: int) -> None:
@@ -172,7 +172,7 @@ class Upload:
         self._driver = driver
         self._folder = paths.upload(repository, uuid)
         self._inline_limit = inline_limit
-        # What is known to lie in the folder, so that a request that ends the upload lists it only once.
+        # The names in the folder, so that a request that ends the upload lists it only once.
         self._known: set[str] = set()
 
     @classmethod
@@ -200,15 +200,15 @@ class Upload:
             return State(algorithm=algorithm)
         try:
             content = self._driver.read(self._folder + newest)
-        except ObjectNotFound:  # it ended since it was listed
+        except ObjectNotFound:  # the upload ended after it was listed
             raise UploadUnknown(self.uuid) from None
         return State.decode(int(newest[len(_STATE) :]), algorithm, content)
 
     def first_state(self, digest: Digest) -> State | None:
         """Return the first state of the upload if its bytes are those of *digest*, and None otherwise.
 
-        Nearly every upload ends like this. Bytes that the digest names are the blob whatever else there may
-        be, so the states need not be listed to learn whether this one is the newest.
+        Nearly every upload ends like this. Bytes that have the digest are the blob, whatever other states
+        there are, so the states need not be listed to find the newest.
         """
         self._check_uuid()
         name = f"{_STATE}{1:08d}"
@@ -238,10 +238,10 @@ class Upload:
     def extend(self, state: State, chunks: Iterable[bytes]) -> State:
         """Write *chunks* after what *state* has, and return the state that would have them.
 
-        Nothing is in force yet: :meth:`install` the new state, use it, or :meth:`discard` it. When *chunks*
+        The new state is not in force yet: :meth:`install` it, use it, or :meth:`discard` it. When *chunks*
         raises, nothing is left behind. At most the inline limit and one chunk are held in memory.
         """
-        # Hash objects cannot leave their process, so only bytes that come in one go have a known hash.
+        # A hash object cannot leave its process, so only bytes that come in one request have a known hash.
         hasher = None if state.pieces else hashlib.new(state.algorithm)
         source = _Source(concatenate((state.inline,), chunks), hasher)
         pieces: list[Piece] = []
@@ -271,16 +271,16 @@ class Upload:
         return most - size if most else sys.maxsize
 
     def install(self, state: State) -> None:
-        """Make *state* what the upload is at.
+        """Put *state* in force.
 
-        :raises ObjectExists: when another request went on from the same state and was faster.
-        :raises UploadUnknown: when the upload has ended meanwhile; then nothing of *state* stays.
+        :raises ObjectExists: if another request continued from the same state and was faster.
+        :raises UploadUnknown: if the upload has ended meanwhile; then nothing of *state* stays.
         """
         name = f"{_STATE}{state.number:08d}"
         self._driver.create(self._folder + name, state.encode())
         self._known.add(name)
-        # A first small chunk is spared the look: nearly every upload of a small blob has no other request
-        # that could end it meanwhile, and what may stay behind is one state.
+        # After a first small chunk this is not checked. Nearly every upload of a small blob has no other
+        # request that could end it meanwhile, and at most one state stays behind.
         if (state.number > 1 or state.pieces) and not self._is_there():
             self._driver.delete(self._folder + left for left in [name, *(p.name for p in state.pieces)])
             raise UploadUnknown(self.uuid)
@@ -297,7 +297,8 @@ class Upload:
         self._driver.delete(self._folder + piece.name for piece in state.pieces if piece not in before.pieces)
 
     def check(self, state: State, digest: Digest) -> None:
-        """Check that the upload's bytes are those of *digest*, reading them back only if nobody hashed them.
+        """Check that the upload's bytes are those of *digest*, reading them back only if their hash is not
+        known.
 
         :raises DigestMismatch: when they are not.
         :raises ObjectNotFound: when a piece is gone, because the upload ended meanwhile.
@@ -339,12 +340,12 @@ class Upload:
                     for first in range(0, len(sources), _MOST_SOURCES)
                 ]
             self._driver.compose(path, sources)
-        except ObjectNotFound:  # whoever ended the upload did not know of what we added to it
+        except ObjectNotFound:  # the request that ended the upload did not know what this one added to it
             self._driver.delete(joined)
             raise
 
     def _join(self, sources: list[str], joined: list[str]) -> str:
-        """Make one piece of *sources*, which stay, note it in *joined*, and return where it is."""
+        """Compose one piece of *sources*, which stay, add it to *joined*, and return its path."""
         joined.append(self._folder + self._new_piece())
         self._driver.compose(joined[-1], sources)
         return joined[-1]
@@ -360,8 +361,8 @@ class Upload:
         :raises UploadUnknown: when it does not exist, unless this object has seen it before.
         """
         names = self._known or set(self._names())
-        # What makes it an upload goes first, for those storages that delete one by one.
+        # ``startedat`` goes first, because some storages delete one object at a time.
         self._driver.delete(self._folder + name for name in sorted(names, key=lambda name: name != _STARTED))
-        # Where there were pieces there may be more of them, finished or not, of requests that were cut off.
+        # An upload with pieces may have more of them, finished or not, from requests that were cut off.
         if any(name.startswith(_PIECE) for name in names):
             self._driver.delete_prefix(self._folder)

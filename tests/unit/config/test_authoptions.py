@@ -99,13 +99,13 @@ def test_variables_alone_can_ask_for_it_as_in_distribution(directory: Path):
         ),
         (
             {"htpasswd": {"realm": "r", "path": "key.pem"}},
-            "auth.htpasswd: key.pem: line 1 is no user and bcrypt hash",
+            "auth.htpasswd: key.pem: line 1 is not a user and a bcrypt hash",
         ),
         ({"token": {}}, "auth.token.realm: this option is required"),
         ({"token": {**TOKEN, "issuer": ""}}, "auth.token.issuer: this option is required"),
         ({"token": TOKEN}, "auth.token.rootcertbundle: this option or 'jwks' is required"),
         ({"token": {**TOKEN, "jwks": "none"}}, "auth.token: none: cannot be read: No such file"),
-        ({"token": {**TOKEN, "jwks": "users"}}, "auth.token: users: is no JSON Web Key Set"),
+        ({"token": {**TOKEN, "jwks": "users"}}, "auth.token: users: is not a JSON Web Key Set"),
         ({"token": {**TOKEN, "rootcertbundle": "users"}}, "auth.token: users: has no certificate in PEM"),
         (
             {"token": {**TOKEN, "jwks": "jwks.json", "signingalgorithms": ["HS256"]}},

@@ -248,7 +248,7 @@ def test_the_last_of_a_users_lines_counts():
 
 
 def test_a_hash_that_would_take_minutes_is_left_out():
-    with pytest.raises(ConfigError, match="f: line 1 is no user and bcrypt hash of cost 4 to 16"):
+    with pytest.raises(ConfigError, match="f: line 1 is not a user and a bcrypt hash of cost 4 to 16"):
         parse_users(htpasswd({"a": "x"}).replace(b"$04$", b"$17$"), "f")
 
 

@@ -133,16 +133,16 @@ def test_what_is_good_enough(client: RegistryClient, said: dict[str, Any]):
         ({"exp": "soon"}, "it cannot be read"),
         ({"exp": float("inf")}, "it cannot be read"),
         ({"exp": []}, "it cannot be read"),
-        ({"access": {}}, "its access is no list"),
-        ({"access": "repository:team/app:pull"}, "its access is no list"),
-        ({"access": ["repository:team/app:pull"]}, "its access is no list of objects"),
+        ({"access": {}}, "its access is not a list"),
+        ({"access": "repository:team/app:pull"}, "its access is not a list"),
+        ({"access": ["repository:team/app:pull"]}, "its access is not a list of objects"),
         (
             {"access": [{"name": "team/app", "actions": ["pull"]}]},
             "its access has something other than texts",
         ),
         ({"access": [{"type": "repository", "name": [], "actions": []}]}, "its access has something other"),
         ({"access": [{"type": "repository", "name": "x", "actions": [1]}]}, "its access has something other"),
-        ({"access": [{"type": "repository", "name": "x", "actions": "pull"}]}, "its access is no list"),
+        ({"access": [{"type": "repository", "name": "x", "actions": "pull"}]}, "its access is not a list"),
     ],
 )
 def test_a_token_that_says_something_else_is_invalid(
