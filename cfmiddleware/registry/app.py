@@ -15,8 +15,7 @@ from cfmiddleware.wsgi.accessrecord import ACCESS, AccessRecord
 from cfmiddleware.wsgi.response import STATUS_LINES, Response, as_json
 
 from . import errors
-from .auth.access import Authenticator
-from .auth.granted import granted
+from .auth.access import Authenticator, granted
 from .blobs import Blobs
 from .bodies import BodyBroken, has_body
 from .cache.descriptors import DescriptorCache

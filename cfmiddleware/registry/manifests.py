@@ -16,14 +16,14 @@ from .requests import Request
 from .routes import parse_digest, parse_reference, parse_tag
 from .store import paths
 from .store.links import has_link, read_link, write_link
-from .store.manifest import Document, Required, media_type_of, parse_document, read_document, says_type
+from .store.manifest import Manifest, Required, media_type_of, parse_manifest, read_manifest, says_type
 from .tags import Tags
 
 #: The largest manifest, in bytes (OCI Distribution, "Pushing manifests").
 MAX_SIZE = 4 << 20
 
-# Up to this many bytes are read of what is too large: most clients look for the answer only when they have
-# sent everything, and would find the connection closed.
+# Up to this many bytes of a manifest that is too large are read. Most clients read the response only after
+# they have sent everything, and would find the connection closed.
 _MOST_READ = 4 * MAX_SIZE
 
 
@@ -34,7 +34,7 @@ class Manifests:
     :param blobs: the blobs that they refer to.
     :param tags: the tags that name them.
     :param referrers: those of them that have a subject.
-    :param required: what of that which a manifest refers to must be there before it.
+    :param required: which of the things that a manifest refers to must be there before it.
     """
 
     def __init__(
@@ -49,8 +49,8 @@ class Manifests:
     def get(self, request: Request) -> Response:
         """Answer GET and HEAD, by tag or by digest.
 
-        The manifest is answered as it was pushed, whatever the ``Accept`` header says: another type would be
-        another manifest, with another digest.
+        The response has the manifest as it was pushed, whatever the ``Accept`` header says. Another type
+        would be another manifest, with another digest.
         """
         reference = parse_reference(request.route.reference)
         digest = self._resolve(request.repository, reference)
@@ -58,18 +58,18 @@ class Manifests:
         if digest is None or content is None:
             raise errors.manifest_unknown(reference)
         etag = f'"{digest}"'
-        # Whoever may push chooses the type; no browser is to guess another one from the bytes.
+        # The client that pushed chose the type, and a browser must not guess another one from the bytes.
         headers = {"Docker-Content-Digest": str(digest), "ETag": etag, "X-Content-Type-Options": "nosniff"}
         if has_etag(request.header("If-None-Match"), str(digest)):
             return Response(304, list(headers.items()))
         return whole(200, self._media_type(request.repository, digest, content), content, headers)
 
     def _media_type(self, repository: str, digest: Digest, content: bytes) -> str:
-        """Return what a manifest says that it is, or what it was pushed as where it says nothing."""
+        """Return the media type in the manifest, or the one it was pushed with if the manifest has none."""
         if not says_type(content):
             try:
                 return self._driver.read(paths.manifest_type(repository, digest)).decode("ascii")
-            except (ObjectNotFound, UnicodeDecodeError):  # Distribution remembers no types
+            except (ObjectNotFound, UnicodeDecodeError):  # Distribution does not keep types
                 pass
         return media_type_of(content)
 
@@ -79,7 +79,7 @@ class Manifests:
         return self._tags.current(repository, reference)
 
     def _read(self, repository: str, digest: Digest) -> bytes | None:
-        # The revision is looked at for tags as well: it is the first thing that a delete removes.
+        # The revision is checked for tags as well, because a delete removes it first.
         data = read_link(self._driver, paths.revision_link(repository, digest))
         if data is None:
             return None
@@ -101,45 +101,45 @@ class Manifests:
             digest = _expected(request, content)
             tags = [reference]
         content_type = str(request.environ.get("CONTENT_TYPE", ""))
-        document = parse_document(content, content_type, self._required)
-        self._check_references(request.repository, document)
-        self._write(request.repository, digest, content, document, tags)
+        manifest = parse_manifest(content, content_type, self._required)
+        self._check_references(request.repository, manifest)
+        self._write(request.repository, digest, content, manifest, tags)
         headers = {
             "Location": request.url_to(f"{request.repository}/manifests/{digest}"),
             "Docker-Content-Digest": str(digest),
         }
-        if document.subject is not None:
-            headers["OCI-Subject"] = str(document.subject)
+        if manifest.subject is not None:
+            headers["OCI-Subject"] = str(manifest.subject)
         answer = empty(201, headers)
         if isinstance(reference, Digest):
             answer.headers.extend(("OCI-Tag", tag) for tag in tags)
         return answer
 
     def _write(
-        self, repository: str, digest: Digest, content: bytes, document: Document, tags: list[str]
+        self, repository: str, digest: Digest, content: bytes, manifest: Manifest, tags: list[str]
     ) -> None:
         self._driver.write(paths.blob_data(digest), content)
-        if not document.says_type:
-            # It stays when the manifest is deleted: nobody reads it then, and every push writes it again.
-            self._driver.write(paths.manifest_type(repository, digest), document.media_type.encode())
-        self._name(repository, digest, len(content), document, tags)
-        # A delete of the same manifest may have come between; the push wins.
+        if not manifest.says_type:
+            # It stays when the manifest is deleted. It is not read then, and every push writes it again.
+            self._driver.write(paths.manifest_type(repository, digest), manifest.media_type.encode())
+        self._name(repository, digest, len(content), manifest, tags)
+        # A delete of the same manifest may have come between. The push wins.
         if not has_link(self._driver, paths.revision_link(repository, digest)):
-            self._name(repository, digest, len(content), document, tags)
+            self._name(repository, digest, len(content), manifest, tags)
 
-    def _name(self, repository: str, digest: Digest, size: int, document: Document, tags: list[str]) -> None:
-        """Write all that makes bytes a manifest of the repository."""
+    def _name(self, repository: str, digest: Digest, size: int, manifest: Manifest, tags: list[str]) -> None:
+        """Write everything that makes bytes a manifest of the repository."""
         write_link(self._driver, paths.revision_link(repository, digest), digest)
-        self._referrers.add(repository, digest, document, size)
+        self._referrers.add(repository, digest, manifest, size)
         for tag in dict.fromkeys(tags):
             self._tags.point(repository, tag, digest)
 
-    def _check_references(self, repository: str, document: Document) -> None:
-        missing = [digest for digest in document.blobs if not self._has_blob(repository, digest)]
-        missing += [digest for digest in document.manifests if not self._has_manifest(repository, digest)]
+    def _check_references(self, repository: str, manifest: Manifest) -> None:
+        missing = [digest for digest in manifest.blobs if not self._has_blob(repository, digest)]
+        missing += [digest for digest in manifest.manifests if not self._has_manifest(repository, digest)]
         missing += [
             digest
-            for digest in document.others
+            for digest in manifest.others
             if not self._has_manifest(repository, digest) and not self._has_blob(repository, digest)
         ]
         if missing:
@@ -162,17 +162,17 @@ class Manifests:
         return empty(202, {})
 
     def _delete(self, repository: str, digest: Digest) -> None:
-        """Delete a manifest: first what makes it one, then all that names it."""
+        """Delete a manifest: first its revision, then everything that names it."""
         revision = paths.revision_link(repository, digest)
         if not has_link(self._driver, revision):
             raise errors.manifest_unknown(digest)
         content = self._read(repository, digest)
-        document = None if content is None else read_document(content)
+        manifest = None if content is None else read_manifest(content)
         self._driver.delete([revision])
-        if content is not None and document is not None and document.subject is not None:
-            self._referrers.remove(repository, digest, document)
-            if has_link(self._driver, revision):  # a push came between; it wins
-                self._referrers.add(repository, digest, document, len(content))
+        if content is not None and manifest is not None and manifest.subject is not None:
+            self._referrers.remove(repository, digest, manifest)
+            if has_link(self._driver, revision):  # a push came between, and wins
+                self._referrers.add(repository, digest, manifest, len(content))
         self._tags.forget(repository, digest)
 
 

@@ -10,9 +10,9 @@ from .requests import Request
 
 
 class Page(NamedTuple):
-    """What part of a list a client wants.
+    """The part of a list that a client wants.
 
-    :param limit: how many entries at the most, or None for all.
+    :param limit: how many entries at most, or None for all.
     :param last: the entry that comes before the first one wanted; it need not exist. Empty for the beginning.
     """
 
@@ -23,7 +23,7 @@ class Page(NamedTuple):
 def parse_page(request: Request) -> Page:
     """Read the parameters ``n`` and ``last``.
 
-    :raises RegistryError: ``PAGINATION_NUMBER_INVALID`` (400) where ``n`` is no number.
+    :raises RegistryError: ``PAGINATION_NUMBER_INVALID`` (400) if ``n`` is not a number.
     """
     text = request.parameter("n")
     if text is not None and not (text.isascii() and text.isdigit() and len(text) <= 18):

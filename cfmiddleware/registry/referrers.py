@@ -1,8 +1,9 @@
 """Referrers: the manifests that are about another one (OCI Distribution, "Listing Referrers").
 
-Each has an object of its own, which holds its descriptor, so that pushes at the same time lose none. Clients
-of registries without this list keep one themselves, as an index under a *fallback tag* ("Referrers Tag
-Schema"); each answer joins it as it is at that moment, so that what was pushed through Distribution is found.
+Each has an object of its own with its descriptor, so that pushes at the same time lose none. For a registry
+without this list, clients keep an index under a *fallback tag* ("Referrers Tag Schema"). Every response
+includes that index as it is at that moment, so that referrers that were pushed through Distribution are
+found.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ from .requests import Request
 from .routes import parse_digest
 from .store import paths
 from .store.links import has_link, read_link
-from .store.manifest import OCI_INDEX, Document, indexed, read_document
+from .store.manifest import OCI_INDEX, Manifest, indexed, read_manifest
 from .tags import Tags
 
-#: The most bytes of one answer: what a client must be able to take as a manifest.
+#: The most bytes of a response: the size of a manifest that every client must accept.
 MAX_PAGE = 4 << 20
 
-# The most referrers that are looked at for one answer, so that it ends in bounded time.
+# The most referrers that are read for a response, so that it takes bounded time.
 _MAX_LOOKS = 1000
 
-# What stands around the descriptors of a page, with room to spare.
+# Bytes around the descriptors of a page, with room to spare.
 _FRAME = 200
 
 
@@ -48,8 +49,8 @@ class Referrers:
     """The referrers of all repositories.
 
     :param driver: where they are.
-    :param tags: where the fallback tags are.
-    :param max_page: bytes of one answer at the most, unless one descriptor alone has more.
+    :param tags: the tags, among them the fallback tags.
+    :param max_page: the most bytes of a response, unless one descriptor alone has more.
     """
 
     def __init__(self, driver: Driver, tags: Tags, max_page: int = MAX_PAGE) -> None:
@@ -57,19 +58,19 @@ class Referrers:
         self._tags = tags
         self._max_page = max_page
 
-    def add(self, repository: str, digest: Digest, document: Document, size: int) -> None:
-        """Remember that a manifest of *size* bytes has a subject; nothing where it has none."""
-        if document.subject is not None:
-            descriptor = json.dumps(document.descriptor(digest, size), separators=(",", ":")).encode()
-            self._driver.write(paths.referrer(repository, document.subject, digest), descriptor)
+    def add(self, repository: str, digest: Digest, manifest: Manifest, size: int) -> None:
+        """Store that a manifest of *size* bytes has a subject, if it has one."""
+        if manifest.subject is not None:
+            descriptor = json.dumps(manifest.descriptor(digest, size), separators=(",", ":")).encode()
+            self._driver.write(paths.referrer(repository, manifest.subject, digest), descriptor)
 
-    def remove(self, repository: str, digest: Digest, document: Document | None) -> None:
-        """Forget a manifest."""
-        if document is not None and document.subject is not None:
-            self._driver.delete([paths.referrer(repository, document.subject, digest)])
+    def remove(self, repository: str, digest: Digest, manifest: Manifest | None) -> None:
+        """Remove a manifest from the list of its subject."""
+        if manifest is not None and manifest.subject is not None:
+            self._driver.delete([paths.referrer(repository, manifest.subject, digest)])
 
     def get(self, request: Request) -> Response:
-        """Answer GET: an index of the manifests whose subject is the digest, whether that exists or not."""
+        """Answer GET: an index of the manifests whose subject is the digest. The subject need not exist."""
         subject = parse_digest(request.route.reference)
         wanted = request.parameter("artifactType")
         descriptors, last = self._page(request.repository, subject, request.parameter("last") or "", wanted)
@@ -85,7 +86,7 @@ class Referrers:
     def _page(
         self, repository: str, subject: Digest, after: str, wanted: str | None
     ) -> tuple[list[bytes], Digest | None]:
-        """Return the descriptors of a page and, where more follow, the last one that was looked at."""
+        """Return the descriptors of a page and, if more follow, the last one that was read."""
         page: list[bytes] = []
         size = _FRAME
         last: Digest | None = None
@@ -115,9 +116,9 @@ class Referrers:
         return found
 
     def _in_fallback_tag(self, repository: str, subject: Digest) -> set[Digest]:
-        """Return what the index under the fallback tag names; whether of this subject is still to be seen.
+        """Return the manifests in the index under the fallback tag, which may have another subject.
 
-        The tag has 64 digits of the digest at the most, so those of sha512 may be shared.
+        The tag has at most 64 digits of the digest, so two sha512 digests may share one.
         """
         current = self._tags.current(repository, f"{subject.algorithm}-{subject.hex[:64]}")
         content = None if current is None else self._manifest(repository, current)
@@ -126,7 +127,7 @@ class Referrers:
     def _descriptor(
         self, repository: str, subject: Digest, digest: Digest, is_linked: bool
     ) -> dict[str, Any] | None:
-        """Return a referrer's descriptor, or None where the manifest is gone or is about another one."""
+        """Return a referrer's descriptor, or None if the manifest is gone or has another subject."""
         if is_linked and has_link(self._driver, paths.revision_link(repository, digest)):
             try:
                 stored = json.loads(self._driver.read(paths.referrer(repository, subject, digest)))
@@ -135,10 +136,10 @@ class Referrers:
             if isinstance(stored, dict):
                 return stored
         content = None if is_linked else self._manifest(repository, digest)
-        document = None if content is None else read_document(content)
-        if content is None or document is None or document.subject != subject:
+        manifest = None if content is None else read_manifest(content)
+        if content is None or manifest is None or manifest.subject != subject:
             return None
-        return document.descriptor(digest, len(content))
+        return manifest.descriptor(digest, len(content))
 
     def _manifest(self, repository: str, digest: Digest) -> bytes | None:
         data = read_link(self._driver, paths.revision_link(repository, digest))
@@ -148,9 +149,9 @@ class Referrers:
             return None
 
     def scan(self, *, write: bool = True) -> Iterator[Found]:
-        """Yield every manifest with a subject, having written the link of those that no list has.
+        """Yield every manifest with a subject, after writing the link of those that no list has.
 
-        :param write: whether anything is written; otherwise ``written`` says what would be.
+        :param write: whether anything is written. If not, ``written`` says what would be.
         """
         for repository in repositories(self._driver):
             for path, _ in self._driver.walk(paths.revisions(repository)):
@@ -160,11 +161,11 @@ class Referrers:
                 except ValueError:
                     continue
                 content = self._manifest(repository, digest)
-                document = None if content is None else read_document(content)
-                if content is None or document is None or document.subject is None:
+                manifest = None if content is None else read_manifest(content)
+                if content is None or manifest is None or manifest.subject is None:
                     continue
-                known = has_link(self._driver, paths.referrer(repository, document.subject, digest))
-                known = known or digest in self._in_fallback_tag(repository, document.subject)
+                known = has_link(self._driver, paths.referrer(repository, manifest.subject, digest))
+                known = known or digest in self._in_fallback_tag(repository, manifest.subject)
                 if write and not known:
-                    self.add(repository, digest, document, len(content))
-                yield Found(repository, digest, document.subject, not known)
+                    self.add(repository, digest, manifest, len(content))
+                yield Found(repository, digest, manifest.subject, not known)

@@ -10,10 +10,11 @@ from urllib.parse import parse_qs, quote
 
 from .routes import Route
 
-_HOST = re.compile(r"[A-Za-z0-9._-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?")
+#: A host, perhaps with a port, as the header ``Host`` has it (RFC 9110, 7.2).
+HOST = re.compile(r"[A-Za-z0-9._-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?")
 
 
-@cache  # of the names that the resources ask for; none of them is a client's
+@cache  # of the names that the resources ask for, none of which comes from a client
 def _variable(name: str) -> str:
     return "HTTP_" + name.upper().replace("-", "_")
 
@@ -72,10 +73,11 @@ class Request:
     def _origin(self) -> str:
         if self.host is not None:
             return self.host
-        # Forwarded headers are taken as Distribution takes them: whoever forges them misleads but himself.
+        # Forwarded headers are believed, as Distribution believes them: a client that forges them misleads
+        # only itself.
         scheme = self._first("X-Forwarded-Proto") or str(self.environ.get("wsgi.url_scheme", "http"))
         host = self._first("X-Forwarded-Host") or self.header("Host")
-        if scheme not in ("http", "https") or not _HOST.fullmatch(host):
+        if scheme not in ("http", "https") or not HOST.fullmatch(host):
             return ""
         return f"{scheme}://{host}"
 

@@ -14,11 +14,11 @@ Resource = Literal["base", "catalog", "blob", "uploads", "upload", "manifest", "
 
 
 class Route(NamedTuple):
-    """A resource, and whose it is.
+    """A resource, and the repository that it belongs to.
 
     :param resource: the kind of resource.
-    :param repository: the repository's name; empty for what belongs to none.
-    :param reference: a digest, a tag or an upload's id as it stands in the path; empty where there is none.
+    :param repository: the repository's name; empty if it belongs to none.
+    :param reference: a digest, a tag or an upload's id as it is in the path; empty if there is none.
     """
 
     resource: Resource
@@ -38,8 +38,8 @@ def parse_route(path: str, prefix: str = "") -> Route:
 
     :param path: the path as decoded by the server (``PATH_INFO``).
     :param prefix: what stands in front of ``/v2/``, without a slash at its end.
-    :raises RegistryError: ``NAME_INVALID`` (400) where only the name is wrong, 404 where there is no
-        such path.
+    :raises RegistryError: ``NAME_INVALID`` (400) if only the name is wrong, and 404 if the path is not the
+        registry's.
 
     Paths are read from the right, so that a repository's name may hold words such as ``blobs`` itself.
     """
@@ -99,8 +99,8 @@ def parse_digest(text: str) -> Digest:
 def parse_reference(text: str) -> Digest | str:
     """Read a manifest's reference: a digest, or else a tag.
 
-    :raises RegistryError: ``DIGEST_INVALID`` (400) for what has a colon and is no digest, ``TAG_INVALID``
-        (400) for what has none and is no tag.
+    :raises RegistryError: ``DIGEST_INVALID`` (400) for a text with a colon that is not a digest,
+        ``TAG_INVALID`` (400) for any other that is not a tag.
     """
     if ":" in text:
         return parse_digest(text)

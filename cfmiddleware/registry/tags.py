@@ -16,14 +16,14 @@ from .requests import Request
 from .store import paths
 from .store.links import has_link, read_link, write_link
 
-# Up to this many tags are looked at one by one; beyond, walking through all of them costs fewer requests of a
+# Up to this many tags are checked one by one. With more, a walk through all of them costs fewer requests to a
 # storage that lists a thousand objects at a time.
 _FEW = 32
 
 # A push that began to move a tag up to this many seconds ago may still be about to finish.
 _UNDER_WAY = 60
 
-# By so many seconds the machines of one storage may differ about the time, whole seconds included.
+# How many seconds the clocks of one storage's machines may differ, with rounding to whole seconds.
 _SKEW = 2
 
 
@@ -38,7 +38,7 @@ class Tags:
     """The tags of all repositories.
 
     :param driver: where they are.
-    :param maxtags: how many tags one answer has at the most; None for no limit but the client's.
+    :param maxtags: how many tags a response has at most; None for no limit but the client's.
     """
 
     def __init__(self, driver: Driver, maxtags: int | None = None) -> None:
@@ -46,18 +46,20 @@ class Tags:
         self._maxtags = maxtags
 
     def current(self, repository: str, tag: str) -> Digest | None:
-        """Return the manifest that a tag names, or None where there is no such tag."""
+        """Return the manifest that a tag names, or None if there is no such tag."""
         return read_link(self._driver, paths.tag_current(repository, tag))
 
     def point(self, repository: str, tag: str, digest: Digest) -> None:
-        """Make a tag name a manifest: the index first, so that no tag is current that the index lacks."""
+        """Make a tag name a manifest. The index comes first, so that it has every manifest that is
+        current.
+        """
         write_link(self._driver, paths.tag_index(repository, tag, digest), digest)
         write_link(self._driver, paths.tag_current(repository, tag), digest)
 
     def delete(self, repository: str, tag: str) -> bool:
         """Delete a tag, and return whether there was one. Its manifest stays."""
         current = paths.tag_current(repository, tag)
-        # Not by a stat: S3 gives whole seconds there, and other times than these in a list.
+        # Not by a stat, because S3's times there are whole seconds and differ from those in a listing.
         listed = self._driver.walk(paths.tag(repository, tag))
         moved = next((stat.modified for path, stat in listed if path == current), None)
         if moved is None:
@@ -68,8 +70,8 @@ class Tags:
     def forget(self, repository: str, digest: Digest) -> None:
         """Delete every tag that names *digest* now; its revision has been deleted before.
 
-        A push of the same manifest writes the revision before its tags, and looks at it after them. So where
-        the revision is back, a push goes on at the same time, and its tags are put back as well: it wins.
+        A push of the same manifest writes the revision before its tags, and looks at it after them. So if the
+        revision is back, a push is under way at the same time. It wins, and its tags are put back.
         """
         revision = paths.revision_link(repository, digest)
         for tag in self._all(repository):
@@ -84,9 +86,9 @@ class Tags:
     def _drop(self, repository: str, tag: _Tag) -> None:
         """Delete a tag, unless a push moves it at the same time.
 
-        What makes it a tag goes first, so that it is gone even if the rest is never reached. No storage
-        deletes an object only if it is still the one that was read; so what a push may have written between
-        is told by its entry in the tag's index, which it writes first.
+        The current link goes first, so that the tag is gone even if the rest is never reached. No storage can
+        delete an object only if it is still the one that was read. So a push that came between is known by
+        its entry in the tag's index, which it writes first.
         """
         self._driver.delete([paths.tag_current(repository, tag.name)])
         entries = self._index(repository, tag.name)
@@ -96,7 +98,7 @@ class Tags:
             self._put_back(repository, tag.name, pushed[1])
             return
         self._driver.delete(paths.tag_index(repository, tag.name, digest) for _, digest in entries)
-        # Never by prefix: that would take along what a push writes meanwhile.
+        # Not by prefix, because that would delete what a push writes meanwhile.
         now = self.current(repository, tag.name)
         if now is not None:
             write_link(self._driver, paths.tag_index(repository, tag.name, now), now)
@@ -157,7 +159,7 @@ class Tags:
         found: list[str] = []
         for entry in self._driver.list(paths.tags(repository)):
             tag = entry.removesuffix("/")
-            # A folder without a current link is what a deleted tag, or one in the making, leaves.
+            # A deleted tag, or one that is being made, leaves a folder without a current link.
             if tag > page.last and has_link(self._driver, paths.tag_current(repository, tag)):
                 found.append(tag)
                 if len(found) > page.limit:

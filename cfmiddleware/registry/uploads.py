@@ -14,7 +14,7 @@ from cfmiddleware.wsgi.ranges import parse_sent
 from cfmiddleware.wsgi.response import Response, empty
 
 from . import errors
-from .auth.granted import GrantedRequest
+from .auth.access import GrantedRequest
 from .blobs import Blobs
 from .bodies import BodyBroken, content_length, has_body, read_body
 from .catalog import repositories
@@ -23,7 +23,7 @@ from .routes import parse_digest
 from .store import paths
 from .store.upload import DEFAULT_INLINE_LIMIT, DigestMismatch, State, Upload, UploadUnknown
 
-#: In how many repositories a blob is looked for that a client wants to mount without saying from where.
+#: In how many repositories the registry looks for a blob that a client mounts without naming a source.
 DEFAULT_MOUNT_SEARCH = 100
 
 
@@ -32,10 +32,10 @@ class Uploads:
 
     :param driver: where they are kept.
     :param blobs: what a completed upload becomes.
-    :param inline_limit: below how many bytes an upload is kept in its chain's states and nowhere else;
-        never less than the driver's smallest piece.
-    :param mountsearch: in how many repositories a blob is looked for at the most that is to be mounted from
-        wherever it is.
+    :param inline_limit: an upload with fewer bytes is kept in the states of its chain alone; never less than
+        the driver's smallest piece.
+    :param mountsearch: in how many repositories at most the registry looks for a blob that is mounted without
+        a source.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Uploads:
         self._inline_limit = max(inline_limit, driver.smallest_piece)
 
     def start(self, request: Request) -> Response:
-        """Answer POST: an upload, or at once a blob where ``digest`` or ``mount`` make that possible."""
+        """Answer POST: an upload, or at once a blob if ``digest`` or ``mount`` make that possible."""
         digest = request.parameter("digest")
         if digest is not None:
             return self._store(request, parse_digest(digest))
@@ -61,7 +61,7 @@ class Uploads:
         upload = Upload.begin(self._driver, request.repository, self._inline_limit, _algorithm(request))
         headers = _standing(request, upload, State())
         if self._driver.smallest_piece:
-            # Shorter chunks are taken as well, but gathered in the upload's state until there are as many.
+            # Shorter chunks are accepted as well, and gathered in the upload's state.
             headers["OCI-Chunk-Min-Length"] = str(self._driver.smallest_piece)
         return empty(202, headers)
 
@@ -89,11 +89,11 @@ class Uploads:
             return None
         digest = parse_digest(mount)
         for name in self._sources(request, digest, source):
-            # What must be there is the link: that the bytes exist says not that this client may read them.
+            # The link must be there. That the bytes exist does not mean that this client may read them.
             located = self._blobs.locate(name, digest)
             if located is not None:
                 if located.data != digest:
-                    # Distribution serves data under another name only where its own name is linked too.
+                    # Distribution serves data under another name only if its own name is linked too.
                     self._blobs.link(request.repository, located.data, located.data)
                 self._blobs.link(request.repository, digest, located.data)
                 return digest
@@ -106,7 +106,7 @@ class Uploads:
         if isinstance(request, GrantedRequest) and request.grant.actions is not None:
             named = sorted(name for kind, name in request.grant.actions if kind == "repository")
             return [name for name in named if request.grant.may_pull(name)][: self._mountsearch]
-        # Most of what is looked for in vain is nowhere, which a single question tells.
+        # Most blobs that are not found exist nowhere, which one request shows.
         if not self._blobs.stored(digest):
             return ()
         return islice(repositories(self._driver), self._mountsearch)
@@ -123,7 +123,7 @@ class Uploads:
         body = self._checked_body(request, upload, before)
         with _refusals():
             after = upload.extend(before, body)
-        if after.size == before.size:  # nothing to remember
+        if after.size == before.size:  # no new state is needed
             return empty(202, _standing(request, upload, before))
         try:
             upload.install(after)
@@ -177,7 +177,7 @@ class Uploads:
     def _join(
         self, request: Request, upload: Upload, before: State, body: Iterable[bytes], digest: Digest
     ) -> None:
-        """Make a blob of what *before* has and *body*."""
+        """Make a blob of the bytes of *before* and *body*."""
         after = upload.extend(before, body) if has_body(request.environ) else before
         try:
             upload.check(after, digest)
@@ -206,7 +206,7 @@ class Uploads:
             raise errors.upload_unknown() from None
 
     def _checked_body(self, request: Request, upload: Upload, state: State) -> Iterator[bytes]:
-        """Return the body, having checked, before it is read, that it goes on where *state* ends."""
+        """Return the body after checking, before it is read, that it begins where *state* ends."""
         body = read_body(request.environ)
         header = request.header("Content-Range")
         if not header:
@@ -222,7 +222,9 @@ class Uploads:
 
 
 def _algorithm(request: Request) -> str:
-    """Return what a new upload is to be hashed with: what the client says, or what a mount in vain had."""
+    """Return what a new upload is to be hashed with: the client's choice, or the algorithm of a mount that
+    found nothing.
+    """
     named = request.parameter("digest-algorithm")
     if named is None:
         mount = request.parameter("mount")
@@ -235,7 +237,7 @@ def _algorithm(request: Request) -> str:
 def _standing(request: Request, upload: Upload, state: State) -> dict[str, str]:
     """Return the headers that say where an upload stands.
 
-    An empty upload is at ``0-0``, as one of a single byte is: so Distribution has it, and clients expect it.
+    An empty upload is at ``0-0``, like one of a single byte. Distribution does so, and clients expect it.
     """
     return {
         "Location": request.url_to(f"{request.repository}/blobs/uploads/{upload.uuid}"),
@@ -246,7 +248,7 @@ def _standing(request: Request, upload: Upload, state: State) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _refusals() -> Iterator[None]:
-    """Turn what is wrong with a body into the answer that says so."""
+    """Turn a fault of a body into the error that says so."""
     try:
         yield
     except DigestMismatch as mismatch:
@@ -256,7 +258,7 @@ def _refusals() -> Iterator[None]:
 
 
 def _exactly(length: int, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield *chunks*, which must have *length* bytes altogether."""
+    """Yield *chunks*, which must have *length* bytes in all."""
     left = length
     for chunk in chunks:
         left -= len(chunk)

@@ -15,7 +15,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.process.watchedfile import WatchedFiles
 from cfmiddleware.registry.errors import RegistryError
-from cfmiddleware.registry.requests import Request
+from cfmiddleware.registry.requests import HOST, Request
 
 from .access import Grant, needed, wanted
 from .challenge import check_parameter, unauthorized
@@ -29,7 +29,6 @@ _log = logging.getLogger("cfmiddleware.auth")
 LEEWAY = 60
 
 _JWT = re.compile(r"[A-Za-z0-9_-]++\.[A-Za-z0-9_-]++\.[A-Za-z0-9_-]++")
-_HOST = re.compile(r"[A-Za-z0-9._-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?")
 
 # What the decoders raise for a text that is not a token.
 _NO_TOKEN = (
@@ -183,7 +182,7 @@ class TokenAuth:
         if request.host is not None:
             return request.host + self._redirect
         scheme, host = request.header("X-Forwarded-Proto") or "https", request.header("Host")
-        if scheme not in ("http", "https") or not _HOST.fullmatch(host):
+        if scheme not in ("http", "https") or not HOST.fullmatch(host):
             return self._realm
         return f"{scheme}://{host}{self._redirect}"
 

@@ -69,7 +69,7 @@ class Required(NamedTuple):
         return (str(platform.get("os")), str(platform.get("architecture"))) in self.platforms
 
 
-class Document(NamedTuple):
+class Manifest(NamedTuple):
     """A manifest or an index that may be stored.
 
     :param media_type: its own.
@@ -101,7 +101,7 @@ class Document(NamedTuple):
         return found
 
 
-def parse_document(content: bytes, content_type: str = "", required: Required | None = None) -> Document:
+def parse_manifest(content: bytes, content_type: str = "", required: Required | None = None) -> Manifest:
     """Read a manifest that a client pushes.
 
     :param content: its bytes.
@@ -115,7 +115,7 @@ def parse_document(content: bytes, content_type: str = "", required: Required | 
     sent = content_type.partition(";")[0].strip().lower()
     media_type = _checked_type(fields, sent)
     required = required or Required()
-    document = Document(
+    manifest = Manifest(
         media_type,
         isinstance(fields.get("mediaType"), str),
         subject=None if fields.get("subject") is None else _digest(fields["subject"], "subject"),
@@ -129,10 +129,10 @@ def parse_document(content: bytes, content_type: str = "", required: Required | 
             if fields.get(name) is None:
                 raise manifest_invalid(f"{name} is missing")
     manifests, others = _entries(fields, required)
-    return document._replace(blobs=_blobs(fields, required), manifests=manifests, others=others)
+    return manifest._replace(blobs=_blobs(fields, required), manifests=manifests, others=others)
 
 
-def read_document(content: bytes) -> Document | None:
+def read_manifest(content: bytes) -> Manifest | None:
     """Read a stored manifest, which another registry may have stored. Return None if it cannot be read.
 
     What it refers to is left out: it counts only when a manifest is pushed.
@@ -146,7 +146,7 @@ def read_document(content: bytes) -> Document | None:
             subject = _digest(fields["subject"], "subject")
         except RegistryError:
             return None
-    return Document(
+    return Manifest(
         media_type_of(content),
         True,
         subject=subject,
