@@ -1,4 +1,4 @@
-"""How Sphinx builds these pages: ``sphinx-build -W -n docs build/docs``, or ``nox -s docs``."""
+"""How Sphinx builds these pages: ``sphinx-build -W -n docs build/docs``, or ``scripts/docs``."""
 
 from __future__ import annotations
 
