@@ -90,6 +90,19 @@ def test_each_option_has_a_form(path: str):
     assert [row.name for row in rows(options_class(path)) if not row.form] == []
 
 
+@EACH_CLASS
+def test_each_default_can_be_written(path: str):
+    """What a table quotes as the default is what the option's parser makes the default of."""
+    options = options_class(path)
+    fields = {field.name: field for field in dataclasses.fields(options)}
+    for row in rows(options):
+        name = row.name.strip("`")
+        if row.default.startswith("``") and row.form != "section":
+            parsed = options.PARSERS[name](row.default.strip("`"), name)
+            default = fields[name].default
+            assert parsed == default or str(parsed) == str(default), name
+
+
 def test_a_table_shows_what_the_class_says():
     table = {row.name: row for row in rows(options_class("cfmiddleware.storage.s3.options.S3Options"))}
     chunksize = table["``chunksize``"]

@@ -212,16 +212,6 @@ class TestEachOptionIsSaidOnce:
         assert set(WrapperOptions.ALIASES.values()) <= set(self.NAMES)
         assert not set(WrapperOptions.ALIASES) & set(self.NAMES)
 
-    def test_in_the_documented_table(self):
-        """With the default, where the README's table quotes one; the docs' table is made from the class."""
-        text = (Path(__file__).parents[3] / "README.rst").read_text()
-        rows = re.findall(r"^``(\w+)`` +(\S.*?)  +\S", text, re.MULTILINE)
-        assert sorted(name for name, _ in rows) in ([], sorted(self.NAMES))
-        for name, default in rows:
-            quoted = re.fullmatch("``(.*)``", default)
-            if quoted is not None and name != "prefix":  # which quotes another option of config.yml
-                assert WrapperOptions.PARSERS[name](quoted[1], name) == getattr(WrapperOptions, name), name
-
 
 class TestReadFromAFile:
     GIVEN: dict[str, object] = {"baseurl": EDGE, "privatekey": "keys", "rootdirectory": "team"}

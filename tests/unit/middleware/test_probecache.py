@@ -31,7 +31,7 @@ from cfmiddleware.middleware.probe import PROBE
 from cfmiddleware.middleware.probecache import LEFT_OUT, Approval, ProbeCache
 from cfmiddleware.wsgi.accessrecord import ACCESS, AccessRecord
 
-README = PROJECT / "README.rst"
+PAGE = PROJECT / "docs" / "wrapping.rst"
 
 
 # Who may, by everything that an app can tell clients by: the name, whom it serves, whom it does not
@@ -323,7 +323,7 @@ def test_what_cannot_authorise_does_not_matter(name: str):
 
 
 def test_what_does_not_matter_is_published():
-    section = README.read_text(encoding="utf-8").partition("\nApps that are slow to answer\n~~~")[2]
+    section = PAGE.read_text(encoding="utf-8").partition("\nApps that are slow to answer\n---")[2]
     sentence = section.partition("Left out are only")[2].partition("**")[0]
     listed = {name.replace("-", "_").upper() for name in re.findall("``([^`]+)``", sentence)}
     assert listed == {name.removeprefix("HTTP_") for name in LEFT_OUT}
