@@ -1,8 +1,8 @@
-"""Where messages go, in which form, and what never gets there.
+"""The form of log messages, and what must never be in them.
 
-The parts of this package log no signatures. Others do: gunicorn shows a request line that it cannot read as
-it came, and a traceback shows what was in an exception. So every line passes :class:`Redacted` or
-:class:`Json` last, which also see to it that nobody's bytes begin a line of their own.
+This package logs no signatures, but others do: gunicorn shows a request line that it cannot read, and a
+traceback shows what was in an exception. So every line passes :class:`Redacted` or :class:`Json` last. They
+also prevent a client's bytes from beginning a line.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ _SECRET = re.compile(
     r"\b((?:X-Amz-)?(?:Signature|Security-Token|Credential)|Policy|access_token|token)=[^&\s\"'<>]+",
     re.IGNORECASE | re.ASCII,
 )
-# How every one of those names ends: looked for first, for it takes a tenth of the time on each line.
+# The ends of all those names. To look for them first takes a tenth of the time on most lines.
 _ENDS = ("signature=", "token=", "credential=", "policy=")
 
 _MESSAGE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _ACCESS = "%(asctime)s %(message)s"
 
-#: What a field of the operator's may be.
+#: The type of a field that the operator adds.
 Scalar = str | int | float | bool
 
-#: The members that JSON lines have of themselves.
+#: The members that every JSON line may have.
 MEMBERS = frozenset(
     {
         *("time", "level", "logger", "message", "exception", "name", "method", "path", "status", "bytes"),
@@ -130,12 +130,12 @@ def redacted(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text on one line, with what is no letter for a terminal shown as Python would write it."""
+    """Return a text on one line, with characters that cannot be printed as Python would write them."""
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def word(value: Scalar) -> str:
-    """Return a value as one word of a line: in quotes, as JSON has them, where it is none by itself."""
+    """Return a value as one word of a line. If it is not a word by itself, it is in quotes, as in JSON."""
     if isinstance(value, str) and value and value.isprintable() and not any(c in ' "=\\' for c in value):
         return value
     return json.dumps(value)
@@ -206,7 +206,7 @@ def replay(held: MemoryHandler) -> None:
 
 
 def to_stderr(level: str = "INFO") -> None:
-    """Let the package's messages be seen where nobody has set up logging."""
+    """Send the package's messages to stderr if the application has not set up logging."""
     logger = logging.getLogger("cfmiddleware")
     if not logger.hasHandlers():
         handler = logging.StreamHandler()

@@ -9,9 +9,10 @@ import socket
 import threading
 import time
 
-# A client gets so many seconds, and so many bytes of what it still sends, until its connection is cut. Many
-# clients read no answer before they have sent their body, so a refused chunk of three times the 5 MiB of
-# ``OCI-Chunk-Min-Length`` is let in: cut, the client would see no 416 and not learn where the upload stands.
+# A client may send for so many seconds, and so many bytes, until its connection is cut. Many clients read the
+# response only after they have sent their body. So a refused chunk of three times the 5 MiB of
+# ``OCI-Chunk-Min-Length`` is read: without it, the client would not see the 416 that says where the upload
+# stands.
 _LINGER = 2.0
 _MAX_BYTES = 16 << 20
 

@@ -62,12 +62,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         return result
 
     def _keepalive_after(self, conn: Any, keepalive: bool) -> bool:
-        """Whether the connection can be used again: its body has been read, or is here already."""
+        """Return whether the connection can be used again: its body has been read, or is here already."""
         deadline = time.monotonic() + _DRAIN
         return keepalive and bool(conn.parser.finish_body(deadline=deadline, max_bytes=_DRAINED + 1))
 
     def _linger(self, connection: socket.socket) -> None:
-        # Made here, after the fork; of two threads that come first, the loser's one has nothing to do.
+        # It is made here, after the fork. If two threads make one, one of them stays idle.
         closer = self._closer
         if closer is None:
             closer = self._closer = Closer()
@@ -95,23 +95,23 @@ def _announcing_ends(app: Any) -> Any:
 
 
 def _much_is_unread(reader: Any) -> bool:
-    """Whether so much of a body may be unread that its connection cannot stay.
+    """Return whether so much of a body may be unread that its connection cannot stay.
 
-    Nobody knows how much a chunked body has yet to come; gunicorn drops its parser where that has ended.
+    The rest of a chunked body is not known. gunicorn drops its parser when the body has ended.
     """
     return bool(getattr(reader, "length", 0) > _DRAINED or getattr(reader, "parser", None))
 
 
 def _without_tls(connection: Any) -> socket.socket | None:
-    """Return the connection below TLS, once its end has been said there, or None if it is closed already.
+    """End TLS on a connection and return the connection below it, or None if it is closed already.
 
-    Without that word a client cannot tell an answer's end from a cut connection (RFC 8446, section 6.1).
+    Without a close_notify a client cannot tell the end of a response from a cut connection (RFC 8446, 6.1).
     """
     if connection.fileno() == -1:
         return None
     if isinstance(connection, ssl.SSLSocket):
         connection.setblocking(False)
-        # It waits for the client's own word as well, which is not here yet; and there may be no TLS yet.
+        # It would wait for the client's close_notify as well, and TLS may not have begun.
         with contextlib.suppress(OSError, ValueError):
             connection.unwrap()
         return socket.socket(fileno=connection.detach())
@@ -119,7 +119,7 @@ def _without_tls(connection: Any) -> socket.socket | None:
 
 
 class _Ended:
-    """What the main loop finds to close where the connection was taken over."""
+    """What the main loop closes in place of a connection that was taken over."""
 
     def setblocking(self, flag: bool) -> None:
         """Do nothing."""

@@ -25,7 +25,7 @@ class RSAPublicKey(Identity):
         self._plain = PlainPublicKey(numbers)
 
     def verify(self, message: bytes, signature: bytes, hash: str) -> bool:
-        """Whether *signature* is this key's (RFC 8017, section 8.2.2)."""
+        """Return whether *signature* is this key's (RFC 8017, section 8.2.2)."""
         try:
             self._key.verify(signature, message, padding.PKCS1v15(), _hash(hash))
         except InvalidSignature:
@@ -51,7 +51,7 @@ class RSASigningKey(Identity):
         try:
             return self._key.sign(message, padding.PKCS1v15(), _hash(hash))
         except UnsupportedAlgorithm:
-            # The platform forbids SHA-1; what CloudFront asks of us is not the platform's business.
+            # The platform forbids SHA-1, which CloudFront needs.
             return self._plain.sign(message, hash)
 
 
@@ -63,7 +63,7 @@ class ECPublicKey(Identity):
         self._key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), numbers.point)
 
     def verify(self, message: bytes, signature: bytes, hash: str) -> bool:
-        """Whether *signature*, in DER, is this key's.
+        """Return whether *signature*, in DER, is this key's.
 
         :raises ConfigError: when the platform forbids the hash.
         """
@@ -79,7 +79,7 @@ class ECPublicKey(Identity):
 class ECSigningKey(Identity):
     """A private key on P-256 in ``cryptography``.
 
-    :raises ValueError: when the value is none of the curve's, or the point not this value's.
+    :raises ValueError: if the value is not one of the curve's, or the point is not this value's.
     """
 
     def __init__(self, numbers: ECPrivate) -> None:

@@ -1,8 +1,9 @@
 """What is inside a key's PEM: ASN.1 read into numbers, and numbers written back.
 
 PKCS#1 is RFC 8017, appendix A.1; SEC1 is RFC 5915; PKCS#8 is RFC 5958; public keys are RFC 5280,
-section 4.1, with RFC 3279 and RFC 5480. Reading is done here for both of the libraries that sign, so that a
-key is taken or refused in the same words by both.
+section 4.1, with RFC 3279 and RFC 5480. Without ``cryptography``, ``rsa`` signs, and it reads neither PKCS#8
+nor SEC1. That is the one reason for this file. Keys are read here for both libraries, so that both accept the
+same keys and refuse the others with the same words.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _CURVES = {
     "1.2.156.10197.1.301": "SM2",
 }
 
-#: What CloudFront takes, for the end of an error's line.
+#: The keys that CloudFront accepts, for the end of an error's line.
 WANTED = "CloudFront takes RSA with 2048 bits or ECDSA on P-256"
 
 _RSA_BITS = 2048
@@ -51,7 +52,7 @@ _BROKEN = "is broken: what lies between BEGIN and END is not what its label says
 
 
 class KeyFormatError(ValueError):
-    """The key is none that CloudFront takes; the message says which it is, and never quotes it."""
+    """CloudFront does not accept the key. The message says what kind it is, and never quotes it."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -209,7 +210,7 @@ def read_spki(content: bytes) -> RSAPublic | ECPublic:
         return read_pkcs1_public(inner)
     _check_curve(_parameters(info["algorithm"]))
     if len(inner) != 1 + 2 * _FIELD or inner[0] != 4:
-        raise KeyFormatError("is broken: its point is no uncompressed point of P-256")
+        raise KeyFormatError("is broken: its point is not an uncompressed point of P-256")
     return ECPublic(inner)
 
 

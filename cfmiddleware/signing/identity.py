@@ -1,4 +1,4 @@
-"""What a key is known by: its public half as PEM, and a fingerprint of that."""
+"""The public half of a key as PEM, and its fingerprint, the same from both libraries that sign."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Key files: where they are, which id their names say, and how they are read."""
+"""Key files: where they are, and the id in their names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_SIZE = 1 << 20
 class KeyFile(NamedTuple):
     """A file that may hold a key.
 
-    :param name: what messages call it.
+    :param name: its name in messages.
     :param path: what is opened; the id comes from this very name or was given, never from a link that may
         point elsewhere a moment later.
     :param id: the key pair's id.
@@ -44,8 +44,8 @@ class SingleFile:
     """One file, which may be a symbolic link.
 
     :param path: the file.
-    :param id: the key pair's id; None to take it from the file's name, or, where that says none, from the
-        name of the file that the link leads to.
+    :param id: the key pair's id; None to take it from the file's name or, if that has none, from the name of
+        the file that the link leads to.
     """
 
     def __init__(self, path: str, id: str | None) -> None:
@@ -101,7 +101,7 @@ class Directory:
             try:
                 found = os.stat(path)
             except OSError:
-                continue  # gone since it was listed, or a link to nothing
+                continue  # it is gone since it was listed, or a link to nothing
             if stat.S_ISREG(found.st_mode):
                 files.append((found.st_mtime_ns, name, KeyFile(path, path, id)))
         if not files:
@@ -118,14 +118,14 @@ def id_of(name: str) -> str | None:
 def write_private(file: Path, text: str, mode: int = 0o600) -> None:
     """Write a new file that has its mode from the start, never over one that is there.
 
-    :raises ConfigError: where it cannot be written.
+    :raises ConfigError: if it cannot be written.
     """
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         try:
             with open(descriptor, "w", encoding="ascii") as stream:
                 stream.write(text)
-        except BaseException:  # a Ctrl-C included: half a key would be taken for one at the next start
+        except BaseException:  # also a Ctrl-C: the next start would read half a key
             file.unlink()
             raise
     except FileExistsError:

@@ -1,4 +1,4 @@
-"""The key in force, looked after where it lies, so that a new one takes over without a restart.
+"""The key that signs. Its file is watched, so that a new key signs without a restart.
 
 A public key in CloudFront never changes under its id, so a new key always comes with a new id. Two ways
 change both in one step: a link that is switched to another ``pk-<id>.pem``, and a directory of such files, of
@@ -23,15 +23,15 @@ from .keywatch import KeyWatch
 
 _ID = re.compile(r"[A-Za-z0-9_-]+")
 
-# A key without its BEGIN line, put where a path belongs, must not come back in an error.
+# A key without its BEGIN line that is given as a path must not be repeated in an error.
 _LIKE_A_KEY = re.compile(r"[A-Za-z0-9+/=\s]{100,}+")
 
 
 class KeyRing:
     """Answers which key signs now.
 
-    Safe to share between threads and to carry over a fork: no thread ever waits for another one here, and
-    the disk is looked at once in an interval.
+    Safe to share between threads and to carry over a fork: no thread waits for another one, and the disk is
+    read once in an interval.
 
     :param pair: the key that signs first.
     :param watch: what knows of newer ones; None for a key that never changes.
@@ -120,7 +120,7 @@ class KeyRing:
 
 
 def _is_directory(path: str) -> bool:
-    """Whether the path is a directory's; that it is somebody's at all is made sure of."""
+    """Return whether the path is a directory. A path that does not exist is an error."""
     neither = ConfigError("privatekey: is neither a path nor PEM text, which has a -----BEGIN line")
     if not path or "\0" in path or "\n" in path:
         raise neither

@@ -1,13 +1,12 @@
 """The keys that sign URLs and check them: read from PEM, or made anew.
 
-Signing is done by ``cryptography`` where it is installed, else by ``rsa``, which knows no ECDSA. Both make
-the same bytes of the same RSA key.
+``cryptography`` signs if it is installed, else ``rsa``, which has no ECDSA. Both give the same signature with
+the same RSA key.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import NamedTuple, Protocol
 
 from cfmiddleware.errors import ConfigError
@@ -24,7 +23,7 @@ _TRIAL = b"a trial signature, so that a broken key is refused before it is neede
 
 _PRIVATE_LABELS = {"RSA PRIVATE KEY", "PRIVATE KEY", "EC PRIVATE KEY"}
 
-# What else people put where the private key belongs.
+# What else operators give as the private key.
 _NO_PRIVATE_KEY = {
     "ENCRYPTED PRIVATE KEY": "is an encrypted key; decrypt it with: openssl pkey -in FILE -out NEWFILE",
     "DSA PRIVATE KEY": f"is a DSA key; {der.WANTED}",
@@ -68,11 +67,27 @@ class PublicKey(Protocol):
     fingerprint: str
 
     def verify(self, message: bytes, signature: bytes, hash: str) -> bool:
-        """Whether *signature* is this key's for *message*, whatever bytes it is of.
+        """Return whether *signature* is this key's for *message*. It may be any bytes.
 
         :param hash: ``sha1`` or ``sha256``.
         :raises ValueError: for another hash.
         """
+
+
+class _Backend(Protocol):
+    """What a module that signs with a library has."""
+
+    def RSAPublicKey(self, numbers: der.RSAPublic) -> PublicKey: ...  # noqa: N802 (a class)
+
+    def RSASigningKey(self, numbers: der.RSAPrivate) -> SigningKey: ...  # noqa: N802 (a class)
+
+    def ECPublicKey(self, numbers: der.ECPublic) -> PublicKey: ...  # noqa: N802 (a class)
+
+    def ECSigningKey(self, numbers: der.ECPrivate) -> SigningKey: ...  # noqa: N802 (a class)
+
+    def generate_rsa(self) -> der.RSAPrivate: ...
+
+    def generate_ec(self) -> der.ECPrivate: ...
 
 
 class KeyPair(NamedTuple):
@@ -152,8 +167,8 @@ def generate(kind: str) -> GeneratedKey:
     return GeneratedKey(key, armour("PRIVATE KEY", der.write_pkcs8(numbers)), key.public_pem)
 
 
-def _cryptography() -> ModuleType | None:
-    """Return the backend that needs ``cryptography``, or None where that is not installed."""
+def _cryptography() -> _Backend | None:
+    """Return the backend that needs ``cryptography``, or None if that is not installed."""
     try:
         from . import cryptography_backend
     except ImportError:
@@ -168,7 +183,7 @@ def _signing_key(numbers: der.RSAPrivate | der.ECPrivate, source: str) -> Signin
             key: SigningKey = (
                 backend.RSASigningKey(numbers) if backend else rsa_backend.PlainSigningKey(numbers)
             )
-            # ``rsa`` does not look whether the primes are primes; a signature shows it.
+            # ``rsa`` does not check whether the primes are primes. A signature shows it.
             verifier = rsa_backend.PlainPublicKey(numbers.public)
             genuine = verifier.verify(_TRIAL, key.sign(_TRIAL, "sha256"), "sha256")
         elif backend is None:
@@ -188,9 +203,9 @@ def _read_private(text: str) -> der.RSAPrivate | der.ECPrivate:
     blocks = find_blocks(text)
     candidates = [block for block in blocks if block.label.endswith("PRIVATE KEY")]
     if not candidates:
-        # "EC PARAMETERS" may stand in front of anything, and says least.
+        # "EC PARAMETERS" may precede any block, and says least.
         label = max(blocks, key=lambda block: block.label != "EC PARAMETERS").label
-        raise PEMError(_NO_PRIVATE_KEY.get(label, f"holds {label!r}, which is no private key"))
+        raise PEMError(_NO_PRIVATE_KEY.get(label, f"holds {label!r}, which is not a private key"))
     if len(candidates) > 1:
         raise PEMError("holds more than one private key; one file holds one")
     (block,) = candidates

@@ -1,4 +1,4 @@
-"""What becomes of key files that change: taken, or refused with a line in the log."""
+"""Key files that change: a new key is accepted, or refused with a line in the log."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Verdict(NamedTuple):
 
 
 class KeyWatch:
-    """Looks at key files when asked to, and remembers what it saw, so that nothing is read or logged twice.
+    """Reads key files when asked, and remembers what it found, so that nothing is read or logged twice.
 
     Never used by two threads at the same time.
 
@@ -42,7 +42,7 @@ class KeyWatch:
         self._complaint: str | None = None
 
     def first(self) -> KeyPair:
-        """Return the pair to begin with; newer files that are no good are logged.
+        """Return the pair to begin with; newer files without a good key are logged.
 
         :raises ConfigError: when no file is good, with the reason of the newest one.
         """
@@ -53,9 +53,9 @@ class KeyWatch:
         return pair
 
     def next(self, current: KeyPair) -> KeyPair:
-        """Return the pair to go on with: *current*, unless there is another one and it is good.
+        """Return the pair that signs from now on: *current*, unless another file has a good key.
 
-        What is wrong with a file is logged, once for each change.
+        A refused file is logged once for each change.
         """
         try:
             files = self._source.files()
@@ -76,7 +76,7 @@ class KeyWatch:
     def _choose(
         self, files: list[KeyFile], current: KeyPair | None
     ) -> tuple[KeyPair | None, list[tuple[KeyFile, str]]]:
-        """Return the pair of the first good file, and the refusals that are news."""
+        """Return the pair of the first good file, and the refusals that were not logged before."""
         verdicts: dict[tuple[str, str], _Verdict] = {}
         refusals: list[tuple[KeyFile, str]] = []
         chosen: KeyPair | None = None
@@ -84,7 +84,7 @@ class KeyWatch:
             place = (file.path, file.id)
             before = self._verdicts.get(place)
             if chosen is not None:
-                # Not read while a newer one signs; what was said of it before need not be said again.
+                # Not read while a newer one signs, and what was logged about it is kept.
                 if before is not None:
                     verdicts[place] = before
                 continue
@@ -97,7 +97,7 @@ class KeyWatch:
             ):
                 refusals.append((file, verdict.reason))
             if current is not None and current.id == file.id:
-                # What took the place of the key in force is no good: that key stays, not an older one.
+                # The file that replaced the key in force has no good key. That key stays, not an older one.
                 chosen = current
         self._verdicts = verdicts
         return chosen, refusals

@@ -15,10 +15,9 @@ from cfmiddleware.reference import has_whole_segments
 def encode_key(key: str) -> str:
     """Percent-encode an object's key for the path of a URL, once.
 
-    Nothing stays literal but ASCII letters, digits and ``-._~/``, so that no one on the way sees a reason to
-    write it otherwise.
+    Only ASCII letters, digits and ``-._~/`` stay literal, so that no program on the way rewrites it.
 
-    :raises ValueError: when *key* is no text that UTF-8 can encode.
+    :raises ValueError: if UTF-8 cannot encode *key*.
     """
     return quote(key, safe="-._~/")
 
@@ -29,21 +28,21 @@ def directory(text: str, option: str) -> str:
     :param text: with or without slashes at its ends, as operators write it.
     :param option: the option's name, for the error.
     :raises ConfigError: for empty, ``.`` and ``..`` segments and control characters, which a URL's path
-        cannot carry unharmed.
+        cannot carry unchanged.
     """
     path = text.strip("/")
     if not path:
         return ""
     if not has_whole_segments(path) or not path.isprintable():
         raise ConfigError(
-            f"{option}: {text!r} is no directory of a bucket; write it like /team/prod, without empty, '.' "
-            "or '..' segments"
+            f"{option}: {text!r} is not a directory of a bucket; write it like /team/prod, without empty, "
+            "'.' or '..' segments"
         )
     return "/" + path
 
 
 def path_below(key: str, originpath: str) -> str | None:
-    """Return the path that CloudFront must be asked for to get *key*, or None where it cannot reach it.
+    """Return the path that CloudFront must be asked for to get *key*, or None if it cannot reach it.
 
     :param key: an object's key, without a slash in front.
     :param originpath: the distribution's Origin Path: empty, or ``/`` and whole segments.

@@ -12,7 +12,7 @@ _BEGIN = "-----BEGIN "
 _DASHES = "-----"
 _LABEL = re.compile(r"[A-Z0-9 ]+")
 
-#: No label of a key is longer; what is longer is no label but chance.
+#: No label of a key is longer. A longer text is not a label.
 _MAX_LABEL = 40
 
 
@@ -28,13 +28,13 @@ class Block(NamedTuple):
 
     @property
     def encrypted(self) -> bool:
-        """Whether the block's headers say that it is encrypted (``Proc-Type: 4,ENCRYPTED``)."""
+        """Return whether the block's headers say that it is encrypted (``Proc-Type: 4,ENCRYPTED``)."""
         return "Proc-Type:" in self.body and "ENCRYPTED" in self.body
 
     def decode(self) -> bytes:
         """Return the bytes that the block holds.
 
-        :raises PEMError: when it is no base64, or empty.
+        :raises PEMError: when it is not base64, or empty.
         """
         body = self.body
         if ":" in body:
@@ -44,7 +44,7 @@ class Block(NamedTuple):
             content = base64.b64decode("".join(body.split()), validate=True)
         except (binascii.Error, ValueError):
             # The cause is dropped: a traceback that shows it could show the key as well.
-            raise PEMError("is broken: what lies between BEGIN and END is no base64") from None
+            raise PEMError("is broken: what lies between BEGIN and END is not base64") from None
         if not content:
             raise PEMError("is broken: nothing lies between BEGIN and END")
         return content
@@ -74,7 +74,7 @@ def find_blocks(text: str) -> list[Block]:
         blocks.append(Block(label, text[body:finish]))
         position = finish + len(footer)
     if not blocks:
-        raise PEMError("is no PEM: it has no -----BEGIN line")
+        raise PEMError("is not PEM: it has no -----BEGIN line")
     return blocks
 
 

@@ -81,7 +81,7 @@ def parse_policy(text: bytes) -> Policy:
     statement = _members(statements[0], "the statement", {"Resource", "Condition"})
     resource = statement["Resource"]
     if not isinstance(resource, str) or not resource:
-        raise ValueError("Resource is no text")
+        raise ValueError("Resource is not a text")
     condition = _members(
         statement["Condition"], "the condition", {"DateLessThan"}, {"DateGreaterThan", "IpAddress"}
     )
@@ -91,7 +91,7 @@ def parse_policy(text: bytes) -> Policy:
 
 
 def is_url(text: str) -> bool:
-    """Whether *text* has only characters that may stand in a URL, with no fragment."""
+    """Return whether *text* has only characters that may stand in a URL, with no fragment."""
     return _URL.fullmatch(text) is not None
 
 
@@ -126,7 +126,7 @@ def _check(resource: str, expires: int) -> None:
     if not is_url(resource):
         raise ValueError("the URL to sign is empty or not percent-encoded, or has a fragment")
     if not 0 < expires <= LAST_SECOND:
-        raise ValueError("the expiry is no time in Unix seconds")
+        raise ValueError("the expiry is not a time in Unix seconds")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def _members(
     value: Any, what: str, required: set[str], optional: frozenset[str] | set[str] = frozenset()
 ) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ValueError(f"{what} is no object")
+        raise ValueError(f"{what} is not an object")
     names = set(value)
     if not required <= names <= required | optional:
         raise ValueError(f"{what} lacks a name, or has an unknown one")
@@ -150,12 +150,12 @@ def _members(
 def _seconds(condition: dict[str, Any], name: str) -> int:
     seconds = _members(condition[name], name, {"AWS:EpochTime"})["AWS:EpochTime"]
     if type(seconds) is not int or not 0 <= seconds <= LAST_SECOND:
-        raise ValueError(f"{name} is no time in Unix seconds")
+        raise ValueError(f"{name} is not a time in Unix seconds")
     return seconds
 
 
 def _network(value: Any) -> IPv4Network:
     text = _members(value, "IpAddress", {"AWS:SourceIp"})["AWS:SourceIp"]
     if not isinstance(text, str) or not _NETWORK.fullmatch(text):
-        raise ValueError("AWS:SourceIp is no IPv4 address or range")
+        raise ValueError("AWS:SourceIp is not an IPv4 address or range")
     return IPv4Network(text, strict=False)

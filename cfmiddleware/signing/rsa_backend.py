@@ -1,4 +1,7 @@
-"""RSA by the ``rsa`` package: in pure Python, slow (33 ms a signature), and there on every platform."""
+"""RSA by the ``rsa`` package, the fallback for machines without ``cryptography``.
+
+It is pure Python, which every platform has, and takes 33 ms for a signature instead of 0.5 ms.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ class PlainPublicKey(Identity):
         self._key = rsa.PublicKey(numbers.n, numbers.e)
 
     def verify(self, message: bytes, signature: bytes, hash: str) -> bool:
-        """Whether *signature* is this key's (RFC 8017, section 8.2.2)."""
+        """Return whether *signature* is this key's (RFC 8017, section 8.2.2)."""
         name = _name(hash)
         # A number beyond the modulus would be reduced and make a second signature out of one (step 2b).
         if int.from_bytes(signature, "big") >= self._key.n:
@@ -41,7 +44,7 @@ class PlainSigningKey(Identity):
     def sign(self, message: bytes, hash: str) -> bytes:
         """Return the PKCS#1 v1.5 signature of *message* (RFC 8017, section 8.2.1)."""
         name = _name(hash)
-        # Hashed here, because a platform that forbids SHA-1 wants to be told that it is no matter of its.
+        # Hashed here, because a platform may forbid SHA-1 where ``rsa`` hashes. CloudFront needs it.
         digest = hashlib.new(hash, message, usedforsecurity=False).digest()
         return bytes(rsa.sign_hash(digest, self._key, name))
 

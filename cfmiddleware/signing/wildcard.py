@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Whether *pattern* matches the whole of *text*.
+    """Return whether *pattern* matches the whole of *text*.
 
     Each piece between two stars is put at the first place it fits and never moved again, which is enough:
     what comes after a star can only gain from an earlier place. So the time is bounded by the product of the
@@ -27,7 +27,7 @@ def matches(pattern: str, text: str) -> bool:
 
 
 def _fits(piece: str, text: str, position: int) -> bool:
-    """Whether *piece* stands in *text* at *position*; it is known to end within the text."""
+    """Return whether *piece* stands in *text* at *position*; it is known to end within the text."""
     if "?" not in piece:
         return text.startswith(piece, position)
     return all(want in ("?", text[position + index]) for index, want in enumerate(piece))

@@ -1,4 +1,4 @@
-"""What the registry and the edge ask of a storage, whatever it is.
+"""What the registry and the edge ask of every storage.
 
 Paths are logical: ``/docker/registry/v2/...``, beginning with a slash, with no empty, ``.`` or ``..``
 segment. The bucket and the root directory in it belong to the driver. A *prefix* is a path that ends in a
@@ -31,11 +31,11 @@ class Stat(NamedTuple):
 class Reader(Protocol):
     """An object's bytes in chunks of the driver's choice.
 
-    ``close`` gives back what the reader holds, may be called at any time and more than once, and is called by
-    whoever opened the reader, also after its end.
+    ``close`` gives back what the reader holds. The caller that opened the reader calls it, also after the
+    end. It may be called at any time and more than once.
     """
 
-    #: How many bytes there are to read in all; known from the moment it was opened.
+    #: How many bytes there are to read in all, known when the reader is opened.
     size: int
 
     def __iter__(self) -> Iterator[bytes]: ...
@@ -93,14 +93,14 @@ class Driver(Protocol):
     name: str
 
     #: Objects shorter than this, in bytes, cannot be composed without reading them back, but for the last
-    #: (S3's smallest part). Zero where any object can.
+    #: (S3's smallest part). Zero if any object can.
     smallest_piece: int
 
-    #: How many bytes one writer takes; zero where there is no limit (S3's parts are 10,000 at the most).
+    #: How many bytes one writer takes; zero if there is no limit (S3's parts are 10,000 at the most).
     largest_piece: int
 
-    #: Whether keys are those of the bucket, its root directory in front. Where they are not, the one who puts
-    #: CloudFront in front of a registry says which directory of a bucket this is.
+    #: Whether keys are those of the bucket, with the root directory in front. If they are not, the operator
+    #: of CloudFront says which directory of a bucket this is.
     in_bucket: bool
 
     #: Whether one process sees what another one stores.
@@ -119,11 +119,11 @@ class Driver(Protocol):
 
     @property
     def presigner(self) -> Presigner | None:
-        """What signs URLs of the bucket for clients near it, or None where there is no such thing."""
+        """What signs URLs of the bucket for clients near it, or None if the storage has no such URLs."""
 
     def identity(self) -> str:
-        """Return a short text that tells this place from all others and is the same in every process that
-        uses it: what is remembered of one registry does not hold for another.
+        """Return a short text that tells this place from all others. It is the same in every process that
+        uses the place, so that what is remembered of one registry is not used for another.
         """
 
     def describe(self) -> str:
@@ -133,7 +133,7 @@ class Driver(Protocol):
         """Return the whole key, without a slash in front, that the object at *path* has in its bucket."""
 
     def check(self) -> None:
-        """See, once at start-up and with one cheap request, that the storage can be used as configured.
+        """Check, once at start-up and with one cheap request, that the storage can be used as configured.
 
         :raises ConfigError: when it cannot; the line names the option at fault.
         """
@@ -160,7 +160,7 @@ class Driver(Protocol):
         """Put a small object at *path*, replacing what may be there."""
 
     def create(self, path: str, content: bytes) -> None:
-        """Put a small object at *path* only if none is there, atomically: of many that race, one wins.
+        """Put a small object at *path* only if none is there, atomically: of many calls that race, one wins.
 
         :raises ObjectExists: when there is one; it is untouched.
         """
@@ -169,8 +169,8 @@ class Driver(Protocol):
         """Begin an object at *path* of any size, in memory bounded by the driver."""
 
     def compose(self, path: str, sources: Sequence[str]) -> None:
-        """Put the contents of *sources*, in their order, at *path*, without the bytes passing through us
-        where the storage can do that. The sources stay.
+        """Put the contents of *sources*, in their order, at *path*, without passing the bytes through this
+        process if the storage can do that. The sources stay.
 
         :raises ObjectNotFound: when a source is not there; then nothing appears at *path*.
         """
@@ -179,7 +179,7 @@ class Driver(Protocol):
         """Return the names directly below *prefix*, all of them, sorted by name.
 
         A name that is itself a prefix ends in a slash (which does not count for the order, so that ``v1/``
-        comes before ``v1-alpine/``). An empty list where nothing is below.
+        comes before ``v1-alpine/``). An empty list if nothing is below.
         """
 
     def walk(self, prefix: str) -> Iterator[tuple[str, Stat]]:

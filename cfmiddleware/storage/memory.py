@@ -1,4 +1,4 @@
-"""A storage in this process's memory: for tests, and for trying things out. It is gone with the process."""
+"""A storage in this process's memory, for tests and for trying things out. It ends with the process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CHUNK = 1 << 20
 class MemoryDriver:
     """Objects in a dictionary of the process that made it; workers do not see each other's.
 
-    :param rootdirectory: the directory in front of every key, as a bucket would have it.
+    :param rootdirectory: the directory in front of every key, as in a bucket.
     """
 
     name = "inmemory"
@@ -44,7 +44,9 @@ class MemoryDriver:
         return cls(**read(given, {"rootdirectory": root_option}, f"{where}."))
 
     def identity(self) -> str:
-        """Return a text of this object's own: it is gone with the process, and no other process has it."""
+        """Return a text that no other storage has: this one ends with the process, and no other process sees
+        it.
+        """
         return self._identity
 
     def describe(self) -> str:
@@ -56,7 +58,7 @@ class MemoryDriver:
         return (self._root + check_path(path)).removeprefix("/")
 
     def check(self) -> None:
-        """Do nothing: memory is there."""
+        """Do nothing, because memory can always be used."""
 
     def stat(self, path: str) -> Stat:
         """Return the size and the time of the object at *path*."""
@@ -64,7 +66,7 @@ class MemoryDriver:
         return Stat(len(content), modified)
 
     def open(self, path: str, offset: int = 0, length: int | None = None) -> MemoryReader:
-        """Open the object at *path*; what is read is what was there at this moment."""
+        """Open the object at *path*; a later change of it does not show."""
         check_range(offset, length)
         content = self._get(path)[0]
         end = len(content) if length is None else min(len(content), offset + length)
@@ -157,7 +159,7 @@ class MemoryReader:
         return self._content[start:end]
 
     def close(self) -> None:
-        """Let go of the bytes."""
+        """Release the bytes."""
         self._content = b""
         self._end = 0
 

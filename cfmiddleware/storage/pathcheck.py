@@ -1,4 +1,4 @@
-"""What every driver does with a logical path before its storage sees it."""
+"""The checks of a logical path that every driver makes before its storage sees it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from cfmiddleware.errors import ConfigError, ObjectNotFound
 from cfmiddleware.parse import exact_text
 from cfmiddleware.reference import has_whole_segments
 
-# A file's name may not hold a NUL, S3's XML hardly one of the others, and a line of a log no newline.
+# A file's name cannot have a NUL, S3's XML cannot carry most of the others, and a newline would end a line of
+# a log.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class InvalidPath(ObjectNotFound, ValueError):
-    """No object can lie at such a path, whatever the storage.
+    """No storage can have an object at such a path.
 
-    Who reads meets it as an object that is not there; who writes has made a mistake.
+    To a caller that reads, it is an object that is not there. A caller that writes has made a mistake.
     """
 
 
@@ -27,12 +28,12 @@ def check_path(path: str) -> str:
         segment and no control character, and can be encoded in UTF-8.
     """
     if path[:1] != "/" or _CONTROL.search(path) or not has_whole_segments(path[1:]):
-        raise InvalidPath(f"{path[:200]!r} is no path of an object")
+        raise InvalidPath(f"{path[:200]!r} is not a path of an object")
     if not path.isascii():
         try:
             path.encode()
         except UnicodeEncodeError:
-            raise InvalidPath(f"{path[:200]!r} is no path of an object: it is not Unicode text") from None
+            raise InvalidPath(f"{path[:200]!r} is not a path of an object: it is not Unicode text") from None
     return path
 
 
@@ -43,7 +44,7 @@ def check_prefix(prefix: str) -> str:
     """
     if prefix != "/":
         if prefix[-1:] != "/":
-            raise InvalidPath(f"{prefix[:200]!r} is no prefix: it does not end in a slash")
+            raise InvalidPath(f"{prefix[:200]!r} is not a prefix: it does not end in a slash")
         check_path(prefix[:-1])
     return prefix
 
@@ -57,7 +58,7 @@ def check_range(offset: int, length: int | None) -> None:
 def clean_root(rootdirectory: str) -> str:
     """Return *rootdirectory* of a bucket without slashes at its ends: ``team/prod``, or an empty string.
 
-    :raises ValueError: where no object's path could begin with it.
+    :raises ValueError: if no object's path can begin with it.
     """
     root = rootdirectory.strip("/")
     if root:

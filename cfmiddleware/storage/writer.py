@@ -1,4 +1,6 @@
-"""The part of a writer that is the same in every driver: it is used once, and aborts unless committed."""
+"""The part of a writer that is the same in every driver. It is used once, and aborts unless it is
+committed.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from .driver import Bytes
 class SingleUseWriter(ABC):
     """A writer that takes bytes until it is committed or aborted, and then does nothing more.
 
-    A driver gives the three underscored methods; each is called at the most once after the writer has ended.
+    A driver implements the three underscored methods. ``_commit`` or ``_abort`` is called once.
     """
 
     def __init__(self) -> None:
@@ -25,7 +27,7 @@ class SingleUseWriter(ABC):
 
     @abstractmethod
     def _commit(self) -> None:
-        """Make the object visible; where that fails, leave nothing behind."""
+        """Make the object visible. If that fails, leave nothing behind."""
 
     @abstractmethod
     def _abort(self) -> None:

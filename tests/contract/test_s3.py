@@ -341,7 +341,7 @@ def test_no_credentials_anywhere_are_one_line(server):
 
 
 def test_a_bucket_that_no_bucket_can_be_is_one_line(server):
-    with pytest.raises(ConfigError, match=r"^storage\.s3\.bucket: 'a b' is no name of a bucket$"):
+    with pytest.raises(ConfigError, match=r"^storage\.s3\.bucket: 'a b' is not the name of a bucket$"):
         server.driver("", bucket="a b").check()
 
 

@@ -129,7 +129,7 @@ def test_a_broken_key_of_an_earlier_start_is_told(tmp_path: Path):
 
     line = refusal("serve", "--data", "data", *addresses(free_port(), free_port()), cwd=tmp_path)
 
-    assert "pk-KBROKEN.pem: is no PEM" in line
+    assert "pk-KBROKEN.pem: is not PEM" in line
 
 
 @pytest.mark.parametrize(

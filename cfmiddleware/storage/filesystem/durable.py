@@ -1,8 +1,7 @@
 """Files that appear at their names whole, survive a power failure, and leave nothing behind when they do not.
 
 A file is written and synced under a temporary name in one directory of its own, then renamed or linked to
-where it belongs. Nothing ever writes into a file that has its final name, which is why two names may share
-one file.
+where it belongs. A file with its final name is never written to, so two names may share one file.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _ATTEMPTS = 100
 class TemporaryFiles:
     """Makes temporary files below *root*, on the same filesystem as what they become.
 
-    What dead processes left there more than a day ago is removed with the first file that a process makes.
+    Files that dead processes left there more than a day ago are removed when a process makes its first file.
     ``directory`` is their directory.
     """
 
@@ -70,8 +69,8 @@ def write_all(file: FileIO, data: Bytes) -> None:
 def copy_rest(source: FileIO, target: FileIO) -> None:
     """Append what is left of *source* to *target*, inside the kernel where it can do that."""
     if hasattr(os, "copy_file_range"):
-        # What it cannot copy (across filesystems, on some network filesystems) is copied below; both files
-        # stand where it stopped.
+        # The rest is copied below if the kernel cannot do it (across filesystems, on some network
+        # filesystems). Both files are at the position where it stopped.
         with suppress(OSError):
             while os.copy_file_range(source.fileno(), target.fileno(), 1 << 30):
                 pass
@@ -124,7 +123,7 @@ def _place(target: str, action: Callable[[], None]) -> None:
                 raise
             _make_directory(parent)
         except (IsADirectoryError, FileExistsError):
-            # An empty directory is no object and holds none. One that is not empty does not go away.
+            # An empty directory is not an object and has none. One that is not empty does not go away.
             if not os.path.isdir(target):
                 raise
             try:
@@ -134,7 +133,7 @@ def _place(target: str, action: Callable[[], None]) -> None:
             except OSError:
                 raise IsADirectoryError(errno.EISDIR, "there is a directory of that name", target) from None
         else:
-            # Where the directory is gone, somebody has deleted the object already.
+            # If the directory is gone, another process has deleted the object already.
             with suppress(FileNotFoundError):
                 _sync_directory(parent)
             return
@@ -151,7 +150,7 @@ def _make_directory(directory: str) -> None:
         if above == directory:
             raise
         _make_directory(above)
-        # Where somebody removed it again, the caller's next attempt comes back here.
+        # If another process removes it again, the caller's next attempt comes back here.
         with suppress(FileExistsError, FileNotFoundError):
             os.mkdir(directory)
     with suppress(FileNotFoundError):
@@ -163,7 +162,7 @@ def _sync_directory(directory: str) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some network filesystems know no syncing of directories: their servers do it.
+        # Some network filesystems cannot sync directories. Their servers do it.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:

@@ -21,12 +21,12 @@ from . import durable
 
 _CHUNK = 1 << 18
 
-# What the system says where no object is: nothing, something below an object, a directory, a name that no
-# file can have.
+# The errors of the system that mean that there is no object: no file, a path below a file, a directory, a
+# name that no file can have.
 _ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG))
 
-# What it says where a file cannot have a second name: across filesystems, too many of them, a filesystem
-# without links or a file of somebody else.
+# The errors that mean that a file cannot have a second name: across filesystems, too many names, a filesystem
+# without links, a file of another user.
 _UNLINKABLE = frozenset((errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS))
 
 
@@ -34,7 +34,7 @@ class FilesystemDriver:
     """Objects as files below a directory, which stands for the bucket.
 
     Files appear by an atomic rename, or link where they must not be there yet, after they were synced;
-    several processes may use one directory. The directory must lie on one filesystem, one that knows hard
+    several processes may use one directory. The directory must lie on one filesystem, one that has hard
     links. Nothing is made or opened before the first write.
 
     :param rootdirectory: the directory that holds ``docker/``.
@@ -76,9 +76,9 @@ class FilesystemDriver:
         return check_path(path)[1:]
 
     def check(self) -> None:
-        """See that the directory can be written to, making it if it is missing.
+        """Check that the directory can be written to, and make it if it is missing.
 
-        :raises ConfigError: when it cannot, or knows no hard links.
+        :raises ConfigError: if it cannot, or has no hard links.
         """
         try:
             file = self._temporary.open()
@@ -211,7 +211,7 @@ class FilesystemDriver:
 
     def _file(self, path: str) -> str:
         if check_path(path).startswith(f"/{durable.TEMPORARY}/") or path == f"/{durable.TEMPORARY}":
-            raise InvalidPath(f"{path[:200]!r} is no path of an object: unfinished files lie there")
+            raise InvalidPath(f"{path[:200]!r} is not a path of an object: unfinished files lie there")
         return self._root + path
 
     def _directory(self, prefix: str) -> str:

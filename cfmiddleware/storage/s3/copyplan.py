@@ -24,7 +24,7 @@ class Span(NamedTuple):
 
     @property
     def whole(self) -> bool:
-        """Whether these are all bytes of the source."""
+        """Return whether these are all bytes of the source."""
         return self.length == self.source.size
 
 

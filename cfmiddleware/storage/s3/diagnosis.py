@@ -71,7 +71,7 @@ def _refused(error: ClientError, options: S3Options) -> tuple[str, str]:
     by_code = {
         "NoSuchBucket": ("bucket", f"there is no bucket {bucket} at {server}"),
         "404": ("bucket", f"there is no bucket {bucket} at {server}"),
-        "InvalidBucketName": ("bucket", f"{bucket} is no name of a bucket"),
+        "InvalidBucketName": ("bucket", f"{bucket} is not the name of a bucket"),
         "AllAccessDisabled": ("bucket", f"all access to {bucket} is disabled"),
         "AccessDenied": ("accesskey", f"{key} may not list the bucket {bucket} (s3:ListBucket)"),
         "InvalidAccessKeyId": ("accesskey", f"{server} does not know {key}"),
@@ -113,9 +113,9 @@ def _unanswered(error: Exception, options: S3Options) -> tuple[str, str]:
     if isinstance(error, CredentialRetrievalError | TokenRetrievalError):
         return "accesskey", f"is missing, and boto3 could not get credentials ({type(error).__name__})"
     if isinstance(error, ParamValidationError):
-        return "bucket", f"{options.bucket!r} is no name of a bucket"
+        return "bucket", f"{options.bucket!r} is not the name of a bucket"
     if isinstance(error, InvalidRegionError):
-        return "region", f"{options.region!r} is no name of a region"
+        return "region", f"{options.region!r} is not the name of a region"
     if isinstance(error, EndpointProviderError):
         return address, f"does not work for the bucket {options.bucket!r} in {options.region}: {error}"
     if isinstance(error, SSLError):

@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cfmiddleware.errors import ObjectNotFound, StorageError, StorageUnavailable
 
-# A HEAD has no body and so no code but its status. A key that is too long for S3 is no object's.
+# A HEAD has no body, and so no code but its status. A key that is too long for S3 cannot have an object.
 _ABSENT = frozenset(("NoSuchKey", "404", "KeyTooLongError"))
 
 # What S3 says of a bucket in another region; a HEAD has only its status.
@@ -40,7 +40,7 @@ def status_of(error: ClientError) -> int:
 
 
 def was_retried(error: ClientError) -> bool:
-    """Whether the request that got *error* had been sent before, and may have succeeded then."""
+    """Return whether the request that got *error* had been sent before, and may have succeeded then."""
     return int(error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0)) > 0
 
 

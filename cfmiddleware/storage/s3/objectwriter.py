@@ -55,7 +55,7 @@ class S3Writer(SingleUseWriter):
 
     def _fill(self, data: memoryview) -> None:
         while data:
-            # Only with more to come, so that an object of exactly one part is no multipart upload.
+            # Only if more follows, so that an object of exactly one part is not a multipart upload.
             if self._buffer is not None and len(self._buffer) >= self._chunksize:
                 self._send_buffer()
             if self._buffer is None:

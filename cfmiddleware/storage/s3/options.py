@@ -1,4 +1,4 @@
-"""The options of the S3 driver, named as Distribution names them where Distribution has them."""
+"""The options of the S3 driver, with Distribution's names if Distribution has them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SMALLEST_PART = 5 * _MIB
 LARGEST_PART = 5 << 30
 MOST_PARTS = 10_000
 
-# Classes whose objects can be read at once; a registry can do nothing with the others.
+# Classes whose objects can be read at once. A registry cannot use the others.
 _STORAGE_CLASSES = (
     "NONE",
     "STANDARD",
@@ -81,7 +81,7 @@ def _retry_mode(value: object, name: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class S3Options:
-    """What the S3 driver can be told.
+    """The options of the S3 driver.
 
     :param bucket: required: the bucket's name.
     :param region: the bucket's region, required unless *regionendpoint* is given. A region other than the
@@ -138,7 +138,7 @@ class S3Options:
         signature.
     :param smallest_part: the server's smallest part but for the last, in bytes; not for configuration files.
     :param most_parts: how many parts an object may have at the most; not for configuration files.
-    :raises ConfigError: for what cannot work; the message begins with the option's name.
+    :raises ConfigError: for options that cannot work; the message begins with the option's name.
     """
 
     bucket: str = ""
@@ -229,12 +229,12 @@ class S3Options:
         ):
             if getattr(self, option) < 1:
                 raise ConfigError(f"{option}: must be at least 1")
-        # What else would be in it could end the header.
+        # Any other character could end the header.
         if not re.fullmatch(r"[ -~]*", self.useragent):
             raise ConfigError("useragent: must be printable ASCII text")
 
     def warnings(self) -> list[str]:
-        """Return what an operator should know of options that work, each beginning with the option's name."""
+        """Return warnings about options that work, each beginning with the option's name."""
         found = []
         if self.keyid and not self.encrypt:
             found.append("keyid: has no effect without encrypt: true")
@@ -248,7 +248,7 @@ class S3Options:
         return found
 
     def for_check(self) -> S3Options:
-        """Return these options for the first request, whose answer somebody is waiting for."""
+        """Return these options for the first request, for whose response the operator waits."""
         return replace(
             self,
             maxattempts=min(self.maxattempts, 2),
@@ -282,7 +282,7 @@ class S3Options:
             raise ConfigError("sessiontoken: needs the accesskey and secretkey that it came with")
 
     def _check_contradictions(self) -> None:
-        """Refuse what boto3 would silently make something else of."""
+        """Refuse options that boto3 would silently change."""
         for option in ("accelerate", "usedualstack", "usefipsendpoint"):
             if getattr(self, option) and self.regionendpoint:
                 raise ConfigError(
@@ -354,23 +354,23 @@ class S3Options:
 
     @property
     def redirect_endpoint(self) -> str | None:
-        """The URL of *redirectendpoint*, or None where clients reach the same place as we do."""
+        """The URL of *redirectendpoint*, or None if clients use the registry's own."""
         return self._url(self.redirectendpoint)
 
     @property
     def on_aws(self) -> bool:
-        """Whether requests go to Amazon, named as an endpoint or not."""
+        """Return whether requests go to Amazon, named as an endpoint or not."""
         host = urlsplit(self.endpoint or "").hostname or "amazonaws.com"
         return f".{host}".endswith((".amazonaws.com", ".amazonaws.com.cn"))
 
     @property
     def path_style(self) -> bool:
-        """Whether the bucket stands in the path of a request."""
+        """Return whether the bucket stands in the path of a request."""
         return bool(self.regionendpoint) if self.forcepathstyle is None else self.forcepathstyle
 
     @property
     def redirect_path_style(self) -> bool:
-        """Whether the bucket stands in the path of a presigned URL."""
+        """Return whether the bucket stands in the path of a presigned URL."""
         if self.redirectendpoint and self.forcepathstyle is None:
             return True
         return self.path_style
@@ -382,7 +382,7 @@ class S3Options:
 
     @property
     def log_requests(self) -> bool:
-        """Whether every request is to be a line in the log."""
+        """Return whether every request is to be a line in the log."""
         return self.loglevel != "off"
 
     @property

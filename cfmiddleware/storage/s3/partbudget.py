@@ -1,8 +1,8 @@
 """How many part buffers a process holds for its uploads.
 
-A part fills in memory before it is sent. With one buffer an upload can go on, though slowly: it fills, sends
-and fills again. Further buffers let it fill the next part while others are on their way. So every upload is
-sure of one, and borrows further ones while the process has any to spare.
+A part fills in memory before it is sent. With one buffer an upload is slow: it fills, sends and fills again.
+With more, it fills the next part while others are on their way. So every upload has one for certain, and
+borrows more while the process has some to spare.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class PartBudget:
 
     def _take(self, share: Share) -> bool:
         with self._changed:
-            # What others have borrowed is on its way to S3 and comes back whatever their clients do, so that
-            # this ends. What each of them is sure of may stay as long as a client is slow, and is not waited
-            # for: with more uploads than buffers, each has its own.
+            # Borrowed buffers are on their way to S3 and come back whatever the clients do, so this wait
+            # ends. An upload's own buffer may be held for as long as its client is slow, so nothing waits for
+            # it: with more uploads than buffers, each has its own.
             while not share.held and self._taken >= self._buffers and self._taken > self._uploads:
                 self._changed.wait()
             if share.held and self._taken >= self._buffers:
@@ -54,9 +54,9 @@ class PartBudget:
 
 
 class Share:
-    """What one upload has of a budget; its threads may use it at the same time.
+    """The buffers of one upload; its threads may use it at the same time.
 
-    Whoever holds more than one buffer gives those back without waiting for anything but S3.
+    An upload with more than one buffer gives the others back without waiting for anything but S3.
     """
 
     def __init__(self, budget: PartBudget) -> None:

@@ -1,10 +1,10 @@
-"""URLs under which anybody can read one object of S3 until they expire.
+"""URLs with which any client can read one object of S3 until they expire.
 
-botocore signs such URLs as of now, so that no two of them are alike. These are dated so that every call for
-the same key and expiry gives the same URL, which caches on the way may keep, and which two workers need not
-compare. The signatures are those of the Amazon S3 API Reference, "Authenticating Requests: Using Query
-Parameters (AWS Signature Version 4)", and of the Amazon S3 User Guide, "Signing and authenticating REST
-requests: Query string request authentication alternative" (version 2).
+botocore signs such URLs with the present time, so that no two are alike. These have a date that is the same
+for every call with the same key and expiry, in every worker, so that caches on the way may keep the URL. The
+signatures are those of the Amazon S3 API Reference, "Authenticating Requests: Using Query Parameters (AWS
+Signature Version 4)", and of the Amazon S3 User Guide, "Signing and authenticating REST requests: Query
+string request authentication alternative" (version 2).
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from botocore.credentials import Credentials
 
-# URLs are dated a whole number of these seconds before they expire. It is also how far a server's clock may
-# be behind ours: none may meet a URL before its date.
+# URLs are dated a whole number of these seconds before they expire. A server's clock may be that far behind
+# ours, because no server may see a URL before its date.
 _STEP = 900
 
 # What S3 allows (version 4), in seconds.
@@ -113,7 +113,7 @@ def find_place(options: S3Options) -> Place:
 
 
 class _Keys(NamedTuple):
-    """What is signed with; the token is empty for keys that nobody lent."""
+    """What is signed with; the token is empty for permanent keys."""
 
     access: str
     secret: str
@@ -127,7 +127,7 @@ def _current(credentials: Credentials | None) -> tuple[_Keys, float | None]:
     ends: list[datetime | None] = []
     for _ in range(3):
         frozen = credentials.get_frozen_credentials()
-        # Only those that renew themselves have it; boto3 has no other name for it.
+        # Only credentials that renew themselves have it. boto3 has no public name for it.
         ends.append(getattr(credentials, "_expiry_time", None))
         # Another thread may have renewed them in between; then the two would not belong together. Looked at
         # without asking again, which would renew those that never have long to live each time.

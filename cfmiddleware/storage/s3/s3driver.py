@@ -242,8 +242,8 @@ class S3Driver:
         for page in self._pages(prefix, delimiter="/"):
             names.update(item["Prefix"][len(below) :] for item in page.get("CommonPrefixes", ()))
             names.update(item["Key"][len(below) :] for item in page.get("Contents", ()))
-        # Consoles mark a folder with an empty object at the prefix itself; that is no name, nor are the
-        # empty segments of other programs' keys.
+        # Consoles mark a folder with an empty object at the prefix itself, and other programs' keys may have
+        # empty segments. Neither is a name.
         return sort_names(names - {"", "/"})
 
     def walk(self, prefix: str) -> Iterator[tuple[str, Stat]]:

@@ -139,7 +139,7 @@ def test_no_directory_is_the_root_of_the_bucket(text: str):
 
 @pytest.mark.parametrize("text", ["/a//b", "/a/../b", "..", "/a/.", "/a\nb", "/a\0"])
 def test_a_directory_that_a_url_cannot_carry_is_refused(text: str):
-    with pytest.raises(ConfigError, match=r"^rootdirectory: .*no directory"):
+    with pytest.raises(ConfigError, match=r"^rootdirectory: .*not a directory"):
         directory(text, "rootdirectory")
 
 

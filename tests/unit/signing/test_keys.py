@@ -159,10 +159,10 @@ REFUSED = {
     "RSA of zeros": (pkcs1(0, 0, 0, 0, 0, 0, 0, 0, 0), "is broken"),
     "too few numbers": (pkcs1(0, 1, 2), "is broken"),
     "something else": (armour("PGP MESSAGE", b"\x30\x00"), "'PGP MESSAGE'"),
-    "no PEM": ("K2JCJMDEHXQW5F", "is no PEM"),
-    "nothing": ("", "is no PEM"),
+    "no PEM": ("K2JCJMDEHXQW5F", "is not PEM"),
+    "nothing": ("", "is not PEM"),
     "no end": ("-----BEGIN PRIVATE KEY-----\nMIIEvQIBADAN\n", "without its END line"),
-    "no base64": ("-----BEGIN PRIVATE KEY-----\nMII!\n-----END PRIVATE KEY-----", "no base64"),
+    "no base64": ("-----BEGIN PRIVATE KEY-----\nMII!\n-----END PRIVATE KEY-----", "not base64"),
     "empty": ("-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----", "nothing lies between"),
     "no DER": (armour("PRIVATE KEY", b"something else"), "is broken"),
     "cut off DER": (armour("PRIVATE KEY", b"\x30\x82\x04\xbd\x02\x01"), "is broken"),
@@ -310,10 +310,10 @@ def test_a_public_key_may_be_pkcs1():
         (armour("PUBLIC KEY", tlv(48, tlv(48, oid(EC), oid(P384)), tlv(3, bytes(98)))), "on P-384"),
         (
             armour("PUBLIC KEY", tlv(48, tlv(48, oid(EC), oid(P256)), tlv(3, bytes(34)))),
-            "no uncompressed point",
+            "not an uncompressed point",
         ),
         (armour("PUBLIC KEY", b"nothing"), "is broken"),
-        ("ssh-rsa AAAAB3NzaC1yc2E= someone", "is no PEM"),
+        ("ssh-rsa AAAAB3NzaC1yc2E= someone", "is not PEM"),
     ],
 )
 def test_what_is_no_public_key_for_cloudfront_is_called_by_its_name(text, said):
