@@ -18,6 +18,9 @@ from lab.shared import shared
 from lab.tls import write_certificate
 from lab.watched_s3 import WATCHED, WatchedS3
 
+#: Tests with one of these marks run only where `-m` names it.
+LEFT_OUT = ("long", "types")
+
 register_profiles()
 
 
@@ -29,9 +32,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked `long` unless `-m` names it, and start what takes longest first."""
-    if "long" not in config.option.markexpr:
-        left_out = [item for item in items if item.get_closest_marker("long")]
+    """Leave out what is marked so unless `-m` names the mark, and start what takes longest first."""
+    marks = [mark for mark in LEFT_OUT if mark not in config.option.markexpr]
+    left_out = [item for item in items if any(map(item.get_closest_marker, marks))]
+    if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
     if hasattr(config, "workerinput"):

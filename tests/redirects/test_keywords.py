@@ -1,4 +1,7 @@
-"""What a type checker says of the wrapper's keyword arguments."""
+"""What a type checker says of the wrapper's keyword arguments.
+
+The extra `test` does not bring mypy, so only `pytest -m types` runs this file, as `scripts/types` does.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from pathlib import Path
 import pytest
 from lab import PROJECT
 
-api = pytest.importorskip("mypy.api", reason="mypy is not installed")
+pytestmark = pytest.mark.types
 
 SETTINGS = PROJECT / "setup.cfg"
 
@@ -43,6 +46,8 @@ def mistyped(app: App) -> App:
 
 
 def test_good_keywords_pass_and_a_misspelt_or_mistyped_one_fails(tmp_path: Path):
+    from mypy import api
+
     file = tmp_path / "calls.py"
     file.write_text(CALLS)
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import pytest
@@ -37,17 +38,33 @@ GUARDED: tuple[tuple[Any, str], ...] = (
 )
 
 
-def refuse(*arguments: Any, **options: Any) -> NoReturn:
+START = subprocess.Popen.__init__
+
+
+def is_of_the_test() -> bool:
+    """Return whether the test itself calls: a thread in the background may be left from another test."""
+    return threading.current_thread() is threading.main_thread()
+
+
+def refuse() -> NoReturn:
     """Fail the test."""
     pytest.fail("a test in tests/unit starts no program and opens no port; tests/serving is the place for it")
 
 
-START = subprocess.Popen.__init__
+def guarded(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what stands in the place of *original*: it fails the test that calls it."""
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        if is_of_the_test():
+            refuse()
+        return original(*arguments, **options)
+
+    return call
 
 
 def only_openssl(self: Any, args: Any, *arguments: Any, **options: Any) -> None:
     """Start `openssl`, which makes keys where `cryptography` is not installed, and nothing else."""
-    if os.path.basename(args[0]) != "openssl":
+    if is_of_the_test() and os.path.basename(args[0]) != "openssl":
         self.returncode = 0
         refuse()
     START(self, args, *arguments, **options)
@@ -61,6 +78,6 @@ def no_program_and_no_port(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     with pytest.MonkeyPatch.context() as patch:
         for owner, name in GUARDED:
-            patch.setattr(owner, name, refuse)
+            patch.setattr(owner, name, guarded(getattr(owner, name)))
         patch.setattr(subprocess.Popen, "__init__", only_openssl)
         yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -18,3 +19,8 @@ def test_no_program_can_be_started():
 def test_no_socket_can_be_bound_or_connected(method: str):
     with socket.socket() as sock, pytest.raises(pytest.fail.Exception):
         getattr(sock, method)(("127.0.0.1", 0))
+
+
+def test_a_thread_that_another_test_left_behind_fails_nothing():
+    with socket.socket() as sock, ThreadPoolExecutor(1) as pool:
+        pool.submit(sock.bind, ("127.0.0.1", 0)).result()
