@@ -1,4 +1,6 @@
 # Sourced by every gate: it leads to the top of the repository, and has what several gates need.
+#
+# `timeout --foreground`: without it Ctrl-C would not reach what runs under the limit.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -14,7 +16,7 @@ needs() {
     for tool in "$@"; do
         if [ ! -x ".venv/bin/$tool" ]; then
             [ -x .venv/bin/pip ] || python3 -m venv .venv
-            timeout 600 .venv/bin/pip install -q -e '.[dev]'
+            timeout --foreground 600 .venv/bin/pip install -q -e '.[dev]'
             return
         fi
     done
