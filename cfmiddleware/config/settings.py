@@ -59,7 +59,7 @@ class Settings:
         :raises ConfigError: where they do not, naming the option.
         """
         if self.auth is not None and options.probe == "none":
-            raise ConfigError("probe: 'none' asks nobody who they are, so it does not go with 'auth'")
+            raise ConfigError("probe: 'none' authorises every client, so it does not go with 'auth'")
         driver = self.storage.driver
         presigner = driver.presigner if driver is not None else None
         options.check_presigner(is_there=presigner is not None)

@@ -32,8 +32,7 @@ def _version(value: object, name: str) -> str:
 def _client_auth(value: object, name: str) -> str:
     if str(value).strip().lower() in _UNVERIFIED:
         raise ConfigError(
-            f"{name}: {value} takes certificates that nobody vouches for; choose one of "
-            + ", ".join(_CLIENTS)
+            f"{name}: {value} takes certificates without verifying them; choose one of " + ", ".join(_CLIENTS)
         )
     return parse.choice(value, name, tuple(_CLIENTS))
 

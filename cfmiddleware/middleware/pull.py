@@ -104,7 +104,7 @@ class Pulls:
     def _unasked(
         self, app: App, pull: Pull, environ: dict[str, Any], start_response: StartResponse
     ) -> Iterable[bytes] | None:
-        """Ask nobody."""
+        """Redirect every client without asking the app."""
         if pull.find(self._layout.key(*pull.blob)) and pull.sign():
             return None
         return app(environ, start_response)

@@ -204,7 +204,7 @@ def manifest_blob_unknown(missing: Sequence[Digest]) -> RegistryError:
 
 
 def unauthorized(challenge: str, message: str, detail: Any = None) -> RegistryError:
-    """Return the error for a client that has to show who it is.
+    """Return the error for a client that has to authenticate.
 
     :param challenge: the header ``WWW-Authenticate``.
     :param message: what is wrong with what the client has shown.

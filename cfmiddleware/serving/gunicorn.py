@@ -90,7 +90,7 @@ def _hold_signals(master: Any, worker: Any) -> None:
 
     Until then a worker has the master's handlers, and Python forgets a signal that comes between the fork and
     its first step in the new process. The worker would miss the one SIGTERM that the master sends, and the
-    master would wait for it in vain. :meth:`Worker.init_signals` lets the signals in.
+    master would wait for it for nothing. :meth:`Worker.init_signals` lets the signals in.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
 

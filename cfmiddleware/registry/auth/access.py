@@ -120,7 +120,7 @@ class GrantedRequest(Request):
     def query(self) -> dict[str, list[str]]:
         """The query's parameters, without a mount from a repository that the client may not read.
 
-        Such a request begins an upload like any other, so that nobody learns what lies in a repository that
+        Such a request begins an upload like any other, so that no client learns what is in a repository that
         is closed to them (OCI Distribution, "Mounting a blob from another repository": 202 is an answer).
         """
         plain = Request(self.environ, self.route)

@@ -135,7 +135,7 @@ def parse_users(content: bytes, name: str) -> dict[bytes, bytes]:
     for number in ignored:
         _log.warning("%s: line %d %s; it is ignored", name, number, hint)
     if not users:
-        _log.warning("%s: has no users: nobody can log in", name)
+        _log.warning("%s: has no users, so no client can log in", name)
     return users
 
 

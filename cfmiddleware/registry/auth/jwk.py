@@ -124,7 +124,7 @@ def _key_of(entry: object) -> TrustedKey:
         raise ValueError("it is not a JSON object")
     kind, use, algorithm = entry.get("kty"), entry.get("use", "sig"), entry.get("alg")
     if kind == "oct":
-        raise ValueError("it is a shared secret; whoever could read it here could make tokens")
+        raise ValueError("it is a shared secret, with which every reader of the file could make tokens")
     if not isinstance(kind, str) or kind not in _MEMBERS:
         raise ValueError("its kty is none of RSA, EC and OKP")
     if use != "sig":

@@ -63,11 +63,11 @@ def make_client(options: S3Options) -> S3Client:
 
 
 def url_of(options: S3Options, key: str) -> str:
-    """Return the URL under which those who are sent there find the object at *key*, not signed."""
+    """Return the unsigned URL under which redirected clients find the object at *key*."""
     from botocore import UNSIGNED
     from botocore.config import Config
 
-    # Signed by nobody, so that neither credentials nor a network are needed to know it.
+    # Unsigned, so that it needs neither credentials nor a network.
     unsigned = Config(signature_version=UNSIGNED)
     config = _config(options).merge(unsigned)
     endpoint = options.endpoint
@@ -147,8 +147,8 @@ def _addressing(path_style: bool, accelerate: bool = False) -> _S3Dict:
 
 
 def _stay_in_the_region(params: dict[str, Any], **_: object) -> None:
-    # boto3 would go on in the region that S3 names, with an extra round trip for each process and nobody ever
-    # told. It takes a request that it has sent on before for hopeless.
+    # boto3 would silently continue in the region that S3 names, with one more round trip for each process. It
+    # gives up on a request that it has redirected before.
     redirect = params["context"].get("s3_redirect")
     if redirect is not None:
         redirect["redirected"] = True

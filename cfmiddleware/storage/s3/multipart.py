@@ -113,7 +113,7 @@ class MultipartUpload:
 
 
 def abort_upload(client: S3Client, bucket: str, key: str, upload_id: str) -> None:
-    """Have S3 forget an upload and its parts; a failure is logged, for nobody can do more about it now.
+    """Have S3 forget an upload and its parts; a failure is logged, and nothing more can be done about it.
 
     A part whose connection broke may still be on its way inside S3 and be stored after the abort, so S3 is
     asked whether the upload is gone (Amazon S3 API Reference, "AbortMultipartUpload").

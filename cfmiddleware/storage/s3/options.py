@@ -239,7 +239,7 @@ class S3Options:
         if self.keyid and not self.encrypt:
             found.append("keyid: has no effect without encrypt: true")
         if self.skipverify:
-            found.append("skipverify: whoever is on the way to S3 can read and change what passes")
+            found.append("skipverify: every machine on the way to S3 can read and change what passes")
         if not self.v4auth and self.on_aws:
             found.append(
                 f"v4auth: Amazon gives up signatures of version 2 in {self._aws_region} too, and takes none "

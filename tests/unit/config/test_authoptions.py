@@ -138,7 +138,7 @@ def wrapped(directory: Path, **options: Any) -> dict[str, Any]:
 def test_a_wrapper_that_asks_nobody_does_not_go_with_it(directory: Path):
     auth = {"htpasswd": {"realm": "r", "path": "users"}}
     for probe in ("none", " None"):
-        with pytest.raises(ConfigError, match=r"options\.probe: 'none' asks nobody who they are"):
+        with pytest.raises(ConfigError, match=r"options\.probe: 'none' authorises every client"):
             load(directory, auth, **wrapped(directory, probe=probe)).app()
     load(directory, auth, **wrapped(directory, probe="head")).app()
     load(directory, ..., **wrapped(directory, probe="none")).app()
