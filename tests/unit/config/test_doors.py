@@ -18,6 +18,9 @@ from cfmiddleware.errors import ConfigError
 from cfmiddleware.paste import edge_factory, filter_factory, registry_factory
 from cfmiddleware.serving import supervisor
 from cfmiddleware.signing.keys import generate
+from cfmiddleware.storage.factory import DRIVERS
+
+NO_DRIVER = f"names no driver; there are {', '.join(DRIVERS)}"
 
 WORKS = """
 version: 0.1
@@ -86,7 +89,7 @@ MISTAKES = [
         "s3: {region: us-east-1}",
         "storage.s3.bucket: is missing; it is the name of the bucket that holds the registry",
     ),
-    ("inmemory: {}", "delete: {}", "storage: names no driver; there are filesystem, inmemory, s3"),
+    ("inmemory: {}", "delete: {}", f"storage: {NO_DRIVER}"),
     (
         "inmemory: {}",
         "inmemory: {}\n  delete: {enabled: maybe}",
@@ -185,7 +188,7 @@ MISTAKES = [
     (
         'edge: {addr: "127.0.0.1:0"}',
         "edge: {storage: {delete: {}}}",
-        "edge.storage: names no driver; there are filesystem, inmemory, s3",
+        f"edge.storage: {NO_DRIVER}",
     ),
 ]
 
