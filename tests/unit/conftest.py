@@ -5,6 +5,8 @@ They may fork, because much of the package is about what a fork shares.
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import os
 import socket
 import subprocess
@@ -68,6 +70,24 @@ def only_openssl(self: Any, args: Any, *arguments: Any, **options: Any) -> None:
         self.returncode = 0
         refuse()
     START(self, args, *arguments, **options)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap() -> Iterator[None]:
+    """Leave out what costs most and what no test here sees.
+
+    OpenSSL takes 50 ms to check an RSA key that is loaded, and most tests load the same one: it is kept. That
+    files are synced is seen by the call; only a power cut would show more, so no test waits for the disk.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        if importlib.util.find_spec("cryptography"):
+            from cfmiddleware.signing import cryptography_backend
+
+            patch.setattr(
+                cryptography_backend, "RSASigningKey", functools.cache(cryptography_backend.RSASigningKey)
+            )
+        yield
 
 
 @pytest.fixture(autouse=True)

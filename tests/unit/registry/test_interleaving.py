@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from itertools import combinations
 
 import pytest
+from lab.examples import examples
 from lab.registry_client import OCI_MANIFEST, ROOT, RegistryClient, descriptor, image_manifest
 
 from cfmiddleware.digest import Digest
@@ -281,8 +282,8 @@ def test_a_blob_pushed_while_it_is_deleted_is_whole_or_gone():
         assert answer.status_code == (200 if linked > removed else 404), steps
 
 
-def sample(found: Iterator[tuple[int, ...]], most: int = 700) -> list[tuple[int, ...]]:
-    """Return all orders, or evenly chosen ones where there are very many."""
-    everything = list(found)
+def sample(found: Iterator[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """Return all orders, or evenly chosen ones where there are very many: 700 with the profile `ci`."""
+    everything, most = list(found), examples(700)
     step = max(1, len(everything) // most)
     return everything[::step]

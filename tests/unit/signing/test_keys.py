@@ -498,6 +498,7 @@ def test_without_cryptography_an_ec_key_names_the_extra_to_install():
     assert "cfmiddleware[server]" in second
 
 
+@pytest.mark.long  # 10 seconds of pure Python; scripts/without-cryptography makes such keys too
 def test_without_cryptography_an_rsa_key_can_be_made():
     assert without_cryptography([], "rsa") == [True]
 
