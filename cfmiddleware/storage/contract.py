@@ -229,13 +229,21 @@ class DriverContract:
         assert driver.list("/mixed/") == ["a", "a-b", "c/", "c-d"]
         assert driver.list("/") == ["mixed/", "tags/"]
 
-    def test_an_object_and_a_prefix_may_have_one_name(self, driver: Driver) -> None:
-        if not self.object_and_prefix_may_share_a_name:
-            return
-        for path in ("/a", "/a/b", "/a-b"):
-            driver.write(path, path.encode())
-
-        assert driver.list("/") == ["a", "a/", "a-b"]
+    def test_an_object_and_a_prefix_have_one_name_or_are_refused(self, driver: Driver) -> None:
+        driver.write("/a", b"/a")
+        driver.write("/a-b", b"/a-b")
+        if self.object_and_prefix_may_share_a_name:
+            driver.write("/a/b", b"/a/b")
+            assert driver.list("/") == ["a", "a/", "a-b"]
+        else:
+            driver.write("/dir/object", b"")
+            for path in ("/a/b", "/a/b/c", "/dir"):
+                with pytest.raises(StorageError):
+                    driver.write(path, b"")
+                with pytest.raises(StorageError):
+                    driver.create(path, b"")
+            assert sorted(path for path, _ in driver.walk("/")) == ["/a", "/a-b", "/dir/object"]
+            assert driver.list("/") == ["a", "a-b", "dir/"]
         assert driver.read("/a") == b"/a"
 
     def test_below_nothing_is_nothing(self, driver: Driver) -> None:

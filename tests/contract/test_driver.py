@@ -32,6 +32,21 @@ class TestS3(DriverContract):
         return request.getfixturevalue(request.param).driver(f"team/{uuid.uuid4()}", shared=True)
 
 
+class TestS3OverTLS:
+    """The promises that TLS could make a difference to: bodies of any size, many connections at a time."""
+
+    @pytest.fixture
+    def driver(self, watched_ceph_over_tls):
+        return watched_ceph_over_tls.driver(f"team/{uuid.uuid4()}", shared=True)
+
+    test_split = DriverContract.test_however_content_is_split_into_writes_the_object_is_the_same
+    test_range = DriverContract.test_any_range_can_be_read
+    test_reader = DriverContract.test_a_reader_can_be_closed_early_and_twice_and_gives_back_its_descriptor
+    test_race = DriverContract.test_of_many_that_create_an_object_one_wins
+    test_composing = DriverContract.test_composing_joins_any_objects_in_their_order
+    test_names = DriverContract.test_names_may_hold_any_character
+
+
 def test_the_root_directory_is_part_of_the_key():
     assert MemoryDriver("/team/prod/").key("/docker/registry") == "team/prod/docker/registry"
     assert MemoryDriver("/").key("/docker/registry") == "docker/registry"

@@ -18,14 +18,19 @@ from lab.s3_proxy import (
     refuse,
 )
 from lab.servers import SMALLEST_PART
+from lab.watched_s3 import WATCHED, WATCHED_ALSO_OVER_TLS
 
 from cfmiddleware.errors import ConfigError, ObjectExists, ObjectNotFound, StorageUnavailable
 from cfmiddleware.storage.s3 import S3Driver, S3Options
 
 
-@pytest.fixture
-def server(watched_s3):
-    return watched_s3
+@pytest.fixture(params=WATCHED)
+def server(request):
+    return request.getfixturevalue(request.param)
+
+
+#: Next to the function, so that the server comes first in the test's id: `lab.schedule` looks for it there.
+also_over_tls = pytest.mark.parametrize("server", WATCHED_ALSO_OVER_TLS, indirect=True)
 
 
 @pytest.fixture
@@ -145,6 +150,7 @@ def test_keys_of_other_programs_do_no_harm(server, driver):
 
 
 @pytest.mark.parametrize("position", [0, 1, 300_000])
+@also_over_tls
 def test_a_body_that_breaks_off_is_read_on_from_there(server, driver, position):
     content = b"".join(b"%d;" % number for number in range(100_000))
     driver.write("/a", content)
@@ -155,6 +161,7 @@ def test_a_body_that_breaks_off_is_read_on_from_there(server, driver, position):
         assert b"".join(driver.open("/a", 1000, 400_000)) == content[1000:401_000]
 
 
+@also_over_tls
 def test_a_body_that_breaks_off_again_and_again_is_read_as_long_as_it_goes_on(server, driver):
     driver.write("/a", bytes(2_000_000))
 
@@ -183,6 +190,7 @@ def test_two_objects_are_never_read_as_one(server, driver):
             b"".join(reader)
 
 
+@also_over_tls
 def test_an_object_that_was_created_although_the_answer_was_lost_is_ours(server, driver):
     with server.failing(once(lose_the_answer, is_method("PUT"))):
         driver.create("/a", b"unique")
@@ -218,6 +226,7 @@ def test_an_upload_that_was_completed_although_the_answer_was_lost_is_complete(s
 
 
 @pytest.mark.parametrize("faults", [[NO_UPLOAD], [lambda environ, *_: cut(environ), NO_UPLOAD]])
+@also_over_tls
 def test_an_upload_that_is_gone_is_not_complete(server, driver, faults):
     driver.write("/a", b"of before")
     with driver.writer("/a") as writer:
@@ -371,6 +380,7 @@ assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
 """
 
 
+@also_over_tls
 def test_a_driver_can_be_used_on_both_sides_of_a_fork(server, driver):
     root = driver.key("/x")[:-2]
     options = [server.bucket, server.endpoint, root, server.server.access_key, server.server.secret_key]

@@ -26,7 +26,7 @@ _SERVER = re.compile(
 #: The units that take longest, the longest first, by the beginning of their names. Only the duration of a run
 #: depends on it.
 SLOWEST = (
-    "tests/contract/test_driver.py[watched_ceph_over_tls",
+    "tests/contract/test_driver.py",
     "tests/contract/test_s3.py",
     "tests/spec[s3",
     "tests/redirects/test_bounds.py",

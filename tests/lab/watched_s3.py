@@ -9,7 +9,9 @@ from lab.s3_proxy import S3Proxy
 from lab.servers import SMALLEST_PART, S3Server
 
 #: The fixtures that each give a `WatchedS3`.
-WATCHED = ("watched_moto", "watched_ceph", "watched_ceph_over_tls")
+WATCHED = ("watched_moto", "watched_ceph")
+#: With the one for tests that TLS could make a difference to: of long bodies, and of connections that break.
+WATCHED_ALSO_OVER_TLS = (*WATCHED, "watched_ceph_over_tls")
 
 
 class WatchedS3(S3Proxy):
