@@ -68,7 +68,7 @@ def edge_service(config: Config, address: str | None = None) -> Service:
     if config.edge_is_blind():
         raise ConfigError(
             f"{config.source}: edge: cannot see a storage in the memory of another process; "
-            "choose filesystem or s3"
+            "choose one that processes share"
         )
     option = "--edge-addr" if address else f"{config.source}: edge.addr"
     return Service("edge", app, listen(where or DEFAULT_EDGE, option), config.server_options())
