@@ -215,7 +215,8 @@ def test_an_edge_of_a_storage_in_memory_is_told_to_be_blind(tmp_path: Path):
     line = refusal("serve", "config.yml", "--addr", f"127.0.0.1:{free_port()}", cwd=tmp_path)
 
     assert line == (
-        "config.yml: edge: cannot see a storage in the memory of another process; choose one that processes share"
+        "config.yml: edge: cannot see a storage in the memory of another process; "
+        "choose one that processes share"
     )
 
 
