@@ -389,7 +389,7 @@ def refusal(section: Any, here: Path) -> str:
         ({"clientcas": ["empty.pem"]}, "clientcas[0]: empty.pem holds no certificate in PEM"),
         ({"clientcas": {"a": 1}}, "clientcas: must be a list"),
         ({"clientauth": "verify-client-cert-if-given"}, "clientauth: goes with 'clientcas'"),
-        ({"clientauth": "request-client-cert"}, "clientauth: request-client-cert takes certificates that"),
+        ({"clientauth": "request-client-cert"}, "clientauth: request-client-cert takes certificates without"),
         ({"clientauth": "perhaps"}, "clientauth: 'perhaps' is none of verify-client-cert-if-given, "),
         ({"minimumtls": "tls1.0"}, "minimumtls: tls1.0 is not safe any more (RFC 8996); choose tls1.2 or"),
         ({"minimumtls": "tls2"}, "minimumtls: 'tls2' is none of tls1.2, tls1.3"),
