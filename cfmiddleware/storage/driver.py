@@ -29,7 +29,10 @@ class Stat(NamedTuple):
 
 
 class Reader(Protocol):
-    """An object's bytes in chunks of the driver's choice.
+    """An object's bytes in chunks of the driver's choice, as they were when the reader was opened.
+
+    One thread at a time uses a reader, and not always the same one. An object that is replaced meanwhile
+    gives its old bytes, or :class:`~cfmiddleware.errors.StorageUnavailable`, and never a mixture.
 
     ``close`` gives back what the reader holds. The caller that opened the reader calls it, also after the
     end. It may be called at any time and more than once.
@@ -183,7 +186,10 @@ class Driver(Protocol):
         """
 
     def walk(self, prefix: str) -> Iterator[tuple[str, Stat]]:
-        """Yield the path and the stat of every object below *prefix*, however deep, in no special order."""
+        """Yield the path and the stat of every object below *prefix*, however deep, in no special order.
+
+        The caller may write and delete below *prefix* meanwhile; what that changes may be yielded or not.
+        """
 
     def delete(self, paths: Iterable[str]) -> None:
         """Delete the objects at *paths*; those that are not there count as deleted."""
