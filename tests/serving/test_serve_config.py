@@ -210,7 +210,8 @@ def test_the_edge_runs_alone_and_serves_what_another_process_signed(tmp_path: Pa
     command = [CFMIDDLEWARE, "edge", str(file)]
 
     with running(command, tmp_path / "edge", ports=[edge_port]) as edge:
-        assert edge.stdout == f"The edge is on http://127.0.0.1:{edge_port}.\n"
+        # The port is open before the command says so.
+        assert eventually(lambda: edge.stdout == f"The edge is on http://127.0.0.1:{edge_port}.\n")
         with serving_elsewhere(tmp_path, edge_port) as service:
             digest = service.push("app", b"layer")
             assert service.pull("app", digest) == b"layer"

@@ -6,10 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 from lab.spec_client import Client, Repository
-from lab.spec_servers import SETUPS, Setup, serving, storage_section
+from lab.spec_servers import FURTHER_SETUPS, SETUPS, Setup, serving, storage_section
 
 
-@pytest.fixture(scope="session", params=SETUPS, ids=str)
+@pytest.fixture(
+    scope="session",
+    params=[*SETUPS, *(pytest.param(setup, marks=pytest.mark.long) for setup in FURTHER_SETUPS)],
+    ids=str,
+)
 def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A client of each registry in turn."""
     setup: Setup = request.param
