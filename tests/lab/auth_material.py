@@ -80,7 +80,14 @@ def jwk(key: Any, **more: Any) -> dict[str, Any]:
         ed25519.Ed25519PrivateKey: jwt.algorithms.OKPAlgorithm,
     }
     (reader,) = [reader for kind, reader in readers.items() if isinstance(key, kind)]
-    return {**reader.to_jwk(key.public_key(), as_dict=True), **more}
+    members = reader.to_jwk(key.public_key(), as_dict=True)
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        # All bytes of a coordinate (RFC 7518, 6.2.1.2); older versions of PyJWT leave out leading zeros.
+        size = (key.key_size + 7) // 8
+        numbers = key.public_key().public_numbers()
+        for name, value in (("x", numbers.x), ("y", numbers.y)):
+            members[name] = base64.urlsafe_b64encode(value.to_bytes(size, "big")).rstrip(b"=").decode()
+    return {**members, **more}
 
 
 def jwks(*keys: dict[str, Any]) -> bytes:
