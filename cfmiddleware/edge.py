@@ -26,7 +26,7 @@ from .signing.verify import Refused, Verifier
 from .wsgi.accesslog import LoggedResponse
 from .wsgi.client import client_address
 from .wsgi.ranges import Unsatisfiable, select
-from .wsgi.response import STATUS_LINES, Response, whole
+from .wsgi.response import NO_BYTES, STATUS_LINES, Response, whole
 
 if TYPE_CHECKING:
     from .signing.keys import PublicKey
@@ -85,7 +85,7 @@ class Edge:
         def app(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
             response = self._respond(environ, path, query, line)
             start_response(STATUS_LINES[response.status], response.headers)
-            return response.body if environ["REQUEST_METHOD"] != "HEAD" else ()
+            return response.body if environ["REQUEST_METHOD"] != "HEAD" else NO_BYTES
 
         return LoggedResponse(line, start_response).begin(app, environ)
 
@@ -195,7 +195,7 @@ class _Begun:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         try:
-            self._first = next(iter(reader), b"")
+            self._first: bytes | None = next(iter(reader), b"")
         except BaseException:
             reader.close()
             raise
@@ -204,8 +204,8 @@ class _Begun:
         return self
 
     def __next__(self) -> bytes:
-        chunk, self._first = self._first or next(self._reader), b""
-        return chunk
+        first, self._first = self._first, None
+        return next(self._reader) if first is None else first
 
     def close(self) -> None:
         """Close the object."""

@@ -177,7 +177,7 @@ class _Exchange:
 
     def _wait(self, response: Iterable[bytes]) -> Iterable[bytes]:
         """Take the body up to its first chunk that is not empty, then judge."""
-        first = b""
+        first = b""  # some servers send nothing, not even the status, where there is no chunk at all
         chunks = iter(response)
         for first in chunks:
             if first:
@@ -225,7 +225,7 @@ class _Resumed:
     __slots__ = ("_chunks", "_first", "_response")
 
     def __init__(self, first: bytes, chunks: Iterator[bytes], response: Iterable[bytes]) -> None:
-        self._first = first
+        self._first: bytes | None = first
         self._chunks = chunks
         self._response = response
 
@@ -233,10 +233,8 @@ class _Resumed:
         return self
 
     def __next__(self) -> bytes:
-        if self._first:
-            first, self._first = self._first, b""
-            return first
-        return next(self._chunks)
+        first, self._first = self._first, None
+        return next(self._chunks) if first is None else first
 
     def close(self) -> None:
         close = getattr(self._response, "close", None)

@@ -227,7 +227,7 @@ class Pull:
                 ("Content-Length", "0"),
             ],
         )
-        return []
+        return [b""]  # some servers, such as hypercorn, answer nothing where there is no chunk at all
 
 
 def _discard(status: str, headers: Headers, exc_info: object = None) -> Write:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from cfmiddleware.errors import StorageUnavailable
 from cfmiddleware.storage.driver import Driver
 from cfmiddleware.wsgi.accessrecord import ACCESS, AccessRecord
-from cfmiddleware.wsgi.response import STATUS_LINES, Response, as_json
+from cfmiddleware.wsgi.response import NO_BYTES, STATUS_LINES, Response, as_json
 
 from . import errors
 from .auth.access import Authenticator, granted
@@ -127,7 +127,7 @@ class Registry:
         headers = [("Docker-Distribution-API-Version", "registry/2.0"), *answer.headers]
         start_response(STATUS_LINES[answer.status], headers)
         if environ["REQUEST_METHOD"] == "HEAD":
-            return ()  # the body of a HEAD is lazy and holds nothing
+            return NO_BYTES  # the body of a HEAD is lazy and holds nothing
         return answer.body
 
     def _answer(self, environ: Environ) -> Response:

@@ -10,7 +10,7 @@ from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ObjectNotFound
 from cfmiddleware.storage.driver import Driver, Reader
 from cfmiddleware.wsgi.ranges import Span, Unsatisfiable, select
-from cfmiddleware.wsgi.response import Response, empty
+from cfmiddleware.wsgi.response import NO_BYTES, Response, empty
 
 from . import errors
 from .cache.descriptors import DescriptorCache, Located
@@ -54,7 +54,7 @@ class LazyBody:
         return self
 
     def __next__(self) -> bytes:
-        if self._closed or not self._span.length:
+        if self._closed:
             raise StopIteration
         if self._reader is None:
             self._reader = self._driver.open(self._path, self._span.offset, self._span.length)
@@ -175,7 +175,7 @@ class Blobs:
             return Response(304, headers)
         headers += [_CONTENT_TYPE, *selected.headers]
         span = selected.span
-        body: Iterable[bytes] = LazyBody(self._driver, located.path, span)
+        body: Iterable[bytes] = LazyBody(self._driver, located.path, span) if span.length else NO_BYTES
         if request.method == "GET" and probe is None and span.length:
             # Opened before the status is sent, so that an object that is gone can still be an error.
             body = self._open(request.repository, digest, located.path, span)
@@ -187,11 +187,14 @@ class Blobs:
         if data is None:
             raise errors.blob_unknown(digest)
         try:
-            body = self._driver.open(paths.blob_data(data))
+            reader = self._driver.open(paths.blob_data(data))
         except ObjectNotFound:
             raise errors.blob_unknown(digest) from None
-        length = ("Content-Length", str(body.size))
-        return Response(200, [*_headers(str(digest)), _CONTENT_TYPE, length], body)
+        headers = [*_headers(str(digest)), _CONTENT_TYPE, ("Content-Length", str(reader.size))]
+        if not reader.size:
+            reader.close()
+            return Response(200, headers)
+        return Response(200, headers, reader)
 
     def delete(self, request: Request) -> Response:
         """Answer DELETE: the blob is no longer part of this repository; its bytes stay."""

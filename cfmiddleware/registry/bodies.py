@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from . import errors
+
 # Large enough that hashing and writing outweigh the calls, and small in memory.
 _CHUNK = 1 << 18
 
@@ -27,19 +29,33 @@ def content_length(environ: dict[str, Any]) -> int | None:
 
 
 def has_body(environ: dict[str, Any]) -> bool:
-    """Return whether the request has a body, by its headers."""
+    """Return whether the request has a body, by its headers.
+
+    :raises BodyBroken: if its length is not a length.
+    :raises RegistryError: ``SIZE_INVALID`` (411) for a body that the server does not hand over.
+    """
     length = content_length(environ)
     return length > 0 if length is not None else _is_chunked(environ)
 
 
 def _is_chunked(environ: dict[str, Any]) -> bool:
-    return bool(environ.get("wsgi.input_terminated")) and "HTTP_TRANSFER_ENCODING" in environ
+    """Return whether a request without a length has a body, which the server must hand over decoded.
+
+    A server that does so says ``wsgi.input_terminated``. Others give no bytes at all (uWSGI), or those that
+    came, without a sign whether these are all. Such a body must not be taken as a whole one.
+    """
+    if "HTTP_TRANSFER_ENCODING" not in environ:
+        return False
+    if not environ.get("wsgi.input_terminated"):
+        raise errors.length_required()
+    return True
 
 
 def read_body(environ: dict[str, Any]) -> Iterator[bytes]:
     """Yield the request's body in chunks, and nothing that follows it.
 
     :raises BodyBroken: if less came than was announced, or if the server could not read on.
+    :raises RegistryError: ``SIZE_INVALID`` (411) for a body that the server does not hand over.
     """
     left = content_length(environ)
     if left is None and not _is_chunked(environ):

@@ -164,6 +164,15 @@ def chunk_size_invalid(length: int) -> RegistryError:
     return RegistryError("SIZE_INVALID", 400, message)
 
 
+def length_required() -> RegistryError:
+    """Return the error for a chunked body that the WSGI server does not hand over (RFC 9110, 15.5.12)."""
+    message = (
+        "the registry's WSGI server does not hand over bodies with Transfer-Encoding: chunked; "
+        "send a Content-Length, or see 'Servers' in the documentation of cfmiddleware"
+    )
+    return RegistryError("SIZE_INVALID", 411, message)
+
+
 def too_many_uploads() -> RegistryError:
     """Return the error for an upload that finds no place."""
     return RegistryError(

@@ -11,6 +11,11 @@ from typing import Any, NamedTuple
 STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
 
+#: The body of a response that has none. Some servers, such as hypercorn, send nothing at all, not even the
+#: status, unless there is a chunk.
+NO_BYTES = (b"",)
+
+
 class Response(NamedTuple):
     """An HTTP response.
 
@@ -21,7 +26,7 @@ class Response(NamedTuple):
 
     status: int
     headers: list[tuple[str, str]]
-    body: Iterable[bytes] = ()
+    body: Iterable[bytes] = NO_BYTES
 
 
 def empty(status: int, headers: Mapping[str, str]) -> Response:

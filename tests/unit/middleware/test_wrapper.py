@@ -25,6 +25,7 @@ from lab.apps import (
 )
 
 from cfmiddleware.digest import Digest
+from cfmiddleware.middleware.pull import Pull
 from cfmiddleware.signing.keys import load_public_key
 from cfmiddleware.signing.verify import Refused, Verifier
 
@@ -61,6 +62,19 @@ def test_the_redirect_has_its_five_headers_and_nothing_of_the_apps():
         ("Content-Length", "0"),
     ]
     assert (answer.code, answer.body) == (307, b"")
+
+
+@pytest.mark.parametrize("said", ["a list", "a generator", "a generator that ends at once"])
+@pytest.mark.parametrize("answer", ["redirected", "handed on"])
+def test_every_response_has_a_chunk_because_some_servers_send_nothing_without_one(
+    said: str, answer: str, monkeypatch: pytest.MonkeyPatch
+):
+    bodies = {"a list": [b""], "a generator": iter([b""]), "a generator that ends at once": iter([])}
+    if answer == "handed on":
+        monkeypatch.setattr(Pull, "sign", lambda pull: False)
+    exchange = Exchange(wrap(App(body=lambda: bodies[said])), request())
+    assert list(exchange.response) == [b""]
+    assert exchange.code == (307 if answer == "redirected" else 200)
 
 
 @pytest.mark.parametrize("hash", ["sha1", "sha256"])

@@ -9,6 +9,7 @@ from lab.registry_client import DRIVERS, ROOT, RegistryClient, error_code
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from cfmiddleware.digest import Digest
+from cfmiddleware.middleware.probe import Probe
 from cfmiddleware.storage.memory import MemoryDriver
 
 CONTENT = bytes(range(256)) * 4
@@ -45,6 +46,23 @@ def test_head_is_get_without_its_body(client, path):
     get, head = client.get(path), client.head(path)
     assert (head.status_code, head.headers) == (get.status_code, get.headers)
     assert head.data == b""
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("headers", [{}, {"If-None-Match": "*"}])
+def test_an_empty_body_is_a_chunk_because_some_servers_send_nothing_without_one(
+    client, wrapped, method, headers
+):
+    empty = client.push_blob("library/app", b"")
+    for url in (f"/v2/library/app/blobs/{empty}", "/v2/library/app/blobs/uploads/"):
+        environ = EnvironBuilder(url, method=method, headers=headers).get_environ()
+        if wrapped:
+            environ["cfmiddleware.probe"] = Probe()
+        if url.endswith("uploads/"):
+            environ["REQUEST_METHOD"] = "POST"
+        chunks = client.registry(environ, lambda status, headers: None)
+        assert list(chunks) == [b""]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import threading
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -400,6 +401,30 @@ def test_a_client_that_goes_away_leaves_the_upload_as_it_was(client, caplog, err
     assert b"BLOB_UPLOAD_INVALID" in body
     assert client.objects() == objects
     assert not caplog.records
+
+
+@pytest.mark.parametrize("method", ["PATCH", "PUT", "POST", "manifest"])
+def test_a_chunked_body_that_the_server_does_not_hand_over_is_411_and_leaves_everything_as_it_was(
+    client, method
+):
+    url = client.start("app")
+    client.patch(url, data=CONTENT[:70])
+    objects = client.objects()
+    targets = {"PATCH": url, "PUT": f"{url}?digest={DIGEST}", "manifest": "/v2/app/manifests/latest"}
+    target = targets.get(method, f"/v2/app/blobs/uploads/?digest={DIGEST}")
+    environ = EnvironBuilder(target, method=method if method in ("PATCH", "POST") else "PUT").get_environ()
+    # As uWSGI has it: the input is empty, and nothing says that this is the whole body.
+    environ.update({"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input": io.BytesIO()})
+    environ["CONTENT_TYPE"] = "application/vnd.oci.image.manifest.v1+json"
+    environ.pop("wsgi.input_terminated", None)
+    environ.pop("CONTENT_LENGTH", None)
+    body, status, _ = run_wsgi_app(client.registry, environ, buffered=True)
+    (error,) = json.loads(b"".join(body))["errors"]
+    assert (status[:3], error["code"]) == ("411", "SIZE_INVALID")
+    assert "chunked" in error["message"]
+    assert client.objects() == objects
+    assert client.patch(url, data=CONTENT[70:]).status_code == 202
+    assert client.put(f"{url}?digest={DIGEST}").status_code == 201
 
 
 def test_a_client_that_goes_away_in_one_post_leaves_nothing(client):
