@@ -26,6 +26,7 @@ from .referrers import Referrers
 from .requests import Request
 from .routes import Resource, parse_route
 from .store.manifest import Required
+from .store.turns import ParseTurns
 from .store.upload import DEFAULT_INLINE_LIMIT
 from .tags import Tags
 from .uploads import DEFAULT_MOUNT_SEARCH, Uploads
@@ -93,8 +94,9 @@ class Registry:
         blobs = Blobs(driver, descriptors)
         uploads = Uploads(driver, blobs, inline_limit, mountsearch)
         tags = Tags(driver, maxtags)
+        turns = ParseTurns()
         referrers = Referrers(driver, tags)
-        manifests = Manifests(driver, blobs, tags, referrers, required or Required())
+        manifests = Manifests(driver, blobs, tags, referrers, required or Required(), turns)
         self._handlers: dict[Resource, dict[str, _Handler]] = {
             "base": {"GET": _base},
             "catalog": {"GET": Catalog(driver, maxentries).get},

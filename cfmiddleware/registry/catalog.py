@@ -50,14 +50,19 @@ def repositories(driver: Driver, last: str = "") -> Iterator[str]:
     waiting = [""]
     while waiting:
         name = heapq.heappop(waiting)
-        entries = driver.list(paths.repository(name) if name else paths.REPOSITORIES)
+        folder = paths.repository(name) if name else paths.REPOSITORIES
+        entries = driver.list(folder, hollow=_may_be_a_repository)
         if name > last and ("_manifests/" in entries or "_layers/" in entries):
             yield name
         for entry in entries:
-            if entry.endswith("/") and not entry.startswith("_"):
+            if entry.endswith("/") and _may_be_a_repository(entry):
                 child = f"{name}/{entry[:-1]}" if name else entry[:-1]
                 if _may_come_after(child, last):
                     heapq.heappush(waiting, child)
+
+
+def _may_be_a_repository(folder: str) -> bool:
+    return not folder.startswith("_")
 
 
 def _may_come_after(name: str, last: str) -> bool:

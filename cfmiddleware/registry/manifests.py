@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable
+
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ObjectNotFound
 from cfmiddleware.storage.driver import Driver
 from cfmiddleware.wsgi.ranges import has_etag
-from cfmiddleware.wsgi.response import Response, empty, whole
+from cfmiddleware.wsgi.response import Response, empty
 
 from . import errors
 from .blobs import Blobs
@@ -16,7 +19,9 @@ from .requests import Request
 from .routes import parse_digest, parse_reference, parse_tag
 from .store import paths
 from .store.links import has_link, read_link, write_link
-from .store.manifest import Manifest, Required, media_type_of, parse_manifest, read_manifest, says_type
+from .store.manifest import Manifest, Required, parse_manifest, read_manifest
+from .store.mediatypes import MediaTypes
+from .store.turns import FEW, ParseTurns
 from .tags import Tags
 
 #: The largest manifest, in bytes (OCI Distribution, "Pushing manifests").
@@ -35,16 +40,25 @@ class Manifests:
     :param tags: the tags that name them.
     :param referrers: those of them that have a subject.
     :param required: which of the things that a manifest refers to must be there before it.
+    :param turns: parses them.
     """
 
     def __init__(
-        self, driver: Driver, blobs: Blobs, tags: Tags, referrers: Referrers, required: Required
+        self,
+        driver: Driver,
+        blobs: Blobs,
+        tags: Tags,
+        referrers: Referrers,
+        required: Required,
+        turns: ParseTurns,
     ) -> None:
         self._driver = driver
         self._blobs = blobs
         self._tags = tags
         self._referrers = referrers
         self._required = required
+        self._turns = turns
+        self._types = MediaTypes(driver, turns)
 
     def get(self, request: Request) -> Response:
         """Answer GET and HEAD, by tag or by digest.
@@ -54,33 +68,60 @@ class Manifests:
         """
         reference = parse_reference(request.route.reference)
         digest = self._resolve(request.repository, reference)
-        content = None if digest is None else self._read(request.repository, digest)
-        if digest is None or content is None:
+        # The revision is checked for tags as well, because a delete removes it first.
+        data = None if digest is None else self._revision(request.repository, digest)
+        if digest is None or data is None:
             raise errors.manifest_unknown(reference)
-        etag = f'"{digest}"'
+        path = paths.blob_data(data)
         # The client that pushed chose the type, and a browser must not guess another one from the bytes.
-        headers = {"Docker-Content-Digest": str(digest), "ETag": etag, "X-Content-Type-Options": "nosniff"}
-        if has_etag(request.header("If-None-Match"), str(digest)):
-            return Response(304, list(headers.items()))
-        return whole(200, self._media_type(request.repository, digest, content), content, headers)
+        headers = [
+            ("Docker-Content-Digest", str(digest)),
+            ("ETag", f'"{digest}"'),
+            ("X-Content-Type-Options", "nosniff"),
+        ]
+        try:
+            if has_etag(request.header("If-None-Match"), str(digest)):
+                self._driver.stat(path)
+                return Response(304, headers)
+            known, content = self._types.known(data), None
+            if known is None:
+                known, content = self._types.learn(data)
+            elif request.method == "HEAD":
+                known = known._replace(size=self._driver.stat(path).size)
+            headers.append(("Content-Type", self._types.of(request.repository, digest, known)))
+            body: Iterable[bytes]
+            if request.method == "HEAD":
+                size, body = known.size, ()
+            elif content is not None:
+                size, body = len(content), (content,)
+            else:
+                size, body = self._open(path)
+        except ObjectNotFound:
+            raise errors.manifest_unknown(reference) from None
+        return Response(200, [*headers, ("Content-Length", str(size))], body)
 
-    def _media_type(self, repository: str, digest: Digest, content: bytes) -> str:
-        """Return the media type in the manifest, or the one it was pushed with if the manifest has none."""
-        if not says_type(content):
-            try:
-                return self._driver.read(paths.manifest_type(repository, digest)).decode("ascii")
-            except (ObjectNotFound, UnicodeDecodeError):  # Distribution does not keep types
-                pass
-        return media_type_of(content)
+    def _open(self, path: str) -> tuple[int, Iterable[bytes]]:
+        """Return the size of the object at *path* and its bytes: a few at once, many piece by piece, because
+        a client may be slow to take them.
+        """
+        reader = self._driver.open(path)
+        if reader.size > FEW:
+            return reader.size, reader
+        with contextlib.closing(reader):
+            content = b"".join(reader)
+        return len(content), (content,)
 
     def _resolve(self, repository: str, reference: Digest | str) -> Digest | None:
         if isinstance(reference, Digest):
             return reference
         return self._tags.current(repository, reference)
 
+    def _revision(self, repository: str, digest: Digest) -> Digest | None:
+        """Return the digest of a manifest's data, or None if the repository has no such manifest."""
+        return read_link(self._driver, paths.revision_link(repository, digest))
+
     def _read(self, repository: str, digest: Digest) -> bytes | None:
-        # The revision is checked for tags as well, because a delete removes it first.
-        data = read_link(self._driver, paths.revision_link(repository, digest))
+        data = self._revision(repository, digest)
         if data is None:
             return None
         try:
@@ -101,7 +142,7 @@ class Manifests:
             digest = _expected(request, content)
             tags = [reference]
         content_type = str(request.environ.get("CONTENT_TYPE", ""))
-        manifest = parse_manifest(content, content_type, self._required)
+        manifest = self._turns(parse_manifest, content, content_type, self._required)
         self._check_references(request.repository, manifest)
         self._write(request.repository, digest, content, manifest, tags)
         headers = {
@@ -119,9 +160,10 @@ class Manifests:
         self, repository: str, digest: Digest, content: bytes, manifest: Manifest, tags: list[str]
     ) -> None:
         self._driver.write(paths.blob_data(digest), content)
-        if not manifest.says_type:
+        if not manifest.in_bytes.stated:
             # It stays when the manifest is deleted. It is not read then, and every push writes it again.
             self._driver.write(paths.manifest_type(repository, digest), manifest.media_type.encode())
+        self._types.remember(digest, len(content), manifest.in_bytes)
         self._name(repository, digest, len(content), manifest, tags)
         # A delete of the same manifest may have come between. The push wins.
         if not has_link(self._driver, paths.revision_link(repository, digest)):
@@ -167,7 +209,7 @@ class Manifests:
         if not has_link(self._driver, revision):
             raise errors.manifest_unknown(digest)
         content = self._read(repository, digest)
-        manifest = None if content is None else read_manifest(content)
+        manifest = None if content is None else self._turns(read_manifest, content)
         self._driver.delete([revision])
         if content is not None and manifest is not None and manifest.subject is not None:
             self._referrers.remove(repository, digest, manifest)

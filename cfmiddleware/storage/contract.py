@@ -13,6 +13,7 @@ test file gives the class a fixture ``driver``, which returns a new and empty dr
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -25,7 +26,7 @@ from hypothesis import strategies as st
 
 from cfmiddleware.errors import ObjectExists, ObjectNotFound, StorageError
 
-from .driver import Driver
+from .driver import LARGEST_CHUNK, Driver
 
 _few_examples = settings(
     max_examples=25,
@@ -73,6 +74,15 @@ class DriverContract:
             assert driver.read(path) == b""
             assert list(driver.open(path)) == []
             assert driver.stat(path).size == 0
+
+    def test_a_reader_gives_no_chunk_that_is_large(self, driver: Driver) -> None:
+        content = _content_of(3 * LARGEST_CHUNK + 1)
+        driver.write("/a", content)
+        with contextlib.closing(driver.open("/a", 1)) as reader:
+            chunks = list(reader)
+
+        assert b"".join(chunks) == content[1:]
+        assert max(map(len, chunks)) <= LARGEST_CHUNK
 
     def test_writing_again_replaces(self, driver: Driver) -> None:
         driver.write("/a", b"first and longer")

@@ -12,10 +12,14 @@ connections or starting threads.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
+
+#: The most bytes of a reader's chunk. A server holds a chunk for as long as its client does not read, and
+#: thousands of clients may not.
+LARGEST_CHUNK = 1 << 16
 
 #: What a writer takes.
 Bytes = bytes | bytearray | memoryview
@@ -29,7 +33,9 @@ class Stat(NamedTuple):
 
 
 class Reader(Protocol):
-    """An object's bytes in chunks of the driver's choice, as they were when the reader was opened.
+    """An object's bytes, as they were when the reader was opened, in chunks of :data:`LARGEST_CHUNK` at most.
+
+    Nothing is read ahead of the chunk that is asked for, but for what the system buffers.
 
     One thread at a time uses a reader, and not always the same one. An object that is replaced meanwhile
     gives its old bytes, or :class:`~cfmiddleware.errors.StorageUnavailable`, and never a mixture.
@@ -178,11 +184,15 @@ class Driver(Protocol):
         :raises ObjectNotFound: when a source is not there; then nothing appears at *path*.
         """
 
-    def list(self, prefix: str) -> list[str]:
+    def list(self, prefix: str, *, hollow: Callable[[str], bool] | None = None) -> list[str]:
         """Return the names directly below *prefix*, all of them, sorted by name.
 
         A name that is itself a prefix ends in a slash (which does not count for the order, so that ``v1/``
         comes before ``v1-alpine/``). An empty list if nothing is below.
+
+        :param hollow: tells for a name that ends in a slash whether it may be listed without an object below
+            it, as a directory may be. A caller that lists what is below anyhow saves the driver from looking
+            there for the first object.
         """
 
     def walk(self, prefix: str) -> Iterator[tuple[str, Stat]]:

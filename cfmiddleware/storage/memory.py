@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Self
@@ -12,11 +12,9 @@ from typing import Self
 from cfmiddleware.errors import ObjectExists, ObjectNotFound
 from cfmiddleware.parse import read
 
-from .driver import Bytes, Stat
+from .driver import LARGEST_CHUNK, Bytes, Stat
 from .pathcheck import check_path, check_prefix, check_range, clean_root, root_option, sort_names
 from .writer import SingleUseWriter
-
-_CHUNK = 1 << 20
 
 
 class MemoryDriver:
@@ -95,8 +93,8 @@ class MemoryDriver:
         """Put the contents of *sources* at *path*."""
         self._put(path, b"".join([self._get(source)[0] for source in sources]))
 
-    def list(self, prefix: str) -> list[str]:
-        """Return the names directly below *prefix*."""
+    def list(self, prefix: str, *, hollow: Callable[[str], bool] | None = None) -> list[str]:
+        """Return the names directly below *prefix*, each of an object or with an object below."""
         start = len(check_prefix(prefix))
         names = set()
         for path in self._below(prefix):
@@ -152,7 +150,7 @@ class MemoryReader:
         return self
 
     def __next__(self) -> bytes:
-        start, end = self._position, min(self._position + _CHUNK, self._end)
+        start, end = self._position, min(self._position + LARGEST_CHUNK, self._end)
         if start >= end:
             raise StopIteration
         self._position = end

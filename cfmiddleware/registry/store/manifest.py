@@ -69,11 +69,18 @@ class Required(NamedTuple):
         return (str(platform.get("os")), str(platform.get("architecture"))) in self.platforms
 
 
+class TypeInBytes(NamedTuple):
+    """What a manifest's bytes say of its media type: whether they state it, and what it is or seems to be."""
+
+    stated: bool
+    media_type: str
+
+
 class Manifest(NamedTuple):
     """A manifest or an index that may be stored.
 
     :param media_type: its own.
-    :param says_type: whether the media type stands in it.
+    :param in_bytes: what its bytes say of its media type.
     :param blobs: the blobs that it refers to and that must be in the repository.
     :param manifests: the manifests that it refers to and that must be in the repository.
     :param others: what must be in the repository as a blob or as a manifest.
@@ -83,7 +90,7 @@ class Manifest(NamedTuple):
     """
 
     media_type: str
-    says_type: bool
+    in_bytes: TypeInBytes
     blobs: tuple[Digest, ...] = ()
     manifests: tuple[Digest, ...] = ()
     others: tuple[Digest, ...] = ()
@@ -117,7 +124,7 @@ def parse_manifest(content: bytes, content_type: str = "", required: Required | 
     required = required or Required()
     manifest = Manifest(
         media_type,
-        isinstance(fields.get("mediaType"), str),
+        _type_in(fields),
         subject=None if fields.get("subject") is None else _digest(fields["subject"], "subject"),
         artifact_type=_artifact_type(fields),
         annotations=_annotations(fields),
@@ -146,34 +153,32 @@ def read_manifest(content: bytes) -> Manifest | None:
             subject = _digest(fields["subject"], "subject")
         except RegistryError:
             return None
+    in_bytes = _type_in(fields)
     return Manifest(
-        media_type_of(content),
-        True,
+        in_bytes.media_type,
+        in_bytes,
         subject=subject,
         artifact_type=_artifact_type(fields),
         annotations=_annotations(fields),
     )
 
 
-def media_type_of(content: bytes) -> str:
-    """Return the media type of a stored manifest by its bytes."""
+def type_in_bytes(content: bytes) -> TypeInBytes:
+    """Return what a stored manifest's bytes say of its media type."""
     fields = _load(content)
-    if fields is None:
-        return "application/octet-stream"
+    return TypeInBytes(False, "application/octet-stream") if fields is None else _type_in(fields)
+
+
+def _type_in(fields: dict[str, Any]) -> TypeInBytes:
     stated = fields.get("mediaType")
+    is_schema_1 = fields.get("schemaVersion") == 1
     if isinstance(stated, str) and _MEDIA_TYPE.fullmatch(stated):
-        return stated
-    if fields.get("schemaVersion") == 1:
-        return _DOCKER_SCHEMA_1_SIGNED if "signatures" in fields else _DOCKER_SCHEMA_1
-    return OCI_INDEX if "manifests" in fields else OCI_MANIFEST
-
-
-def says_type(content: bytes) -> bool:
-    """Return whether a manifest says its media type itself."""
-    fields = _load(content)
-    return fields is not None and (
-        fields.get("schemaVersion") == 1 or isinstance(fields.get("mediaType"), str)
-    )
+        media_type = stated
+    elif is_schema_1:
+        media_type = _DOCKER_SCHEMA_1_SIGNED if "signatures" in fields else _DOCKER_SCHEMA_1
+    else:
+        media_type = OCI_INDEX if "manifests" in fields else OCI_MANIFEST
+    return TypeInBytes(is_schema_1 or isinstance(stated, str), media_type)
 
 
 def indexed(content: bytes) -> list[Digest]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
@@ -13,13 +13,11 @@ from typing import Self
 
 from cfmiddleware.errors import ConfigError, ObjectExists, ObjectNotFound, StorageUnavailable
 from cfmiddleware.parse import exact_text, integer, read
-from cfmiddleware.storage.driver import Bytes, Stat, fingerprint
+from cfmiddleware.storage.driver import LARGEST_CHUNK, Bytes, Stat, fingerprint
 from cfmiddleware.storage.pathcheck import InvalidPath, check_path, check_prefix, check_range, sort_names
 from cfmiddleware.storage.writer import SingleUseWriter
 
 from . import durable
-
-_CHUNK = 1 << 18
 
 # The errors of the system that mean that there is no object: no file, a path below a file, a directory, a
 # name that no file can have.
@@ -159,15 +157,16 @@ class FilesystemDriver:
                     writer.append(file)
             writer.commit()
 
-    def list(self, prefix: str) -> list[str]:
-        """Return the names directly below *prefix*; directories without any file are none."""
+    def list(self, prefix: str, *, hollow: Callable[[str], bool] | None = None) -> list[str]:
+        """Return the names directly below *prefix*; directories without any file only where *hollow* says
+        so.
+        """
         names = []
         with _errors("list", prefix):
             for entry in self._scan(self._directory(prefix)):
-                if not entry.is_dir():
-                    names.append(entry.name)
-                elif self._holds_file(entry.path):
-                    names.append(entry.name + "/")
+                name = entry.name + "/" * entry.is_dir()
+                if not name.endswith("/") or (hollow and hollow(name)) or self._holds_file(entry.path):
+                    names.append(name)
         return sort_names(names)
 
     def walk(self, prefix: str) -> Iterator[tuple[str, Stat]]:
@@ -280,7 +279,7 @@ class FileReader:
         if self._file.closed:
             raise StopIteration
         with _errors("read", self._path, absent=False):
-            chunk = self._file.read(min(_CHUNK, self._left))
+            chunk = self._file.read(min(LARGEST_CHUNK, self._left))
         if not chunk:
             self.close()
             raise StopIteration

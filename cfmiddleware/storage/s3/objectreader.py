@@ -11,6 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
 from cfmiddleware.errors import StorageUnavailable
+from cfmiddleware.storage.driver import LARGEST_CHUNK
 
 from .errors import status_of, storage_error
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_CHUNK = 1 << 18
 
 # Attempts in a row that bring nothing. boto3 retries what fails before the first byte by itself.
 _FRUITLESS = 4
@@ -68,7 +68,7 @@ class S3Reader:
         failures = 0
         while True:
             try:
-                chunk = self._body.read(min(_CHUNK, self._end - self._position))
+                chunk = self._body.read(min(LARGEST_CHUNK, self._end - self._position))
                 if not chunk:
                     raise EOFError
             except (BotoCoreError, HTTPError, OSError, EOFError) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -235,8 +235,8 @@ class S3Driver:
         else:
             self._assemble(path, key, parts)
 
-    def list(self, prefix: str) -> list[str]:
-        """Return the names directly below *prefix*."""
+    def list(self, prefix: str, *, hollow: Callable[[str], bool] | None = None) -> list[str]:
+        """Return the names directly below *prefix*, each of an object or with an object below."""
         below = self._key_prefix(prefix)
         names: set[str] = set()
         for page in self._pages(prefix, delimiter="/"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import chain
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from lab.examples import examples
 from lab.registry_client import DRIVERS, ROOT, RegistryClient, error_code
 
+from cfmiddleware.storage.filesystem.filesystemdriver import FilesystemDriver
 from cfmiddleware.storage.memory import MemoryDriver
 
 TAGS = ["10", "V1", "_", "v1", "v1-alpine", "v1.0", "v10", "v2"]  # in the order of their bytes
@@ -138,3 +140,23 @@ def test_a_page_of_the_catalog_has_exactly_the_names_after_its_beginning(names, 
         driver.write(f"{ROOT}repositories/{name}/_layers/sha256/x/link", b"")
     answer = RegistryClient(driver).get("/v2/_catalog", query_string={"last": last})
     assert answer.json["repositories"] == sorted(name for name in names if name > last)
+
+
+def test_a_catalog_of_deeply_nested_repositories_looks_into_each_folder_once(tmp_path, monkeypatch):
+    client = RegistryClient(FilesystemDriver(tmp_path))
+    names = [f"d{number}" + "/a" * 40 for number in range(3)]
+    for name in names:
+        client.push_blob(name, b"content")
+    looked, scandir = [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: looked.append(path) or scandir(path))
+    assert client.get("/v2/_catalog").json == {"repositories": names}
+    folders = {path for path in looked if "/_layers" not in path}
+    assert len(folders) == 3 * 41 + 1
+    assert len(looked) <= len(folders) + 3 * 4  # and into _layers down to its first link
+
+
+def test_a_folder_without_any_object_makes_no_repository(tmp_path):
+    client = RegistryClient(FilesystemDriver(tmp_path))
+    client.push_blob("app/real", b"content")
+    (tmp_path / f"{ROOT[1:]}repositories/app/hollow/_manifests/revisions").mkdir(parents=True)
+    assert client.get("/v2/_catalog").json == {"repositories": ["app/real"]}

@@ -23,7 +23,9 @@ from lab.registry_client import (
 )
 
 from cfmiddleware.digest import Digest
+from cfmiddleware.errors import StorageUnavailable
 from cfmiddleware.registry.manifests import MAX_SIZE
+from cfmiddleware.registry.store import manifest as parser
 from cfmiddleware.storage.memory import MemoryDriver
 
 ABSENT = Digest.of(b"never pushed")
@@ -387,6 +389,109 @@ def test_a_tag_whose_manifest_is_gone_names_nothing(client):
     digest = client.push_image("app", "latest")
     client.driver.delete([f"{ROOT}repositories/app/_manifests/revisions/sha256/{digest.hex}/link"])
     assert client.get("/v2/app/manifests/latest").status_code == 404
+
+
+class CountingDriver(MemoryDriver):
+    """A driver that counts the bytes of manifests that were read."""
+
+    def __init__(self):
+        super().__init__()
+        self.read_bytes = 0
+        self.opened = self.closed = 0
+
+    def open(self, path, offset=0, length=None):
+        self.opened += path.endswith("/data")
+        driver, reader = self, super().open(path, offset, length)
+        if not path.endswith("/data"):
+            return reader
+
+        class Counting:
+            size = reader.size
+            __iter__ = lambda self: self  # noqa: E731
+            close = lambda self: setattr(driver, "closed", driver.closed + 1)  # noqa: E731
+
+            def __next__(self):
+                chunk = next(reader)
+                driver.read_bytes += len(chunk)
+                return chunk
+
+        return Counting()
+
+    def read(self, path):
+        content = super().read(path)
+        self.read_bytes += len(content) * path.endswith("/data")
+        return content
+
+
+@pytest.fixture
+def parsed(monkeypatch):
+    """The sizes of the manifests that were parsed."""
+    sizes, loads = [], json.loads
+    monkeypatch.setattr(parser.json, "loads", lambda content: sizes.append(len(content)) or loads(content))
+    return sizes
+
+
+def manifest_of(size):
+    frame = encode({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [], "x": ""})
+    return frame[:-2] + b"x" * (size - len(frame)) + frame[-2:]
+
+
+@pytest.mark.parametrize("size", [1000, MAX_SIZE])
+def test_a_manifest_is_parsed_once_in_each_process(parsed, size):
+    content = manifest_of(size)
+    pushing = RegistryClient(CountingDriver())
+    assert pushing.push_manifest("app", "latest", content, content_type=OCI_INDEX).status_code == 201
+    pulling = RegistryClient(pushing.driver)  # as another process is
+    for client, parses in ((pushing, 0), (pulling, 1)):
+        parsed.clear()
+        for url in ("/v2/app/manifests/latest", f"/v2/app/manifests/{Digest.of(content)}"):
+            assert client.head(url).headers["Content-Length"] == str(size)
+            pulled = client.get(url)
+            assert (pulled.data, pulled.headers["Content-Type"]) == (content, OCI_INDEX)
+        assert parsed == [size] * parses
+
+
+@pytest.mark.parametrize("size", [1000, MAX_SIZE])
+def test_a_head_of_a_known_manifest_reads_no_byte_of_it(size):
+    client = RegistryClient(CountingDriver())
+    client.push_manifest("app", "latest", manifest_of(size))
+    client.get("/v2/app/manifests/latest")
+    client.driver.read_bytes = 0
+    unchanged = {"If-None-Match": f'"{Digest.of(manifest_of(size))}"'}
+    assert client.head("/v2/app/manifests/latest").status_code == 200
+    assert client.get("/v2/app/manifests/latest", headers=unchanged).status_code == 304
+    assert client.driver.read_bytes == 0
+    client.driver.delete([path for path, _ in client.driver.walk("/docker/") if path.endswith("/data")])
+    assert client.head("/v2/app/manifests/latest").status_code == 404
+
+
+def test_a_large_manifest_is_read_as_its_client_takes_it():
+    client = RegistryClient(CountingDriver())
+    client.push_manifest("app", "latest", manifest_of(MAX_SIZE))
+    client.driver.read_bytes = 0
+    answer = client.get("/v2/app/manifests/latest", buffered=False)
+    chunks = iter(answer.response)
+    assert len(next(chunks)) <= 1 << 16
+    assert client.driver.read_bytes <= 2 << 16
+    assert client.driver.opened == client.driver.closed + 1
+    answer.close()
+    assert client.driver.opened == client.driver.closed
+
+
+def test_a_large_manifest_whose_type_cannot_be_read_leaves_nothing_open():
+    client = RegistryClient(CountingDriver())
+    content = manifest_of(MAX_SIZE).replace(b'"mediaType"', b'"medialess"')
+    client.push_manifest("app", "latest", content, content_type=OCI_INDEX)
+    read = client.driver.read
+
+    def fail(path):
+        if "/_types/" in path:
+            raise StorageUnavailable("no")
+        return read(path)
+
+    client.driver.read = fail
+    assert client.get("/v2/app/manifests/latest").status_code == 503
+    assert client.driver.opened == client.driver.closed
 
 
 class DeletingDriver(MemoryDriver):
