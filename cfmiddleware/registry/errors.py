@@ -204,7 +204,7 @@ def manifest_blob_unknown(missing: Sequence[Digest]) -> RegistryError:
     return RegistryError(
         "MANIFEST_BLOB_UNKNOWN",
         404,
-        f"the manifest refers to what the repository does not have, {len(missing)} in all",
+        f"the manifest refers to what the repository does not have; {len(missing)} such digests are named",
         detail=[{"digest": str(digest)} for digest in missing],
     )
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from itertools import islice
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ObjectNotFound
+from cfmiddleware.process.sidebyside import SideBySide
 from cfmiddleware.storage.driver import Driver
 from cfmiddleware.wsgi.ranges import has_etag
 from cfmiddleware.wsgi.response import Response, empty
@@ -30,6 +32,9 @@ MAX_SIZE = 4 << 20
 # Up to this many bytes of a manifest that is too large are read. Most clients read the response only after
 # they have sent everything, and would find the connection closed.
 _MOST_READ = 4 * MAX_SIZE
+
+# After so many missing things that a manifest refers to, nobody looks for the others.
+_MOST_MISSING = 100
 
 
 class Manifests:
@@ -58,6 +63,7 @@ class Manifests:
         self._referrers = referrers
         self._required = required
         self._turns = turns
+        self._looks = SideBySide()
         self._types = MediaTypes(driver, turns)
 
     def get(self, request: Request) -> Response:
@@ -177,18 +183,27 @@ class Manifests:
             self._tags.point(repository, tag, digest)
 
     def _check_references(self, repository: str, manifest: Manifest) -> None:
-        missing = [digest for digest in manifest.blobs if not self._has_blob(repository, digest)]
-        missing += [digest for digest in manifest.manifests if not self._has_manifest(repository, digest)]
-        missing += [
-            digest
-            for digest in manifest.others
-            if not self._has_manifest(repository, digest) and not self._has_blob(repository, digest)
+        """Look for everything that a manifest refers to, and end when very much of it is missing.
+
+        :raises RegistryError: ``MANIFEST_BLOB_UNKNOWN`` (404), with what was found to be missing.
+        """
+        looks: list[tuple[Callable[[str, Digest], bool], Digest]] = [
+            *((self._has_blob, digest) for digest in manifest.blobs),
+            *((self._has_manifest, digest) for digest in manifest.manifests),
+            *((self._has_either, digest) for digest in manifest.others),
         ]
+        found = self._looks.map(lambda look: look[0](repository, look[1]), looks)
+        with contextlib.closing(found):
+            absent = (digest for (_, digest), there in zip(looks, found, strict=True) if not there)
+            missing = list(islice(absent, _MOST_MISSING))
         if missing:
             raise errors.manifest_blob_unknown(missing)
 
     def _has_blob(self, repository: str, digest: Digest) -> bool:
         return self._blobs.has(repository, digest)
+
+    def _has_either(self, repository: str, digest: Digest) -> bool:
+        return self._has_manifest(repository, digest) or self._has_blob(repository, digest)
 
     def _has_manifest(self, repository: str, digest: Digest) -> bool:
         return has_link(self._driver, paths.revision_link(repository, digest))

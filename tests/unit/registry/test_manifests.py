@@ -494,6 +494,30 @@ def test_a_large_manifest_whose_type_cannot_be_read_leaves_nothing_open():
     assert client.driver.opened == client.driver.closed
 
 
+class LookingDriver(MemoryDriver):
+    """A driver that counts looks at links."""
+
+    def __init__(self):
+        super().__init__()
+        self.looks = 0
+
+    def stat(self, path):
+        self.looks += 1
+        return super().stat(path)
+
+
+def test_very_many_missing_layers_are_not_all_looked_for():
+    client = RegistryClient(LookingDriver())
+    there = [client.push_blob("app", b"%d" % number) for number in range(150)]
+    absent = [Digest.of(b"absent %d" % number) for number in range(3000)]
+    client.driver.looks = 0
+    answer = client.push_manifest("app", "v1", image_manifest(there[0], there[1:] + absent))
+    assert error_code(answer) == "MANIFEST_BLOB_UNKNOWN"
+    named = [entry["digest"] for entry in answer.json["errors"][0]["detail"]]
+    assert named == [str(digest) for digest in absent[:100]]
+    assert 250 <= client.driver.looks < 300
+
+
 class DeletingDriver(MemoryDriver):
     """A driver on which a delete of a manifest comes between the steps of its push."""
 
