@@ -26,7 +26,7 @@ FLOORS = (
     ("middleware", "registry", "edge"),
     ("config",),
     ("serving", "server", "cloudfront"),
-    ("cli", "paste"),
+    ("cli", "paste", "gunicorn"),
     ("__init__", "__main__"),  # the public face
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -13,7 +13,7 @@ from cfmiddleware.config.address import DEFAULT_ADDRESS, DEFAULT_EDGE, Address
 from cfmiddleware.config.embedded import default_directory, embedded
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.serving import supervisor
-from cfmiddleware.serving.gunicorn import check_gunicorn
+from cfmiddleware.serving.master import check_gunicorn
 from cfmiddleware.serving.services import Service, edge_service, registry_service
 from cfmiddleware.serving.signals import ending_well
 from cfmiddleware.version import __version__

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from cfmiddleware.logs import LogOptions
 
 from .allocator import give_back_large_blocks
-from .gunicorn import serve
+from .master import serve
 from .services import Service
 from .signals import die_with_parent, end_at_signals, ending_signals, signal_all, signals_held
 
