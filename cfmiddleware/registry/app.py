@@ -95,7 +95,7 @@ class Registry:
         uploads = Uploads(driver, blobs, inline_limit, mountsearch)
         tags = Tags(driver, maxtags)
         turns = ParseTurns()
-        referrers = Referrers(driver, tags)
+        referrers = Referrers(driver, tags, turns)
         manifests = Manifests(driver, blobs, tags, referrers, required or Required(), turns)
         self._handlers: dict[Resource, dict[str, _Handler]] = {
             "base": {"GET": _base},

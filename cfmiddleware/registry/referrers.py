@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ObjectNotFound
+from cfmiddleware.process.cache import Cache
 from cfmiddleware.storage.driver import Driver
 from cfmiddleware.wsgi.response import Response, whole
 
@@ -24,16 +25,39 @@ from .routes import parse_digest
 from .store import paths
 from .store.links import has_link, read_link
 from .store.manifest import OCI_INDEX, Manifest, indexed, read_manifest
+from .store.turns import ParseTurns
 from .tags import Tags
 
 #: The most bytes of a response: the size of a manifest that every client must accept.
 MAX_PAGE = 4 << 20
 
-# The most referrers that are read for a response, so that it takes bounded time.
+# A response ends after so many referrers, and when so many bytes were read for it, so that it takes bounded
+# time.
 _MAX_LOOKS = 1000
+_MAX_READ = MAX_PAGE
+
+# How many manifests a process remembers, and the most bytes of a type or a descriptor that it remembers.
+_REMEMBERED = 10_000
+_SHORT = 1024
+
+# How many indexes under fallback tags a process remembers, and of how many entries at the most.
+_INDEXES = 64
+_FEW_ENTRIES = 1000
 
 # Bytes around the descriptors of a page, with room to spare.
 _FRAME = 200
+
+
+class _Seen(NamedTuple):
+    """What a process remembers of a manifest's bytes.
+
+    :param subject: what it is about, or None if it is about nothing.
+    :param descriptor: the encoded descriptor if it is short and comes from the bytes alone.
+    """
+
+    subject: Digest | None
+    artifact_type: str
+    descriptor: bytes | None = None
 
 
 class Found(NamedTuple):
@@ -50,18 +74,25 @@ class Referrers:
 
     :param driver: where they are.
     :param tags: the tags, among them the fallback tags.
+    :param turns: parses manifests and descriptors.
     :param max_page: the most bytes of a response, unless one descriptor alone has more.
     """
 
-    def __init__(self, driver: Driver, tags: Tags, max_page: int = MAX_PAGE) -> None:
+    def __init__(
+        self, driver: Driver, tags: Tags, turns: ParseTurns | None = None, max_page: int = MAX_PAGE
+    ) -> None:
         self._driver = driver
         self._tags = tags
+        self._turns = turns or ParseTurns()
         self._max_page = max_page
+        self._seen: Cache[Digest, _Seen] = Cache(_REMEMBERED)
+        self._indexes: Cache[Digest, frozenset[Digest]] = Cache(_INDEXES)
 
     def add(self, repository: str, digest: Digest, manifest: Manifest, size: int) -> None:
         """Store that a manifest of *size* bytes has a subject, if it has one."""
         if manifest.subject is not None:
-            descriptor = json.dumps(manifest.descriptor(digest, size), separators=(",", ":")).encode()
+            self._remember(digest, _Seen(manifest.subject, manifest.artifact_type))
+            descriptor = _encode(manifest.descriptor(digest, size))
             self._driver.write(paths.referrer(repository, manifest.subject, digest), descriptor)
 
     def remove(self, repository: str, digest: Digest, manifest: Manifest | None) -> None:
@@ -88,20 +119,21 @@ class Referrers:
     ) -> tuple[list[bytes], Digest | None]:
         """Return the descriptors of a page and, if more follow, the last one that was read."""
         page: list[bytes] = []
-        size = _FRAME
+        size, read = _FRAME, 0
         last: Digest | None = None
         linked = self._linked(repository, subject)
         names = linked | self._in_fallback_tag(repository, subject)
         for looks, digest in enumerate(sorted((d for d in names if str(d) > after), key=str)):
-            if looks >= _MAX_LOOKS:
+            if looks >= _MAX_LOOKS or read >= _MAX_READ:
                 return page, last
-            found = self._descriptor(repository, subject, digest, digest in linked)
-            if found is not None and (not wanted or found.get("artifactType") == wanted):
-                encoded = json.dumps(found, separators=(",", ":")).encode()
-                if page and size + len(encoded) + 1 > self._max_page:
+            look = self._look_at_linked if digest in linked else self._look_at_other
+            found, cost = look(repository, digest, subject, wanted)
+            if found is not None:
+                if page and size + len(found) + 1 > self._max_page:
                     return page, last
-                page.append(encoded)
-                size += len(encoded) + 1
+                page.append(found)
+                size += len(found) + 1
+            read += cost
             last = digest
         return page, None
 
@@ -115,31 +147,72 @@ class Referrers:
                 continue
         return found
 
-    def _in_fallback_tag(self, repository: str, subject: Digest) -> set[Digest]:
+    def _in_fallback_tag(self, repository: str, subject: Digest) -> frozenset[Digest]:
         """Return the manifests in the index under the fallback tag, which may have another subject.
 
         The tag has at most 64 digits of the digest, so two sha512 digests may share one.
         """
         current = self._tags.current(repository, f"{subject.algorithm}-{subject.hex[:64]}")
-        content = None if current is None else self._manifest(repository, current)
-        return set() if content is None else set(indexed(content))
+        if current is None:
+            return frozenset()
+        known = self._indexes.get(current)
+        if known is not None and has_link(self._driver, paths.revision_link(repository, current)):
+            return known
+        content = self._manifest(repository, current)
+        if content is None:
+            return frozenset()
+        entries = frozenset(self._turns(indexed, content))
+        if len(entries) <= _FEW_ENTRIES:
+            self._indexes.put(current, entries)
+        return entries
 
-    def _descriptor(
-        self, repository: str, subject: Digest, digest: Digest, is_linked: bool
-    ) -> dict[str, Any] | None:
-        """Return a referrer's descriptor, or None if the manifest is gone or has another subject."""
-        if is_linked and has_link(self._driver, paths.revision_link(repository, digest)):
-            try:
-                stored = json.loads(self._driver.read(paths.referrer(repository, subject, digest)))
-            except (ObjectNotFound, ValueError):
-                stored = None
-            if isinstance(stored, dict):
-                return stored
-        content = None if is_linked else self._manifest(repository, digest)
-        manifest = None if content is None else read_manifest(content)
-        if content is None or manifest is None or manifest.subject != subject:
-            return None
-        return manifest.descriptor(digest, len(content))
+    def _look_at_linked(
+        self, repository: str, digest: Digest, subject: Digest, wanted: str | None
+    ) -> tuple[bytes | None, int]:
+        """Return the descriptor of a referrer that has an object of its own, and how many bytes were read.
+
+        There is no descriptor if the referrer is gone or of another type than the one that is wanted. For one
+        whose type is remembered and is another, the storage is not asked.
+        """
+        seen = self._seen.get(digest)
+        if not _fits(seen, subject, wanted):
+            return None, 0
+        if not has_link(self._driver, paths.revision_link(repository, digest)):
+            return None, 0
+        try:
+            stored = self._driver.read(paths.referrer(repository, subject, digest))
+        except ObjectNotFound:
+            return None, 0
+        if seen is None:
+            artifact_type = self._turns(_artifact_type_in, stored)
+            if artifact_type is None:
+                return None, len(stored)
+            seen = self._remember(digest, _Seen(subject, artifact_type))
+        elif not (stored.startswith(b"{") and stored.endswith(b"}")):
+            return None, len(stored)
+        return stored if _fits(seen, subject, wanted) else None, len(stored)
+
+    def _look_at_other(
+        self, repository: str, digest: Digest, subject: Digest, wanted: str | None
+    ) -> tuple[bytes | None, int]:
+        """Do the same for a manifest that a fallback tag names, which may also have another subject."""
+        seen = self._seen.get(digest)
+        if not _fits(seen, subject, wanted):
+            return None, 0
+        if seen is not None and seen.descriptor is not None:
+            there = has_link(self._driver, paths.revision_link(repository, digest))
+            return seen.descriptor if there else None, 0
+        content = self._manifest(repository, digest)
+        if content is None:
+            return None, 0
+        seen, descriptor = self._turns(_referring, content, digest)
+        self._remember(digest, seen)
+        return descriptor if _fits(seen, subject, wanted) else None, len(content)
+
+    def _remember(self, digest: Digest, seen: _Seen) -> _Seen:
+        if len(seen.artifact_type) <= _SHORT:
+            self._seen.put(digest, seen)
+        return seen
 
     def _manifest(self, repository: str, digest: Digest) -> bytes | None:
         data = read_link(self._driver, paths.revision_link(repository, digest))
@@ -169,3 +242,33 @@ class Referrers:
                 if write and not known:
                     self.add(repository, digest, manifest, len(content))
                 yield Found(repository, digest, manifest.subject, not known)
+
+
+def _fits(seen: _Seen | None, subject: Digest, wanted: str | None) -> bool:
+    """Return whether a manifest may be one that a client asks for, as far as is known of it."""
+    if seen is None:
+        return True
+    return seen.subject == subject and (not wanted or seen.artifact_type == wanted)
+
+
+def _encode(descriptor: dict[str, Any]) -> bytes:
+    return json.dumps(descriptor, separators=(",", ":")).encode()
+
+
+def _artifact_type_in(stored: bytes) -> str | None:
+    """Return the artifact type in a stored descriptor, or None if the bytes are not one."""
+    try:
+        descriptor = json.loads(stored)
+    except (ValueError, RecursionError):
+        return None
+    return str(descriptor.get("artifactType") or "") if isinstance(descriptor, dict) else None
+
+
+def _referring(content: bytes, digest: Digest) -> tuple[_Seen, bytes]:
+    """Return what is remembered of a stored manifest, and its descriptor."""
+    manifest = read_manifest(content)
+    if manifest is None or manifest.subject is None:
+        return _Seen(None, ""), b""
+    encoded = _encode(manifest.descriptor(digest, len(content)))
+    short = encoded if len(encoded) <= _SHORT else None
+    return _Seen(manifest.subject, manifest.artifact_type, short), encoded

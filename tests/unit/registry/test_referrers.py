@@ -22,11 +22,14 @@ from lab.registry_client import (
 from cfmiddleware.cli import main
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import StorageUnavailable
+from cfmiddleware.registry import referrers as resource
 from cfmiddleware.registry.auth.access import Grant, needed
 from cfmiddleware.registry.errors import RegistryError
 from cfmiddleware.registry.referrers import Referrers
+from cfmiddleware.registry.store import manifest as parser
 from cfmiddleware.registry.tags import Tags
 from cfmiddleware.storage.filesystem.filesystemdriver import FilesystemDriver
+from cfmiddleware.storage.memory import MemoryDriver
 
 SUBJECT = Digest.of(b"a manifest that nobody pushed")
 SUBJECT_512 = Digest.of(b"a manifest that nobody pushed", "sha512")
@@ -200,6 +203,72 @@ def test_more_than_4_mib_come_in_pages(client):
     assert [entry for page in chosen for entry in page.json["manifests"]] == [
         entry for entry in in_order(*pushed) if entry["artifactType"] == "a/b0"
     ]
+
+
+class ReadingDriver(MemoryDriver):
+    """A driver that counts the bytes that were read."""
+
+    taken = 0
+
+    def read(self, path):
+        content = super().read(path)
+        self.taken += len(content)
+        return content
+
+
+@pytest.fixture
+def parsed(monkeypatch):
+    """The sizes of the manifests and descriptors that were parsed."""
+    sizes, loads = [], json.loads
+    for module in (parser, resource):
+        monkeypatch.setattr(
+            module.json, "loads", lambda content, **more: sizes.append(len(content)) or loads(content, **more)
+        )
+    return sizes
+
+
+def test_a_filter_reads_no_more_bytes_than_a_page_has_and_another_process_begins_anew(parsed):
+    pushing = RegistryClient(ReadingDriver())
+    large = {"text": "x" * 3_000_000}
+    pushed = [
+        attach(pushing, SUBJECT, artifactType=SBOM, annotations={**large, "n": str(n)}) for n in range(5)
+    ]
+    small = attach(pushing, SUBJECT, artifactType=SIGNATURE)
+    url = f"/v2/app/referrers/{SUBJECT}?artifactType={SIGNATURE}"
+    for client, count in ((pushing, 1), (RegistryClient(pushing.driver), 3)):
+        found = []
+        following = pages(client, url)
+        while True:
+            pushing.driver.taken = 0
+            page = next(following, None)
+            if page is None:
+                break
+            assert pushing.driver.taken < 7_000_000
+            found.append(page)
+        assert len(found) == count
+        assert [entry for page in found for entry in page.json["manifests"]] == [small]
+        parsed.clear()
+        (page,) = pages(client, url)
+        assert page.json["manifests"] == [small]
+        # Now that the types are known, nothing large is read or parsed.
+        assert (pushing.driver.taken < 2000, max(parsed, default=0) < 2000) == (True, True)
+    everything = [entry for page in pages(pushing, url.partition("?")[0]) for entry in page.json["manifests"]]
+    assert everything == in_order(small, *pushed)
+
+
+def test_the_referrers_of_a_fallback_tag_are_parsed_once(client, parsed):
+    old = [attach(client, SUBJECT, artifactType=kind, annotations={"a": "b"}) for kind in (SBOM, SIGNATURE)]
+    image = client.push_image("app", "latest")
+    digests = [*(Digest.parse(entry["digest"]) for entry in old), image]
+    as_distribution_has_it(client, SUBJECT, *(descriptor(digest, OCI_MANIFEST) for digest in digests))
+    pulling = RegistryClient(client.driver)
+    for times in (1, 0):
+        parsed.clear()
+        assert referrers(pulling, SUBJECT) == in_order(*old)
+        assert referrers(pulling, SUBJECT, f"?artifactType={SBOM}") == [old[0]]
+        assert len(parsed) == 4 * times + 6  # and both answers here, three times each
+    client.driver.delete([f"{ROOT}repositories/app/_manifests/revisions/sha256/{digests[0].hex}/link"])
+    assert referrers(pulling, SUBJECT) == [old[1]]
 
 
 def test_nothing_is_written_for_a_manifest_without_a_subject(client):
