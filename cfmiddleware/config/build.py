@@ -47,6 +47,7 @@ def registry(settings: Settings) -> Registry:
         delete=settings.storage.delete,
         readonly=settings.storage.maintenance,
         max_uploads=settings.server.uploads,
+        uploadwait=settings.server.uploadwait,
         maxentries=settings.registry.maxentries,
         maxtags=settings.registry.maxtags,
         required=settings.registry.required,

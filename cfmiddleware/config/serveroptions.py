@@ -24,8 +24,9 @@ class ServerOptions:
         would not find its blobs.
     :param threads: the threads of each process, from 32 to 1000. One thread serves one request at a time.
     :param uploads: how many uploads one worker takes in at the same time, half of its threads by default. It
-        is at least eight fewer than them, so that a redirect or ``/v2/`` always finds a thread. More uploads
-        get 503.
+        is at least eight fewer than them, so that a redirect or ``/v2/`` always finds a thread.
+    :param uploadwait: how long an upload beyond *uploads* waits for its turn before it gets 429; 0 refuses it
+        at once.
     :param gracefultimeout: how long requests under way get when the server stops; ``http.draintimeout`` by
         default, if that is given.
     """
@@ -33,12 +34,14 @@ class ServerOptions:
     workers: int = 2
     threads: int = 64
     uploads: int = 32
+    uploadwait: int = 30
     gracefultimeout: int = 30
 
     PARSERS: ClassVar[Mapping[str, parse.Parser]] = {
         "workers": partial(parse.integer, minimum=1, maximum=256),
         "threads": _threads,
         "uploads": parse.positive,
+        "uploadwait": partial(parse.seconds, minimum=0),
         "gracefultimeout": parse.seconds,
     }
 

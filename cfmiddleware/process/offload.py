@@ -7,9 +7,10 @@ here. Under every other server a request has a thread of its own, and the work i
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
+
+from .greenlets import waiting_is_free
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,8 +24,7 @@ def offload(function: Callable[P, R], *arguments: P.args, **keywords: P.kwargs) 
 
     :raises Exception: what the function raises.
     """
-    monkey = sys.modules.get("gevent.monkey")
-    if monkey is None or not monkey.is_module_patched("socket"):
+    if not waiting_is_free():
         return function(*arguments, **keywords)
     from gevent import get_hub
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from threading import BoundedSemaphore
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from cfmiddleware.errors import StorageUnavailable
@@ -15,9 +13,9 @@ from cfmiddleware.wsgi.accessrecord import ACCESS, AccessRecord
 from cfmiddleware.wsgi.response import NO_BYTES, STATUS_LINES, Response, as_json
 
 from . import errors
+from .admission import ADMITTED, Admission
 from .auth.access import Authenticator, granted
 from .blobs import Blobs
-from .bodies import BodyBroken, has_body
 from .cache.descriptors import DescriptorCache
 from .catalog import Catalog
 from .errors import RegistryError
@@ -49,8 +47,10 @@ class Registry:
         app that is mounted by its server (``SCRIPT_NAME``) needs none.
     :param delete: whether blobs, manifests and tags may be deleted.
     :param readonly: whether every change is refused, as during garbage collection.
-    :param max_uploads: how many requests with a body each process takes at a time. Each holds a thread for as
-        long as its client is slow; the other threads stay free for pulls.
+    :param max_uploads: how many uploads each process takes in at a time, of those whose client has sent more
+        than a little (:mod:`cfmiddleware.registry.admission`).
+    :param uploadwait: how many seconds an upload waits for its turn before it is refused with 429. Where each
+        request holds a thread, none waits.
     :param relativeurls: whether ``Location`` headers have no scheme and host, for a proxy in front that
         passes them neither in ``X-Forwarded-Proto`` and ``X-Forwarded-Host`` nor in ``Host``.
     :param host: scheme and host for ``Location`` headers, such as ``https://registry.example.com``, if
@@ -75,6 +75,7 @@ class Registry:
         delete: bool = False,
         readonly: bool = False,
         max_uploads: int = 32,
+        uploadwait: float = 30,
         relativeurls: bool = False,
         host: str = "",
         inline_limit: int = DEFAULT_INLINE_LIMIT,
@@ -88,7 +89,7 @@ class Registry:
         self._prefix = "/" + prefix.strip("/") if prefix.strip("/") else ""
         self._relative = relativeurls
         self._host = host.rstrip("/") or None
-        self._slots = BoundedSemaphore(max_uploads)
+        self._admission = Admission(max_uploads, uploadwait)
         self._readonly = readonly
         self._auth = auth
         blobs = Blobs(driver, descriptors)
@@ -163,30 +164,10 @@ class Registry:
         handler = methods.get(environ["REQUEST_METHOD"])
         if handler is None:
             raise errors.method_unsupported(methods, readonly=self._readonly)
-        if not _brings_bytes(environ):
+        if request.method not in ADMITTED:
             return handler(request)
-        with self._slot():
-            return handler(request)
-
-    @contextlib.contextmanager
-    def _slot(self) -> Iterator[None]:
-        """Hold one of the places for uploads. A request that waited for one would hold a thread as well."""
-        if not self._slots.acquire(blocking=False):
-            raise errors.too_many_uploads()
-        try:
-            yield
-        finally:
-            self._slots.release()
-
-
-def _brings_bytes(environ: dict[str, Any]) -> bool:
-    method = environ["REQUEST_METHOD"]
-    if method == "POST":
-        try:
-            return has_body(environ)
-        except BodyBroken as broken:
-            raise errors.upload_invalid(str(broken)) from None
-    return method in ("PATCH", "PUT")
+        with self._admission.admit(request) as admitted:
+            return handler(admitted)
 
 
 def _base(request: Request) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from . import errors
@@ -73,3 +73,52 @@ def read_body(environ: dict[str, Any]) -> Iterator[bytes]:
         if left is not None:
             left -= len(chunk)
         yield chunk
+
+
+def begin_body(environ: dict[str, Any], most: int) -> tuple[dict[str, Any], bool]:
+    """Read the first *most* bytes of the request's body, or all of a shorter one.
+
+    A body that breaks off within them is no error here: it is one for those who read it from the environ that
+    is returned.
+
+    :return: a copy of the environ from which the whole body is read, and whether all of it is in memory.
+    :raises BodyBroken: if the announced length is not one.
+    """
+    length = content_length(environ)
+    begun = _Begun(environ["wsgi.input"].read)
+    complete = begun.read_ahead(most if length is None else min(most, length))
+    return {**environ, "wsgi.input": begun}, complete or (length is not None and length <= most)
+
+
+class _Begun:
+    """A body of which the first bytes are in memory."""
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
+        self._head = b""
+        self._failure: Exception | None = None
+
+    def read_ahead(self, size: int) -> bool:
+        """Read as many bytes, and return whether the body ended before them."""
+        head = bytearray()
+        try:
+            while len(head) < size:
+                chunk = self._read(size - len(head))
+                if not chunk:
+                    return True
+                head += chunk
+        except Exception as error:  # noqa: BLE001 (it is raised when the body is read)
+            self._failure = error
+            return True
+        finally:
+            self._head = bytes(head)
+        return False
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes, as ``wsgi.input`` does."""
+        if self._head:
+            chunk, self._head = self._head[:size], self._head[size:]
+            return chunk
+        if self._failure is not None:
+            raise self._failure
+        return self._read(size)

@@ -174,9 +174,12 @@ def length_required() -> RegistryError:
 
 
 def too_many_uploads() -> RegistryError:
-    """Return the error for an upload that finds no place."""
+    """Return the error for an upload that finds no place.
+
+    skopeo and podman repeat a request after a 429, and give up at once after a 503.
+    """
     return RegistryError(
-        "TOOMANYREQUESTS", 503, "too many uploads at a time; try again later", headers=_RETRY_AFTER
+        "TOOMANYREQUESTS", 429, "too many uploads at a time; try again later", headers=_RETRY_AFTER
     )
 
 

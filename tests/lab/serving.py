@@ -68,12 +68,13 @@ class Service(NamedTuple):
         return answer.body
 
     def slow_upload(self, name: str, path: str = "") -> socket.socket:
-        """Send the first bytes only of an upload: of the one at *path*, or of a new one."""
+        """Send enough of an upload to take a place: of the one at *path*, or of a new one."""
         if not path:
             location = ask("POST", f"{self.url}/v2/{name}/blobs/uploads/").headers["Location"]
             path = urlsplit(location).path
         raw = socket.create_connection(("127.0.0.1", self.port), timeout=5)
-        raw.sendall(f"PATCH {path} HTTP/1.1\r\nHost: registry\r\nContent-Length: 99\r\n\r\nx".encode())
+        head = f"PATCH {path} HTTP/1.1\r\nHost: registry\r\nContent-Length: 99999\r\n\r\n"
+        raw.sendall(head.encode() + b"x" * 20_000)
         return raw
 
     def masters(self) -> list[int]:

@@ -127,7 +127,7 @@ def test_slow_pushes_keep_neither_pulls_nor_one_another_waiting(server):
             slow.append(raw)
             raw.sendall(f"PATCH {path} HTTP/1.1\r\nHost: r\r\nContent-Length: 99\r\n\r\nx".encode())
             try:
-                refused += b" 503 " in raw.recv(65536).split(b"\r\n")[0]
+                refused += b" 429 " in raw.recv(65536).split(b"\r\n")[0]
             except TimeoutError:
                 continue
             if refused == 2:

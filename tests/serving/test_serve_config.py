@@ -170,14 +170,14 @@ def test_a_directory_is_served_through_an_edge_with_an_origin_path(tmp_path: Pat
 
 def test_slow_pushes_keep_neither_pulls_nor_v2_waiting(tmp_path: Path):
     # Many more than there are threads: what is refused must give its thread back at once.
-    server = {"workers": 1, "threads": 32, "uploads": 4, "gracefultimeout": 1}
+    server = {"workers": 1, "threads": 32, "uploads": 4, "uploadwait": 0, "gracefultimeout": 1}
     with serving_file(tmp_path, server=server) as service, contextlib.ExitStack() as stack:
         digest = service.push("app", b"layer")
         for _ in range(4):
             stack.enter_context(service.slow_upload("app"))
         # Nothing gives those four places back, so once one more upload is refused, all further ones are.
         path = "/v2/app/blobs/uploads/3f2b8f0e-7a52-4c1e-9d55-0d6f1f0f7a11"
-        assert eventually(lambda: ask("PATCH", f"{service.url}{path}", b"x").status == 503)
+        assert eventually(lambda: ask("PATCH", f"{service.url}{path}", b"x" * 20_000).status == 429)
         # All at once: were each to hold a thread for seconds, the last would wait longer than anybody does.
         surplus = [stack.enter_context(service.slow_upload("app", path)) for _ in range(200)]
 
@@ -186,7 +186,7 @@ def test_slow_pushes_keep_neither_pulls_nor_v2_waiting(tmp_path: Path):
         assert service.pull("app", digest) == b"layer"
         for upload in surplus:
             head = upload.recv(65536).decode("latin-1")
-            assert " 503 " in head.splitlines()[0]
+            assert " 429 " in head.splitlines()[0]
             assert "\r\nretry-after: " in head.lower()
 
 

@@ -42,7 +42,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tree(port: int, **section: Any) -> dict[str, Any]:
     return {
         "storage": {"filesystem": {"rootdirectory": "objects"}},
-        "server": {"workers": 1, "threads": 32, "uploads": 4, "gracefultimeout": 1},
+        "server": {"workers": 1, "threads": 32, "uploads": 4, "uploadwait": 0, "gracefultimeout": 1},
         "http": {"addr": f"127.0.0.1:{port}", "tls": section},
     }
 
@@ -144,16 +144,17 @@ def test_slow_pushes_beyond_the_limit_are_told_so_and_keep_nobody_waiting(served
     def slow() -> ssl.SSLSocket:
         raw = socket.create_connection(("127.0.0.1", served.port), timeout=20)
         secured = context.wrap_socket(raw, server_hostname="127.0.0.1")
-        secured.sendall(f"PATCH {location} HTTP/1.1\r\nHost: r\r\nContent-Length: 99\r\n\r\nx".encode())
+        head = f"PATCH {location} HTTP/1.1\r\nHost: r\r\nContent-Length: 99999\r\n\r\n"
+        secured.sendall(head.encode() + b"x" * 20_000)
         return secured
 
     with contextlib.ExitStack() as stack:
         for _ in range(4):
             stack.enter_context(slow())
-        assert eventually(lambda: b" 503 " in answer_of(stack.enter_context(slow())))
+        assert eventually(lambda: b" 429 " in answer_of(stack.enter_context(slow())))
         surplus = [stack.enter_context(slow()) for _ in range(40)]
 
-        assert all(b" 503 " in answer_of(upload) for upload in surplus)
+        assert all(b" 429 " in answer_of(upload) for upload in surplus)
         for _ in range(5):
             assert served.ask("GET", "/v2/").status == 200
 

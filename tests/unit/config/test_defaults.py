@@ -14,9 +14,11 @@ from cfmiddleware.storage.memory import MemoryDriver
 
 
 def test_a_registry_takes_as_many_uploads_at_a_time_as_that_of_a_configuration():
-    uploads = Config({"storage": {"inmemory": None}}, "config.yml", Path()).server_options().uploads
+    server = Config({"storage": {"inmemory": None}}, "config.yml", Path()).server_options()
+    parameters = inspect.signature(Registry).parameters
 
-    assert inspect.signature(Registry).parameters["max_uploads"].default == uploads
+    assert parameters["max_uploads"].default == server.uploads
+    assert parameters["uploadwait"].default == server.uploadwait
 
 
 def test_nothing_may_be_deleted_unless_it_is_asked_for():
