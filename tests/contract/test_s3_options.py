@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, unquote
 
 import pytest
 from lab.recording_s3 import Answer, RecordingS3, recording
+from lab.s3_proxy import Request
 from lab.tls import running_tls
 
 from cfmiddleware.errors import ConfigError, ObjectExists, ObjectNotFound, StorageUnavailable
@@ -364,6 +365,29 @@ def test_a_request_is_sent_as_often_as_was_asked_for(s3, attempts):
         of_ones_own(s3, maxattempts=attempts).read("/a")
 
     assert len(s3.requests) == attempts
+
+
+def broken(request: Request) -> Answer:
+    return Answer(500, b"<Error><Code>InternalError</Code></Error>")
+
+
+def cut(request: Request) -> Answer:
+    raise ConnectionResetError
+
+
+@pytest.mark.parametrize("fault", [broken, cut])
+@pytest.mark.parametrize("mode", ["standard", "adaptive"])
+def test_the_attempts_of_a_request_do_not_depend_on_those_before_it(s3, monkeypatch, mode, fault):
+    """boto3's own budget ends after 35 retries or so."""
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda seconds: None)
+    driver = of_ones_own(s3, maxattempts=6, retrymode=mode)
+    s3.answer = fault
+    for number in range(1, 21):
+        with pytest.raises(StorageUnavailable):
+            driver.read("/a")
+        assert len(s3.requests) == 6 * number
+    s3.answer = lambda request: None
+    assert driver.stat("/a").size
 
 
 @pytest.mark.parametrize("mode", ["standard", "adaptive"])

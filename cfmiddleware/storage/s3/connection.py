@@ -12,6 +12,7 @@ from cfmiddleware.process.cache import PerProcess
 
 from .options import S3Options
 from .requestlog import log_requests
+from .retries import retry_beyond_the_budget
 
 if TYPE_CHECKING:
     import boto3.session
@@ -105,6 +106,7 @@ def _client(session: boto3.session.Session, options: S3Options) -> S3Client:
     events = client.meta.events
     events.register("before-call.s3", _stay_in_the_region)
     events.register("before-parse.s3", _see_what_is_missing)
+    retry_beyond_the_budget(client, options.maxattempts)
     if not options.v4auth:
         events.register("before-sign.s3", _sign_the_path_as_sent)
     if options.log_requests:

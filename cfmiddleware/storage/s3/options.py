@@ -127,7 +127,8 @@ class S3Options:
     :param maxconnections: how many idle connections a process keeps.
     :param retrymode: boto3's way to repeat what failed with 500, 503, a timeout or a cut connection:
         ``standard``, or ``adaptive``, which also slows down when S3 asks for it.
-    :param maxattempts: how often a request is sent at the most.
+    :param maxattempts: how often a request is sent at the most, whatever became of others: boto3's own budget
+        for retries does not apply.
     :param connecttimeout: how long an attempt waits for a connection, in seconds.
     :param readtimeout: how long an attempt waits for the next bytes of the response, in seconds.
     :param checksums: whether requests carry checksums that S3 does not require, and responses are
