@@ -18,7 +18,7 @@ from xml.sax.saxutils import escape
 from werkzeug.http import http_date
 
 from .digest import Digest
-from .errors import ObjectNotFound, StorageError
+from .errors import ObjectNotFound, StorageError, StorageUnavailable
 from .logs import printable
 from .reference import has_whole_segments
 from .signing.originpath import directory, encode_key, path_below
@@ -107,7 +107,8 @@ class Edge:
             # S3's answer to a reader that may not list. A wrong Origin Path gives the same.
             return line.refuse(403, "AccessDenied", "Access Denied", "no object lies at this key")
         except StorageError as error:
-            return line.refuse(503, "ServiceUnavailable", "The origin cannot be reached", str(error))
+            told = error.told if isinstance(error, StorageUnavailable) else StorageUnavailable.told
+            return line.refuse(503, "ServiceUnavailable", f"The origin fails: {told}", str(error))
         except Exception:  # noqa: BLE001 (a server logs what it catches with the whole URL, signature included)
             _log.exception("edge %s %s failed", method, printable(path))
             return line.refuse(500, "InternalError", "The request could not be answered")

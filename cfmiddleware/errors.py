@@ -6,6 +6,8 @@ Each family is caught in one place: :class:`ConfigError` by the commands and by 
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class ConfigError(ValueError):
     """What an operator wrote cannot work.
@@ -31,7 +33,7 @@ def cannot_be_read(error: Exception) -> str:
 
 
 class StorageError(Exception):
-    """A storage driver could not do what it was asked to do; the base of the three below."""
+    """A storage driver could not do what it was asked to do; the base of those below."""
 
 
 class ObjectNotFound(StorageError):
@@ -43,4 +45,40 @@ class ObjectExists(StorageError):
 
 
 class StorageUnavailable(StorageError):
-    """The storage did not answer, or refused, after all retries; the same request may succeed later."""
+    """The storage did not answer, or refused, after all retries; the same request may succeed later.
+
+    The message is for the log. *told* is what clients are told: the kind of the failure, and nothing of the
+    storage's inside.
+    """
+
+    told: ClassVar[str] = "the storage cannot be reached; try again later"
+
+
+class StorageFull(StorageUnavailable):
+    """There is no room in the storage, or none left of a quota. What needs none goes on."""
+
+    told = "the storage is full"
+
+
+class StorageReadOnly(StorageUnavailable):
+    """The storage is mounted read-only. Reading goes on."""
+
+    told = "the storage cannot be written to at present; try again later"
+
+
+class StorageClockWrong(StorageUnavailable):
+    """The storage refuses what is signed here, because one of the two clocks is wrong."""
+
+    told = "the storage refuses the registry, whose clock is wrong; try again later"
+
+
+class StorageRefused(StorageUnavailable):
+    """The storage answered that this may not be done, as it does where keys have changed."""
+
+    told = "the storage refuses the registry; try again later"
+
+
+class StorageFailed(StorageUnavailable):
+    """The storage answered that it has failed itself."""
+
+    told = "the storage has failed; try again later"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from cfmiddleware.errors import StorageUnavailable
+from cfmiddleware.errors import StorageFull, StorageUnavailable
 from cfmiddleware.storage.driver import Driver
 from cfmiddleware.wsgi.accessrecord import ACCESS, AccessRecord
 from cfmiddleware.wsgi.response import NO_BYTES, STATUS_LINES, Response, as_json
@@ -141,7 +141,9 @@ class Registry:
             return error.response()
         except StorageUnavailable as error:
             _log.warning("%s %r: %s", environ["REQUEST_METHOD"], environ.get("PATH_INFO"), error)
-            return errors.storage_unavailable().response()
+            full = isinstance(error, StorageFull)
+            answer = errors.storage_full() if full else errors.storage_unavailable(error.told)
+            return answer.response()
         except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer and the log the trace
             _log.exception("%s %r failed", environ["REQUEST_METHOD"], environ.get("PATH_INFO"))
             return errors.unknown().response()

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cfmiddleware.digest import HEX_LENGTHS, Digest
+from cfmiddleware.errors import StorageFull
 from cfmiddleware.wsgi.response import Response, as_json
 
 #: Seconds after which a client that found no room, or no storage, may try again.
@@ -230,11 +231,14 @@ def too_many_logins() -> RegistryError:
     return RegistryError("TOOMANYREQUESTS", 503, "too many logins at a time", headers=_RETRY_AFTER)
 
 
-def storage_unavailable() -> RegistryError:
-    """Return the error for a storage that does not answer."""
-    return RegistryError(
-        "UNAVAILABLE", 503, "the storage cannot be reached; try again later", headers=_RETRY_AFTER
-    )
+def storage_unavailable(told: str) -> RegistryError:
+    """Return the error for a storage that does not answer as it should; *told* says in which way."""
+    return RegistryError("UNAVAILABLE", 503, told, headers=_RETRY_AFTER)
+
+
+def storage_full() -> RegistryError:
+    """Return the error for a storage that has no room (RFC 4918, 11.5). Trying again soon does not help."""
+    return RegistryError("UNAVAILABLE", 507, StorageFull.told)
 
 
 def unknown() -> RegistryError:

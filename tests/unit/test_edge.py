@@ -14,7 +14,7 @@ from lab.apps import CONTENT, DIGEST, KEY, KEY_PAIR_ID, Answered, Exchange, ask,
 from werkzeug.http import http_date
 
 from cfmiddleware.edge import Edge
-from cfmiddleware.errors import StorageUnavailable
+from cfmiddleware.errors import StorageClockWrong, StorageUnavailable
 from cfmiddleware.signing.keys import KeyPair, PublicKey, load_public_key
 from cfmiddleware.signing.url import sign
 from cfmiddleware.storage.filesystem.filesystemdriver import FilesystemDriver
@@ -416,6 +416,12 @@ def test_a_storage_that_fails_is_an_answer_and_no_exception(error, expected, chu
     assert refusal(fetch(edge(driver), signed())) == expected
     assert driver.closed == (0 if chunk is None else 1)
     assert "Signature" not in caplog.text
+
+
+def test_the_answer_says_in_which_way_the_storage_fails_and_nothing_of_its_inside():
+    answer = fetch(edge(Failing(StorageClockWrong("S3 refused GetObject of /secret"), None)), signed())
+    assert b"clock" in answer.body
+    assert b"secret" not in answer.body
 
 
 def test_a_storage_that_fails_half_way_breaks_the_connection_and_closes_the_object():

@@ -11,7 +11,15 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Self
 
-from cfmiddleware.errors import ConfigError, ObjectExists, ObjectNotFound, StorageUnavailable
+from cfmiddleware.errors import (
+    ConfigError,
+    ObjectExists,
+    ObjectNotFound,
+    StorageFull,
+    StorageReadOnly,
+    StorageRefused,
+    StorageUnavailable,
+)
 from cfmiddleware.parse import exact_text, integer, read
 from cfmiddleware.storage.driver import LARGEST_CHUNK, Bytes, Stat, fingerprint
 from cfmiddleware.storage.pathcheck import InvalidPath, check_path, check_prefix, check_range, sort_names
@@ -26,6 +34,15 @@ _ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLO
 # The errors that mean that a file cannot have a second name: across filesystems, too many names, a filesystem
 # without links, a file of another user.
 _UNLINKABLE = frozenset((errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS))
+
+# What the system's errors mean, and what can be done about them.
+_KINDS: Mapping[int, tuple[type[StorageUnavailable], str]] = {
+    errno.ENOSPC: (StorageFull, "; make room on the disk"),
+    errno.EDQUOT: (StorageFull, "; make room, or raise the quota"),
+    errno.EROFS: (StorageReadOnly, "; mount the disk for writing"),
+    errno.EACCES: (StorageRefused, ""),
+    errno.EPERM: (StorageRefused, ""),
+}
 
 
 class FilesystemDriver:
@@ -336,7 +353,8 @@ class FileWriter(SingleUseWriter):
 
 
 def _unavailable(action: str, path: str, error: OSError) -> StorageUnavailable:
-    return StorageUnavailable(f"cannot {action} {path}: {error.strerror or type(error).__name__}")
+    kind, advice = _KINDS.get(error.errno or 0, (StorageUnavailable, ""))
+    return kind(f"cannot {action} {path}: {error.strerror or type(error).__name__}{advice}")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from urllib3.exceptions import InsecureRequestWarning
 
 from cfmiddleware.process.cache import PerProcess
 
+from .advice import log_advice
 from .options import S3Options
 from .requestlog import log_requests
 from .retries import retry_beyond_the_budget
@@ -38,10 +39,17 @@ class ClientPerProcess:
     """Makes one client for each process that asks, at the first time it asks.
 
     Connections must not cross a fork: two processes would read each other's answers.
+
+    :param where: the place of the options in the configuration, for the log.
     """
 
-    def __init__(self, options: S3Options) -> None:
-        self._connection = PerProcess(lambda: connect(options))
+    def __init__(self, options: S3Options, where: str = "storage.s3") -> None:
+        def make() -> Connection:
+            connection = connect(options)
+            log_advice(connection.client, options, where)
+            return connection
+
+        self._connection = PerProcess(make)
 
     def __call__(self) -> S3Client:
         """Return the client of this process, which its threads share."""

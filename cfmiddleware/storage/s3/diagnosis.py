@@ -7,8 +7,6 @@ signature.
 from __future__ import annotations
 
 import re
-import time
-from email.utils import parsedate_to_datetime
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -28,8 +26,20 @@ from botocore.exceptions import (
 
 from cfmiddleware.errors import ConfigError
 
-from .errors import code_of, region_of
+from .errors import code_of, is_skewed, minutes_ahead, region_of
 from .options import S3Options
+
+# What is wrong with the bucket or the keys, whatever was asked for.
+_WHENEVER = frozenset(
+    (
+        "NoSuchBucket",
+        "AllAccessDisabled",
+        "InvalidAccessKeyId",
+        "SignatureDoesNotMatch",
+        "InvalidToken",
+        "ExpiredToken",
+    )
+)
 
 
 def config_error(error: Exception, options: S3Options, where: str) -> ConfigError:
@@ -42,6 +52,17 @@ def config_error(error: Exception, options: S3Options, where: str) -> ConfigErro
     else:
         option, problem = _unanswered(error, options)
     return ConfigError(f"{where}.{option}: {problem}" if option else f"{where}: {problem}")
+
+
+def advice(error: Exception, options: S3Options, where: str) -> str:
+    """Return what :func:`config_error` says of *error*, if it holds for any request and not only for the
+    first; else an empty string.
+    """
+    if isinstance(error, ClientError) and not (
+        code_of(error) in _WHENEVER or region_of(error) or is_skewed(error)
+    ):
+        return ""
+    return str(config_error(error, options, where))
 
 
 def _server(options: S3Options) -> str:
@@ -63,7 +84,7 @@ def _refused(error: ClientError, options: S3Options) -> tuple[str, str]:
     key = "this key" if options.accesskey else found
     if region := region_of(error):
         return _elsewhere(region, code, options)
-    if code == "RequestTimeTooSkewed":
+    if is_skewed(error):
         return "", f"this machine's clock {_deviation(error)} that of {server}; set the clock"
     if code == "400" and not (options.endpoint or "https:").startswith("https:"):
         return _no_tls(options)
@@ -94,11 +115,7 @@ def _elsewhere(region: str, code: str, options: S3Options) -> tuple[str, str]:
 
 def _deviation(error: ClientError) -> str:
     """Return by how much the clock is wrong, as far as the answer's date says it."""
-    date = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
-    try:
-        minutes = round((time.time() - parsedate_to_datetime(date).timestamp()) / 60)
-    except (ValueError, OverflowError):
-        minutes = 0
+    minutes = minutes_ahead(error)
     # An answer can be on its way for long, or come from something in between.
     if abs(minutes) < 2:
         return "differs by more than 15 minutes from"

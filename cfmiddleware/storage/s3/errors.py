@@ -6,15 +6,31 @@ Messages name the operation and S3's code. They do not repeat S3's own text, the
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cfmiddleware.errors import ObjectNotFound, StorageError, StorageUnavailable
+from cfmiddleware.errors import (
+    ObjectNotFound,
+    StorageClockWrong,
+    StorageError,
+    StorageFailed,
+    StorageFull,
+    StorageRefused,
+    StorageUnavailable,
+)
 
 # A HEAD has no body, and so no code but its status. A key that is too long for S3 cannot have an object.
 _ABSENT = frozenset(("NoSuchKey", "404", "KeyTooLongError"))
+
+# Minutes by which a clock may be wrong; S3 refuses what is signed with one that is worse.
+_SKEW = 15
+
+# Of Ceph, MinIO and others; Amazon has always room.
+_FULL = frozenset(("QuotaExceeded", "XMinioStorageFull", "InsufficientCapacity", "507"))
 
 # What S3 says of a bucket in another region; a HEAD has only its status.
 _ELSEWHERE = frozenset(
@@ -56,6 +72,26 @@ def region_of(error: ClientError) -> str:
     return region if re.fullmatch("[A-Za-z0-9 -]{1,40}", region) else "another region"
 
 
+def minutes_ahead(error: ClientError) -> int:
+    """Return by how many minutes this machine's clock is ahead of the one that dated the answer; 0 where the
+    answer has no date.
+    """
+    date = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
+    try:
+        return round((time.time() - parsedate_to_datetime(date).timestamp()) / 60)
+    except (ValueError, OverflowError):
+        return 0
+
+
+def is_skewed(error: ClientError) -> bool:
+    """Return whether S3 refused a request because of its time.
+
+    The answer to a HEAD has no code, but a date.
+    """
+    code = code_of(error)
+    return code == "RequestTimeTooSkewed" or (code == "403" and abs(minutes_ahead(error)) >= _SKEW)
+
+
 @contextmanager
 def translated(path: str) -> Iterator[None]:
     """Turn what boto3 raises on behalf of *path* into a :class:`StorageError`."""
@@ -72,7 +108,19 @@ def storage_error(error: Exception, path: str) -> StorageError:
         if code in _ABSENT:
             return ObjectNotFound(path)
         elsewhere = f"; the bucket is in {region}" if (region := region_of(error)) else ""
-        return StorageUnavailable(
+        return _kind(error)(
             f"S3 refused {error.operation_name} of {path}: {code} ({status_of(error)}){elsewhere}"
         )
     return StorageUnavailable(f"S3 did not answer for {path}: {type(error).__name__}")
+
+
+def _kind(error: ClientError) -> type[StorageUnavailable]:
+    """Return which kind of failure a refusal is."""
+    code, status = code_of(error), status_of(error)
+    if code in _FULL or status == 507:
+        return StorageFull
+    if is_skewed(error):
+        return StorageClockWrong
+    if status >= 500 or status == 429:
+        return StorageFailed
+    return StorageRefused

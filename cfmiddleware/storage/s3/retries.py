@@ -17,8 +17,8 @@ from botocore.exceptions import ConnectionError, HTTPClientError
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-# The most seconds that boto3 waits after the first attempt, and where S3 asks to slow down. Each further attempt
-# doubles them.
+# The most seconds that boto3 waits after the first attempt, and where S3 asks to slow down. Each further
+# attempt doubles them.
 _FIRST_WAIT = 0.05
 _FIRST_SLOW_WAIT = 1.0
 _SLOW_DOWN = (429, 503)

@@ -80,7 +80,7 @@ class S3Driver:
         self._where = where
         self._bucket = options.bucket
         self._root = clean_root(options.rootdirectory)
-        self._client = ClientPerProcess(options)
+        self._client = ClientPerProcess(options, where)
         #: Signs URLs for the whole key of an object: ``(key, expires) -> (url, expires)``.
         self.presigner = Presigner(options, self._client.connection)
         self._budget = PartBudget(options.uploadbuffers)

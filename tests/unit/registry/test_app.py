@@ -8,7 +8,14 @@ import pytest
 from lab.registry_client import RegistryClient, error_code
 
 from cfmiddleware.digest import Digest
-from cfmiddleware.errors import StorageUnavailable
+from cfmiddleware.errors import (
+    StorageClockWrong,
+    StorageFailed,
+    StorageFull,
+    StorageReadOnly,
+    StorageRefused,
+    StorageUnavailable,
+)
 from cfmiddleware.storage.memory import MemoryDriver
 
 
@@ -32,6 +39,28 @@ def test_storage_that_does_not_answer_is_503_with_when_to_try_again(caplog):
     assert int(answer.headers["Retry-After"]) > 0
     (record,) = caplog.records
     assert (record.levelno, record.exc_info) == (logging.WARNING, None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "word"),
+    [
+        (StorageUnavailable, 503, "reached"),
+        (StorageFull, 507, "full"),
+        (StorageReadOnly, 503, "written"),
+        (StorageClockWrong, 503, "clock"),
+        (StorageRefused, 503, "refuses"),
+        (StorageFailed, 503, "failed"),
+    ],
+)
+def test_a_client_is_told_in_which_way_the_storage_fails_and_nothing_of_its_inside(
+    kind, status, word, caplog
+):
+    answer = RegistryClient(FailingDriver(kind("cannot write /mnt/disk: No space left; make room"))).get(URL)
+    assert (answer.status_code, error_code(answer)) == (status, "UNAVAILABLE")
+    assert word in answer.json["errors"][0]["message"]
+    assert "/mnt" not in answer.text
+    assert ("Retry-After" in answer.headers) == (status == 503)
+    assert "No space left; make room" in caplog.text
 
 
 def test_a_failure_of_our_own_is_logged_with_its_trace_and_told_to_nobody(caplog):

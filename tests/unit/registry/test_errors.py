@@ -29,7 +29,7 @@ STATUSES = {
     "TAG_INVALID": {400},
     "TOOMANYREQUESTS": {429, 503},
     "UNAUTHORIZED": {401},
-    "UNAVAILABLE": {503},
+    "UNAVAILABLE": {503, 507},
     "UNKNOWN": {500},
     "UNSUPPORTED": {404, 405, 416},
 }
@@ -51,6 +51,7 @@ ARGUMENTS = {
     "manifest_too_large": (1,),
     "manifest_blob_unknown": ([DIGEST],),
     "unauthorized": ("Basic", "log in first"),
+    "storage_unavailable": ("the storage cannot be reached",),
 }
 FUNCTIONS = {
     name: function

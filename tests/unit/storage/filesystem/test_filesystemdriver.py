@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -17,7 +18,15 @@ from pathlib import Path
 import pytest
 from lab.racing import race_to_create
 
-from cfmiddleware.errors import ConfigError, ObjectNotFound, StorageError, StorageUnavailable
+from cfmiddleware.errors import (
+    ConfigError,
+    ObjectNotFound,
+    StorageError,
+    StorageFull,
+    StorageReadOnly,
+    StorageUnavailable,
+)
+from cfmiddleware.storage.filesystem import durable
 from cfmiddleware.storage.filesystem.durable import TEMPORARY
 from cfmiddleware.storage.filesystem.filesystemdriver import FilesystemDriver
 
@@ -376,3 +385,28 @@ def test_a_write_survives_deletes_that_take_its_directory_away(driver, tmp_path)
 
     assert unfinished(tmp_path) == []
     assert list(driver.walk("/")) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "advice"),
+    [
+        (errno.ENOSPC, StorageFull, "make room on the disk"),
+        (errno.EDQUOT, StorageFull, "make room, or raise the quota"),
+        (errno.EROFS, StorageReadOnly, "mount the disk for writing"),
+        (errno.EIO, StorageUnavailable, ""),
+    ],
+)
+@pytest.mark.parametrize("step", ["write_all", "rename"])
+def test_a_disk_that_takes_nothing_is_named_with_what_helps(
+    tmp_path, monkeypatch, number, kind, advice, step
+):
+    driver = FilesystemDriver(tmp_path)
+
+    def fail(*arguments):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(durable, step, fail)
+    with pytest.raises(kind) as raised:
+        driver.write("/a", b"content")
+    assert type(raised.value) is kind
+    assert str(raised.value).endswith(f"{os.strerror(number)}; {advice}" if advice else os.strerror(number))
