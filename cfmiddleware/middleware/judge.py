@@ -32,6 +32,8 @@ class Judge:
         self._bucket = Bucket(options.bucket, options.regionendpoint) if options.bucket else None
         self._require_digest = options.requiredigest
         self._minimum_size = options.minimumsize
+        #: Whether the size of a blob decides on its redirect.
+        self.needs_size = bool(options.minimumsize)
 
     def key(self, blob: BlobPath, status: str, headers: Headers, probe: Probe) -> str | None:
         """Return the key of the object that an answer stands for, or None if the answer is not a yes.
@@ -47,13 +49,18 @@ class Judge:
         if code in ("200", "206"):
             if not self._is_the_blob(blob.digest, headers) or self._is_small(headers, probe):
                 return None
-            if probe.key is not None:
-                return probe.key.lstrip("/")
-            if probe.path is not None:
-                return f"{self._root}/{probe.path.lstrip('/')}".lstrip("/")
-            return self._layout.key(*blob)
+            named = self.named(probe)
+            return self._layout.key(*blob) if named is None else named
         if code in _REDIRECTS and self._bucket is not None:
             return self._key_of_redirect(self._bucket, blob.digest, headers)
+        return None
+
+    def named(self, probe: Probe) -> str | None:
+        """Return the key of the object that the app named beside its answer, or None if it named none."""
+        if probe.key is not None:
+            return probe.key.lstrip("/")
+        if probe.path is not None:
+            return f"{self._root}/{probe.path.lstrip('/')}".lstrip("/")
         return None
 
     def _is_the_blob(self, digest: Digest, headers: Headers) -> bool:

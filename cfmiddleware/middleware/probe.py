@@ -29,9 +29,12 @@ class Probe:
     An app finds it as ``environ.get("cfmiddleware.probe")`` and need not import this class.
     """
 
-    __slots__ = ("declined", "final", "key", "path", "size")
+    __slots__ = ("_ready", "declined", "final", "key", "needs_size", "path", "size")
 
-    def __init__(self) -> None:
+    def __init__(self, needs_size: bool = True, ready: Callable[[], bool] | None = None) -> None:
+        #: Whether the blob's size decides on the redirect (``minimumsize``).
+        self.needs_size = needs_size
+        self._ready = ready
         self.key: str | None = None
         self.path: str | None = None
         self.size: int | None = None
@@ -57,6 +60,14 @@ class Probe:
         self.size = size
         self.final = True
 
+    def redirects(self) -> bool:
+        """Return whether the client is redirected to the object that was named, if the answer is a yes.
+
+        The redirect is signed by then. So an app whose answer is a yes need not find out what only a
+        response that is sent must have, such as the blob's size.
+        """
+        return not self.declined and self._ready is not None and self._ready()
+
     def settled(self) -> None:
         """Say that the status given to ``start_response`` will not change.
 
@@ -67,6 +78,10 @@ class Probe:
     def decline(self) -> None:
         """Ask for no redirect: the app's own response is the one to send."""
         self.declined = True
+
+    def release(self) -> None:
+        """Let go of the wrapper, which holds the probe: neither then waits for the garbage collector."""
+        self._ready = None
 
 
 class _Stop(BaseException):
@@ -97,6 +112,7 @@ def respond_or_redirect(
     exchange = _Exchange(start_response, may_redirect, redirect)
     try:
         response = app(environ, exchange.start_response)
+        return exchange.finish(response, probe)
     except _Stop:
         return None
     except Exception as error:
@@ -104,7 +120,8 @@ def respond_or_redirect(
             _log_overtaken(error)
             return None
         raise
-    return exchange.finish(response, probe)
+    finally:
+        probe.release()
 
 
 class _Exchange:

@@ -98,7 +98,7 @@ class Pulls:
             if response is None:
                 return None
             close(response)
-            pull.probe = Probe()  # what the app said beside its answer to the HEAD does not count for the GET
+            pull.ask_anew()  # what the app said beside its answer to the HEAD does not count for the GET
         return self._by_get(app, pull, environ, start_response)
 
     def _unasked(
@@ -159,6 +159,7 @@ class Pull:
         "_judge",
         "_location",
         "_near",
+        "_signed",
         "_urls",
         "blob",
         "key",
@@ -176,12 +177,22 @@ class Pull:
         self._edge = edge
         self._edge_url: str | None = None
         self._location: str | None = None
+        self._signed: str | None = None  # the key that the location is for
         self.blob = blob
-        self.probe = Probe()
+        self.probe = Probe(judge.needs_size, self._is_ready)
         #: The object's whole key in the bucket, once it is known.
         self.key = ""
         #: Where the redirect leads: ``edge`` or ``s3``.
         self.sent = "edge"
+
+    def ask_anew(self) -> None:
+        """Forget what the app said on the probe: it is asked another time."""
+        self.probe = Probe(self._judge.needs_size, self._is_ready)
+
+    def _is_ready(self) -> bool:
+        """Return whether the redirect to the object that the app has named is at hand, whatever its size."""
+        key = None if self._judge.needs_size else self._judge.named(self.probe)
+        return key is not None and self.find(key) and self.sign()
 
     def judge(self, status: str, headers: Headers) -> bool:
         """Return whether the app said yes, and to an object that the client can be sent to."""
@@ -203,6 +214,9 @@ class Pull:
         """Return whether the redirect is at hand: to S3 for a client near it if possible, and else to
         CloudFront.
         """
+        if self._location is not None and self._signed == self.key:
+            return True
+        self._signed = self.key
         if self._near:
             self._location = self._urls.presign(self.key, self.blob.digest)
             if self._location is not None:

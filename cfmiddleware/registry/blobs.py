@@ -9,11 +9,11 @@ from typing import Protocol, cast
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ObjectNotFound
 from cfmiddleware.storage.driver import Driver, Reader
-from cfmiddleware.wsgi.ranges import Span, Unsatisfiable, select
+from cfmiddleware.wsgi.ranges import Span, Unsatisfiable, has_etag, select
 from cfmiddleware.wsgi.response import NO_BYTES, Response, empty
 
 from . import errors
-from .cache.descriptors import DescriptorCache, Located
+from .cache.descriptors import Ask, DescriptorCache, Located
 from .requests import Request
 from .routes import parse_digest
 from .store import paths
@@ -29,21 +29,30 @@ _CONTENT_TYPE = ("Content-Type", "application/octet-stream")
 class BlobListener(Protocol):
     """The object that a wrapper puts into the environ as ``cfmiddleware.probe`` to learn where a blob is."""
 
-    def located(self, key: str, size: int) -> None:
+    #: Whether the wrapper must know the size.
+    needs_size: bool
+
+    def located(self, key: str, size: int | None) -> None:
         """Take the object's whole key in its bucket and its size in bytes; the response's status is final."""
 
-    def placed(self, path: str, size: int) -> None:
+    def placed(self, path: str, size: int | None) -> None:
         """Take the path below the root directory and the size of an object whose bucket the registry does not
         know.
         """
 
+    def redirects(self) -> bool:
+        """Return whether the client is redirected to the object that was named, if the answer is a yes."""
+
 
 class LazyBody:
-    """The bytes of an object, which is opened when the first chunk is asked for."""
+    """The bytes of an object, which is opened when the first chunk is asked for.
+
+    :param span: which of its bytes; None for all, whose number need not be known.
+    """
 
     __slots__ = ("_closed", "_driver", "_path", "_reader", "_span")
 
-    def __init__(self, driver: Driver, path: str, span: Span) -> None:
+    def __init__(self, driver: Driver, path: str, span: Span | None) -> None:
         self._driver = driver
         self._path = path
         self._span = span
@@ -57,7 +66,8 @@ class LazyBody:
         if self._closed:
             raise StopIteration
         if self._reader is None:
-            self._reader = self._driver.open(self._path, self._span.offset, self._span.length)
+            wanted = () if self._span is None else self._span
+            self._reader = self._driver.open(self._path, *wanted)
         return next(self._reader)
 
     def close(self) -> None:
@@ -80,32 +90,53 @@ class Blobs:
         # A few blobs are asked for again and again, and a driver checks every path.
         self._key = lru_cache(maxsize=4096)(driver.key)
 
-    def locate(self, repository: str, digest: Digest) -> Located | None:
+    def locate(self, repository: str, digest: Digest, *, sized: bool = True) -> Located | None:
         """Return where a repository's blob is, or None if the repository has no such blob.
 
         The link's content names the data: Distribution links sha512 names to sha256 data.
+
+        :param sized: whether the data is looked at as well, which is one more request to the storage and
+            shows that it is there.
         """
         data = read_link(self._driver, paths.layer_link(repository, digest))
         if data is None:
             return None
+        if not sized:
+            return Located.of(data, None)
         try:
             return Located.of(data, self._driver.stat(paths.blob_data(data)).size)
         except ObjectNotFound:  # Distribution's garbage collector leaves links behind
             return None
 
-    def _find(self, repository: str, digest: Digest) -> Located | None:
-        """Return where a repository's blob is, for a pull, which may use the descriptor cache."""
-        if self._descriptors is None:
-            return self.locate(repository, digest)
-        return self._descriptors.find(repository, digest, lambda: self.locate(repository, digest))
+    def _find(self, repository: str, digest: Digest, *, sized: bool) -> Located:
+        """Return where a repository's blob is, for a pull, which may use the descriptor cache.
 
-    def _open(self, repository: str, digest: Digest, path: str, span: Span) -> Reader:
+        :raises RegistryError: ``BLOB_UNKNOWN`` if the repository has no such blob.
+        """
+        return self._known(
+            repository, digest, lambda: self.locate(repository, digest, sized=sized), sized=sized
+        )
+
+    def _known(self, repository: str, digest: Digest, ask: Ask, *, sized: bool) -> Located:
+        """Return where a blob is, as the descriptor cache has it or *ask* says.
+
+        :raises RegistryError: ``BLOB_UNKNOWN`` if the repository has no such blob.
+        """
+        if self._descriptors is None:
+            located = ask()
+        else:
+            located = self._descriptors.find(repository, digest, ask, sized=sized)
+        if located is None:
+            raise errors.blob_unknown(digest)
+        return located
+
+    def _open(self, repository: str, digest: Digest, path: str, span: Span | tuple[()] = ()) -> Reader:
         """Open a blob that was found.
 
         :raises RegistryError: ``BLOB_UNKNOWN`` if it is gone; the descriptor cache then forgets it.
         """
         try:
-            return self._driver.open(path, span.offset, span.length)
+            return self._driver.open(path, *span)
         except ObjectNotFound:
             self._forget(repository, digest)
             raise errors.blob_unknown(digest) from None
@@ -155,41 +186,70 @@ class Blobs:
         digest = parse_digest(request.route.reference)
         # A wrapper sets it. A client cannot: it can only set names that begin with HTTP_.
         probe = cast("BlobListener | None", request.environ.get("cfmiddleware.probe"))
-        conditional = request.header("Range") or request.header("If-None-Match")
-        if self._descriptors is None and request.method == "GET" and probe is None and not conditional:
+        ranged = bool(request.header("Range"))
+        if request.method == "GET" and probe is None and not ranged and not request.header("If-None-Match"):
             return self._whole(request.repository, digest)
-        located = self._find(request.repository, digest)
-        if located is None:
-            raise errors.blob_unknown(digest)
+        # Nobody needs the size of what is redirected, unless the wrapper says so.
+        sized = probe is None or ranged or getattr(probe, "needs_size", True)
+        located = self._find(request.repository, digest, sized=sized)
+        headers = _headers(request.route.reference)
         if probe is not None:
-            if self._driver.in_bucket:
-                probe.located(self._key(located.path), located.size)
-            else:
-                probe.placed(located.path, located.size)
+            self._tell(probe, located)
+            if located.size is None:
+                if has_etag(request.header("If-None-Match"), request.route.reference):
+                    return Response(304, headers)
+                if probe.redirects():
+                    # Without a length: it is not known, and this response is not sent.
+                    body = LazyBody(self._driver, located.path, None)
+                    return Response(200, [*headers, _CONTENT_TYPE], body)
+                located = self._find(request.repository, digest, sized=True)
+                self._tell(probe, located)
+        return self._selected(request, digest, located, opened=probe is None)
+
+    def _tell(self, probe: BlobListener, located: Located) -> None:
+        """Tell a wrapper where a blob is."""
+        if self._driver.in_bucket:
+            probe.located(self._key(located.path), located.size)
+        else:
+            probe.placed(located.path, located.size)
+
+    def _selected(self, request: Request, digest: Digest, located: Located, *, opened: bool) -> Response:
+        """Answer with what the request's conditions and its range select of a blob whose size is known.
+
+        :param opened: whether the object is opened before the status is sent, so that one that is gone can
+            still be an error.
+        """
+        size = located.size or 0
         headers = _headers(request.route.reference)
         try:
-            selected = select(request.environ, located.size, request.route.reference)
+            selected = select(request.environ, size, request.route.reference)
         except Unsatisfiable:
-            raise errors.range_not_satisfiable(digest, located.size) from None
+            raise errors.range_not_satisfiable(digest, size) from None
         if selected.status == 304:
             return Response(304, headers)
         headers += [_CONTENT_TYPE, *selected.headers]
         span = selected.span
         body: Iterable[bytes] = LazyBody(self._driver, located.path, span) if span.length else NO_BYTES
-        if request.method == "GET" and probe is None and span.length:
-            # Opened before the status is sent, so that an object that is gone can still be an error.
+        if opened and request.method == "GET" and span.length:
             body = self._open(request.repository, digest, located.path, span)
         return Response(selected.status, headers, body)
 
     def _whole(self, repository: str, digest: Digest) -> Response:
-        """Answer with all of a blob. The storage is asked once: it says the size with the first byte."""
-        data = read_link(self._driver, paths.layer_link(repository, digest))
-        if data is None:
-            raise errors.blob_unknown(digest)
-        try:
-            reader = self._driver.open(paths.blob_data(data))
-        except ObjectNotFound:
-            raise errors.blob_unknown(digest) from None
+        """Answer with all of a blob. The storage says its size with the first byte."""
+        opened: list[Reader] = []
+
+        def ask() -> Located | None:
+            located = self.locate(repository, digest, sized=False)
+            if located is None:
+                return None
+            try:
+                opened.append(self._driver.open(located.path))
+            except ObjectNotFound:
+                return None
+            return located._replace(size=opened[0].size)
+
+        located = self._known(repository, digest, ask, sized=False)
+        reader = opened[0] if opened else self._open(repository, digest, located.path)
         headers = [*_headers(str(digest)), _CONTENT_TYPE, ("Content-Length", str(reader.size))]
         if not reader.size:
             reader.close()

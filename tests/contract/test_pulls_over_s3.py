@@ -47,8 +47,15 @@ def over_s3(s3: RecordingS3, descriptors: InMemoryDescriptorCache | None) -> Reg
 
 def pulls_of(registry: Registry) -> dict[str, Any]:
     wrapped, direct = wrap(registry, rootdirectory="/images"), Client(registry)
+    some = wrap(registry, rootdirectory="/images", minimumsize=len(CONTENT))
+    few = wrap(registry, rootdirectory="/images", minimumsize=len(CONTENT) + 1)
+    known = {"HTTP_IF_NONE_MATCH": f'"{DIGEST}"'}
     return {
         "through the wrapper": lambda: ask(wrapped, request(BLOB)).code,
+        "not modified, wrapped": lambda: ask(wrapped, request(BLOB, **known)).code,
+        "range, wrapped": lambda: ask(wrapped, request(BLOB, HTTP_RANGE="bytes=5-9")).code,
+        "with a minimumsize": lambda: ask(some, request(BLOB)).code,
+        "below the minimumsize": lambda: ask(few, request(BLOB)).code,
         "HEAD": lambda: direct.head(BLOB).status_code,
         "range": lambda: direct.get(BLOB, headers={"Range": "bytes=5-9"}).status_code,
         "whole": lambda: direct.get(BLOB).status_code,
@@ -58,7 +65,13 @@ def pulls_of(registry: Registry) -> dict[str, Any]:
 
 PULLS = {
     # How it is answered; what S3 is asked each time without a cache, and with a warm one.
-    "through the wrapper": (307, ["GET link", "HEAD data"], []),
+    # The link alone says that the repository has the blob.
+    "through the wrapper": (307, ["GET link"], []),
+    "not modified, wrapped": (304, ["GET link"], []),
+    # A size that is not known decides on nothing.
+    "range, wrapped": (307, ["GET link", "HEAD data"], []),
+    "with a minimumsize": (307, ["GET link", "HEAD data"], []),
+    "below the minimumsize": (200, ["GET link", "HEAD data", "GET data"], ["GET data"]),
     "HEAD": (200, ["GET link", "HEAD data"], []),
     "range": (206, ["GET link", "HEAD data", "GET data"], ["GET data"]),
     "whole": (200, ["GET link", "GET data"], ["GET data"]),
@@ -87,3 +100,19 @@ def test_a_warm_pull_asks_the_storage_for_the_bytes_at_the_most(s3: RecordingS3,
     assert calls["HEAD"]() == 200
     for _ in range(3):
         assert asked_of(s3, calls[pull]) == (status, asked)
+
+
+def test_a_cold_redirect_and_a_cold_pull_ask_for_the_link_once(s3: RecordingS3):
+    calls = pulls_of(over_s3(s3, InMemoryDescriptorCache()))
+    assert asked_of(s3, calls["through the wrapper"]) == (307, ["GET link"])
+    assert asked_of(s3, calls["through the wrapper"]) == (307, [])
+    assert asked_of(s3, calls["whole"]) == (200, ["GET data"])
+
+
+def test_a_size_that_was_not_asked_for_is_not_made_up(s3: RecordingS3):
+    calls = pulls_of(over_s3(s3, InMemoryDescriptorCache()))
+    assert asked_of(s3, calls["through the wrapper"]) == (307, ["GET link"])
+    # The HEAD is the first that needs it, and sees whether the data is there.
+    assert asked_of(s3, calls["HEAD"]) == (200, ["GET link", "HEAD data"])
+    assert asked_of(s3, calls["HEAD"]) == (200, [])
+    assert asked_of(s3, calls["below the minimumsize"]) == (200, ["GET data"])

@@ -92,7 +92,7 @@ def test_a_small_image_costs_the_requests_that_the_documentation_lists(sent):
     step("GET manifest", 200, client.get("/v2/app/manifests/latest"))
 
     assert seen == documented()
-    assert (blob, len(seen)) == (9, 18)
+    assert (blob, len(seen)) == (8, 17)
 
 
 def test_each_blob_that_a_manifest_refers_to_is_looked_for_with_one_request(sent):

@@ -160,6 +160,30 @@ def test_what_one_worker_has_asked_every_worker_knows(server: RedisServer, stora
     assert ask(wrapped, request(BLOB)).code == 307
 
 
+def test_a_descriptor_without_a_size_is_replaced_when_the_size_is_needed(server: RedisServer):
+    one, other, bare = remembering(server), remembering(server), Located.of(DIGEST, None)
+    assert one.find("team/app", DIGEST, lambda: bare, sized=False) == bare
+    assert other.find("team/app", DIGEST, not_asked, sized=False) == bare
+    assert other.find("team/app", DIGEST, lambda: HERE) == HERE
+    assert one.find("team/app", DIGEST, not_asked) == HERE
+
+
+def test_a_delete_while_the_size_is_asked_for_is_not_undone(server: RedisServer):
+    one, other, bare = remembering(server), remembering(server), Located.of(DIGEST, None)
+    one.find("team/app", DIGEST, lambda: bare, sized=False)
+
+    def overtaken() -> Located:
+        other.forget("team/app", DIGEST)
+        return HERE
+
+    assert one.find("team/app", DIGEST, overtaken) == HERE
+    assert other.find("team/app", DIGEST, lambda: None) is None
+
+
+def not_asked() -> Located:
+    raise AssertionError("the storage was asked")
+
+
 def test_what_is_not_there_is_never_remembered(server: RedisServer, storage: MemoryDriver):
     one, other = worker(server, storage), worker(server, storage)
     assert status(one) == status(other, "GET") == 404

@@ -21,14 +21,19 @@ DEFAULT_SECONDS = 60
 
 
 class Located(NamedTuple):
-    """Where the bytes of a repository's blob are: what its link names, the path, the size in bytes."""
+    """Where the bytes of a repository's blob are.
+
+    :param data: what the blob's link names.
+    :param path: the path of the data.
+    :param size: its size in bytes; None if only the link was read, so that nothing is known of the data.
+    """
 
     data: Digest
     path: str
-    size: int
+    size: int | None
 
     @classmethod
-    def of(cls, data: Digest, size: int) -> Located:
+    def of(cls, data: Digest, size: int | None) -> Located:
         """Return where the bytes of *data* are."""
         return cls(data, paths.blob_data(data), size)
 
@@ -40,13 +45,22 @@ Ask = Callable[[], Located | None]
 class DescriptorCache(Protocol):
     """Remembers where blobs are. Safe to share between threads and to carry over a fork."""
 
-    def find(self, repository: str, digest: Digest, ask: Ask) -> Located | None:
-        """Return where a repository's blob is, from memory or from *ask*, whose errors are passed on."""
+    def find(self, repository: str, digest: Digest, ask: Ask, *, sized: bool = True) -> Located | None:
+        """Return where a repository's blob is, from memory or from *ask*, whose errors are passed on.
+
+        :param sized: whether the size is needed; *ask* then returns it. Where it is not, what is remembered
+            may lack it.
+        """
 
     def forget(self, repository: str, digest: Digest) -> None:
         """Forget a blob. This is called before a link is deleted and again after it, so that no request
         remembers what it saw in between.
         """
+
+
+def serves(located: Located, sized: bool) -> bool:
+    """Return whether a remembered descriptor has all that a request needs."""
+    return not sized or located.size is not None
 
 
 class _Known(NamedTuple):
@@ -85,17 +99,17 @@ class InMemoryDescriptorCache:
     def __len__(self) -> int:
         return len(self._remembered)
 
-    def find(self, repository: str, digest: Digest, ask: Ask) -> Located | None:
+    def find(self, repository: str, digest: Digest, ask: Ask, *, sized: bool = True) -> Located | None:
         """Return where a repository's blob is, from memory or from *ask*."""
         now = self._clock()
         key = (repository, digest)
         known = self._remembered.get(key)
-        if known is not None and now < known.due:
+        if known is not None and now < known.due and serves(known.located, sized):
             return known.located
         generation = self._remembered.generation()
         # Once more: it may have been forgotten before the generation was read.
         known = self._remembered.get(key)
-        if known is not None and now < known.until:
+        if known is not None and now < known.until and serves(known.located, sized):
             # So that the others do not ask.
             self._remembered.put(key, known._replace(due=known.until), generation)
             try:
@@ -104,11 +118,12 @@ class InMemoryDescriptorCache:
                 if self._clock() >= known.until:
                     raise
                 return known.located
-            if located is None:
-                self._remembered.forget(key)
         else:
             located = ask()
-        if located is not None:
+        if located is None:
+            if known is not None:
+                self._remembered.forget(key)
+        else:
             share = (1 + int(digest.hex[:4], 16) / 0x10000) / 2
             self._remembered.put(
                 key, _Known(located, now + share * self._seconds, now + self._seconds), generation

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from cfmiddleware.digest import Digest
 from cfmiddleware.process.throttle import Throttle
 
-from .descriptors import DEFAULT_SECONDS, Ask, Located
+from .descriptors import DEFAULT_SECONDS, Ask, Located, serves
 
 _log = logging.getLogger("cfmiddleware")
 
@@ -43,6 +43,9 @@ _PAUSE = 1.0
 
 # How many deletes may wait for Redis. With more, Redis is not used until its descriptors have expired.
 _MAX_UNTOLD = 10_000
+
+# What stands for the size of a blob of which only the link was read.
+_UNKNOWN = "-"
 
 # How many of them go into one command.
 _TOLD_AT_ONCE = 500
@@ -98,34 +101,41 @@ class RedisDescriptorCache:
         self._untold: dict[tuple[str, object], None] = {}
         self._teller: threading.Thread | None = None
 
-    def find(self, repository: str, digest: Digest, ask: Ask) -> Located | None:
+    def find(self, repository: str, digest: Digest, ask: Ask, *, sized: bool = True) -> Located | None:
         """Return where a repository's blob is, from Redis or from *ask*."""
         began = self._clock()
         if began < self._paused_until or began < self._distrusted_until:
             return ask()
         name = self._name(repository, digest)
-        lease = b""
+        # What this worker may replace by what it finds out.
+        replaceable = b""
         try:
             self._tell()
             found = self._client.get(name)
             if found is None:
                 lease = uuid.uuid4().hex.encode()
-                if not self._client.set(name, lease, ex=_LEASE, nx=True):
-                    lease = b""
+                if self._client.set(name, lease, ex=_LEASE, nx=True):
+                    replaceable = lease
         except self._errors as error:
             self._fail(error)
             return ask()
         if found is not None:
-            # Any other value is a lease, or not ours. It is neither used nor replaced.
-            return _read(found, name) or ask()
+            known = _read(found, name)
+            if known is None:
+                # A lease, or not ours. It is neither used nor replaced.
+                return ask()
+            if serves(known, sized):
+                return known
+            replaceable = found
         located = ask()
-        if lease:
+        if replaceable:
             try:
                 if located is None:
                     self._client.delete(name)  # clients ask for blobs that they are about to push
                 else:
-                    value = f"{name} {located.data} {located.size}".encode()
-                    self._client.eval(_REPLACE, 1, name, lease, value, self._seconds)
+                    size = _UNKNOWN if located.size is None else located.size
+                    value = f"{name} {located.data} {size}".encode()
+                    self._client.eval(_REPLACE, 1, name, replaceable, value, self._seconds)
             except self._errors as error:
                 self._fail(error)
         return located
@@ -185,9 +195,9 @@ def _read(value: object, name: str) -> Located | None:
         return None
     key, _, descriptor = value.decode("ascii", "replace").partition(" ")
     digest, _, size = descriptor.partition(" ")
-    if key != name or not (size.isdecimal() and len(size) < 20):
+    if key != name or not (size == _UNKNOWN or (size.isdecimal() and len(size) < 20)):
         return None
     try:
-        return Located.of(Digest.parse(digest), int(size))
+        return Located.of(Digest.parse(digest), None if size == _UNKNOWN else int(size))
     except ValueError:
         return None

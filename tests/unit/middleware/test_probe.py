@@ -71,6 +71,19 @@ def test_a_yes_is_redirected_and_closed_once_unread():
     assert (body.taken, body.closed) == (1, 1)
 
 
+def test_a_probe_that_nobody_listens_to_promises_nothing():
+    probe = Probe()
+    probe.located("key")
+    assert (probe.needs_size, probe.redirects()) == (True, False)
+
+
+def test_what_is_declined_is_not_redirected():
+    probe = Probe(needs_size=False, ready=lambda: True)
+    assert probe.redirects()
+    probe.decline()
+    assert not probe.redirects()
+
+
 def test_empty_chunks_do_not_make_a_status_final():
     def app(environ, start_response):
         start_response(*YES)

@@ -92,6 +92,45 @@ def test_an_ipv6_client_of_bound_urls_gets_the_bytes_from_the_registry(driver: C
     assert ask(wrapped, request(REMOTE_ADDR="2001:db8::1")).body == CONTENT
 
 
+def test_what_the_wrapper_cannot_redirect_after_all_is_whole(driver: Counting):
+    wrapped = wrap(Registry(driver), rootdirectory="/elsewhere")
+    answer = ask(wrapped)
+    assert (answer.code, answer.body) == (200, CONTENT)
+    assert dict(answer.headers)["Content-Length"] == str(len(CONTENT))
+
+
+def test_a_link_without_data_is_redirected_and_the_registry_says_404_where_it_looks(driver: Counting):
+    """Distribution's garbage collector leaves such links behind."""
+    driver.delete([f"/{KEY}"])
+    registry = Registry(driver)
+    assert ask(wrap(registry, rootdirectory="/team/prod")).code == 307
+    assert ask(wrap(registry, rootdirectory="/team/prod"), request(BLOB, "HEAD")).code == 404
+    assert ask(wrap(registry, rootdirectory="/team/prod", minimumsize=1)).code == 404
+    assert ask(registry).code == 404
+
+
+def test_what_stands_between_wrapper_and_registry_has_the_last_word(driver: Counting):
+    registry = Registry(driver)
+
+    def guarded(environ: Any, start_response: Any) -> Any:
+        def start(status: str, headers: Any, exc_info: Any = None) -> Any:
+            return start_response("403 Forbidden", [("Content-Length", "0")], exc_info)
+
+        registry(environ, start)
+        return []
+
+    def unnamed(environ: Any, start_response: Any) -> Any:
+        def start(status: str, headers: Any, exc_info: Any = None) -> Any:
+            kept = [(name, value) for name, value in headers if name != "Docker-Content-Digest"]
+            return start_response(status, kept, exc_info)
+
+        return registry(environ, start)
+
+    assert ask(wrap(guarded, rootdirectory="/team/prod")).code == 403
+    answer = ask(wrap(unnamed, rootdirectory="/team/prod"))
+    assert (answer.code, answer.body) == (200, CONTENT)
+
+
 def test_a_push_passes_through(driver: Counting):
     wrapped = wrap(Registry(driver), rootdirectory="/team/prod")
     started = Exchange(wrapped, request("/v2/team/app/blobs/uploads/", "POST"))
