@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 import bcrypt
 
 from cfmiddleware.errors import ConfigError
+from cfmiddleware.process.offload import offload
 from cfmiddleware.process.watchedfile import WatchedFiles
 from cfmiddleware.registry.errors import too_many_logins
 from cfmiddleware.registry.requests import Request
@@ -60,7 +61,8 @@ class HtpasswdAuth:
         """Grant everything to a user of the file that has sent the right password."""
         header = request.header("Authorization")
         credential = parse_basic(header)
-        if credential is not None and self._file.current().know(credential):
+        client = str(request.environ.get("REMOTE_ADDR", ""))
+        if credential is not None and self._file.current().know(credential, client):
             return Grant(credential.user.decode("utf-8", "replace"))
         message = "the user or the password is wrong" if header else "log in first"
         raise unauthorized("Basic", {"realm": self._realm}, message, wanted(request))
@@ -81,32 +83,31 @@ class Users:
         # A hash that no password has, as slow to check as most of the others.
         self._nobody = bcrypt.gensalt(cost) + b"." * 31
 
-    def know(self, credential: Basic) -> bool:
+    def know(self, credential: Basic, client: str = "") -> bool:
         """Return whether the user has this password.
 
         A password of more than 72 bytes is always wrong: bcrypt looks at the first 72 only, so all that begin
         alike would be the same. One with a zero byte is wrong too, because implementations differ there.
 
+        :param client: the address that the credential comes from.
         :raises RegistryError: ``TOOMANYREQUESTS`` (503), if too many passwords are being checked.
         """
         user, password = credential
         if len(password) > _MAX_PASSWORD or b"\0" in password:
             return False
         key = self._remembered.key(user, password)
-        if key in self._remembered:
+        if self._remembered.recall(key):
             return True
-        with self._remembered.turn(_PATIENCE) as mine:
-            # A client that pulls layers side by side sends the same credential with each of them.
-            if key in self._remembered:
-                return True
-            if not mine:
-                raise too_many_logins()
+
+        def check() -> bool:
             # An unknown user takes as long as a known one.
-            matches = _matches(password, self._hashes.get(user, self._nobody))
-            if user not in self._hashes or not matches:
-                return False
-            self._remembered.add(key)
-        return True
+            matches = offload(_matches, password, self._hashes.get(user, self._nobody))
+            return matches and user in self._hashes
+
+        known = self._remembered.check(key, client, user, _PATIENCE, check)
+        if known is None:
+            raise too_many_logins()
+        return known
 
 
 def parse_users(content: bytes, name: str) -> dict[bytes, bytes]:

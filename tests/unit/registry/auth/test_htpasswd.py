@@ -6,6 +6,7 @@ import base64
 import logging
 import multiprocessing
 import os
+import threading
 from pathlib import Path
 
 import bcrypt
@@ -16,12 +17,13 @@ from lab.auth_material import basic, htpasswd, htpasswd_client
 from lab.clock import Clock
 from lab.examples import examples
 from lab.registry_client import RegistryClient, error_code
+from lab.servers import eventually
 
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.process import watchedfile
 from cfmiddleware.registry.auth.credentials import MAX_LENGTH, parse_basic, parse_bearer
 from cfmiddleware.registry.auth.htpasswd import HtpasswdAuth, Users, parse_users
-from cfmiddleware.registry.auth.logincache import LoginCache
+from cfmiddleware.registry.auth.logincache import LINE, LoginCache
 from cfmiddleware.storage.memory import MemoryDriver
 
 USERS = {"alice": "open sesame", "bob": "p:ss:wörd"}
@@ -133,14 +135,14 @@ def test_a_password_that_bcrypt_would_take_for_another_is_nobodys(tmp_path: Path
         assert status(client, basic(user, password)) == 401
 
 
-def test_bcrypt_is_paid_once_a_minute(client: RegistryClient, clock: Clock, checks: list[bytes]):
-    for _ in range(5):
+def test_bcrypt_is_paid_again_a_minute_after_the_last_use(
+    client: RegistryClient, clock: Clock, checks: list[bytes]
+):
+    for seconds in (0, 0, 0, 59, 59, 29, 29, 29):
+        clock.now += seconds
         assert status(client, basic("alice", USERS["alice"])) == 200
     assert len(checks) == 1
-    clock.now += 59
-    assert status(client, basic("alice", USERS["alice"])) == 200
-    assert len(checks) == 1
-    clock.now += 2
+    clock.now += 61
     assert status(client, basic("alice", USERS["alice"])) == 200
     assert len(checks) == 2
 
@@ -337,11 +339,45 @@ def test_what_is_kept_of_a_credential_is_no_hash_that_anybody_could_make():
     assert b"secret" not in key
 
 
+class Held:
+    """Checks that go on until they are let go."""
+
+    def __init__(self, remembered: LoginCache, outcome: bool = False) -> None:
+        self.remembered, self.outcome = remembered, outcome
+        self.begun, self.go = threading.Semaphore(0), threading.Event()
+        self.answers: list[bool | None] = []
+        self.threads: list[threading.Thread] = []
+
+    def check(self) -> bool:
+        self.begun.release()
+        assert self.go.wait(30)
+        return self.outcome
+
+    def ask(self, key: bytes, client: str) -> None:
+        def ask() -> None:
+            self.answers.append(self.remembered.check(key, client, key, 30, self.check))
+
+        self.threads.append(threading.Thread(target=ask))
+        self.threads[-1].start()
+
+    def __enter__(self) -> Held:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.go.set()
+        for thread in self.threads:
+            thread.join(30)
+
+
+def _waiting(remembered: LoginCache) -> int:
+    waiting = remembered._state().waiting
+    return sum(number for key, number in waiting.items() if isinstance(key, str))
+
+
 def _in_child(remembered: LoginCache, key: bytes, found: multiprocessing.Queue) -> None:
     before = key in remembered
     remembered.add(key)
-    with remembered.turn(1) as mine:
-        found.put((before, key in remembered, mine))
+    found.put((before, key in remembered, remembered.check(b"k", "a", b"u", 1, lambda: True)))
 
 
 def test_a_forked_process_waits_for_nobody_and_begins_anew():
@@ -350,16 +386,80 @@ def test_a_forked_process_waits_for_nobody_and_begins_anew():
     remembered.add(key)
     context = multiprocessing.get_context("fork")
     found = context.Queue()
-    with remembered.turn(1), remembered._until._memory().lock:  # as another thread may hold them at the fork
-        child = context.Process(target=_in_child, args=(remembered, key, found), daemon=True)
-        child.start()
-        assert found.get(timeout=20) == (False, True, True)
-        child.join()
+    with Held(remembered) as held:
+        held.ask(b"k", "a")
+        assert held.begun.acquire(timeout=30)
+        state = remembered._state()
+        with state.lock, remembered._until._memory().lock:  # as another thread may hold them at the fork
+            child = context.Process(target=_in_child, args=(remembered, key, found), daemon=True)
+            child.start()
+            assert found.get(timeout=20) == (False, True, True)
+            child.join()
 
 
 def test_who_waits_too_long_for_a_turn_is_told_so():
     remembered = LoginCache(at_once=1)
-    with remembered.turn(1) as first, remembered.turn(0.01) as second:
-        assert (first, second) == (True, False)
-    with remembered.turn(0.01) as again:
-        assert again
+    with Held(remembered) as held:
+        held.ask(b"k", "a")
+        assert held.begun.acquire(timeout=30)
+        assert remembered.check(b"l", "a", b"u", 0.01, lambda: True) is None
+        assert remembered.check(b"k", "a", b"u", 0.01, lambda: True) is None
+    assert held.answers == [False]
+    assert remembered.check(b"l", "a", b"u", 0.01, lambda: True) is True
+
+
+def test_one_address_leaves_room_in_the_line_for_others_and_the_line_has_an_end():
+    remembered = LoginCache(at_once=1)
+    with Held(remembered) as held:
+        held.ask(b"0", "attacker")
+        assert held.begun.acquire(timeout=30)
+        for number in range(1, LINE // 2):
+            held.ask(b"%d" % number, "attacker")
+        assert eventually(lambda: _waiting(remembered) == LINE // 2)
+        assert remembered.check(b"more", "attacker", b"u", 30, held.check) is None  # at once
+        for number in range(LINE // 2 + 1):
+            held.ask(b"other %d" % number, f"10.0.0.{number}")
+        assert eventually(lambda: remembered._state().turns.waiting == LINE)
+        assert remembered.check(b"late", "10.1.1.1", b"u", 30, held.check) is None
+        assert remembered.recall(b"late") is False
+    assert len(held.answers) == LINE + 1
+    assert set(held.answers) == {False}
+    assert _waiting(remembered) == 0
+
+
+def test_one_user_leaves_room_in_the_line_for_others_of_its_address():
+    remembered = LoginCache(at_once=1)
+    with Held(remembered) as held:
+        for number in range(LINE // 4):
+            key, check = b"%d" % number, held.check
+            held.threads.append(
+                threading.Thread(target=remembered.check, args=(key, "proxy", b"alice", 30, check))
+            )
+            held.threads[-1].start()
+        assert eventually(lambda: _waiting(remembered) == LINE // 4)
+        assert remembered.check(b"more", "proxy", b"alice", 30, held.check) is None  # at once
+        held.ask(b"bob", "proxy")
+        assert eventually(lambda: _waiting(remembered) == LINE // 4 + 1)
+    assert held.answers == [False]
+
+
+def test_those_who_wait_with_the_same_credential_are_checked_once():
+    remembered = LoginCache(at_once=1)
+    with Held(remembered, outcome=True) as held:
+        for _ in range(3 * LINE):
+            held.ask(b"k", "a")
+        assert held.begun.acquire(timeout=30)
+    assert held.answers == [True] * (3 * LINE)
+    assert not held.begun.acquire(blocking=False)
+
+
+def test_a_check_that_fails_leaves_nobody_waiting():
+    remembered = LoginCache(at_once=1)
+
+    def fail() -> bool:
+        raise ValueError("bcrypt")
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match="bcrypt"):
+            remembered.check(b"k", "a", b"u", 1, fail)
+    assert _waiting(remembered) == 0
