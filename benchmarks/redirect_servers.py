@@ -143,7 +143,7 @@ def _check(name: str, port: int) -> None:
 def _registry(place: Place, setting: Setting, port: int, home: Path) -> dict[str, Any]:
     """Return the configuration that both registries read."""
     key = home / "key.pem"
-    key.write_bytes(_private_key(setting.key))
+    key.write_bytes(private_key(setting.key))
     options = {
         "baseurl": BASE_URL,
         "privatekey": str(key),
@@ -167,7 +167,7 @@ def _registry(place: Place, setting: Setting, port: int, home: Path) -> dict[str
     }
 
 
-def _private_key(kind: str) -> bytes:
+def private_key(kind: str) -> bytes:
     """Return a new key in the one form that docker-registry reads as well."""
     if kind == "rsa":
         key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey = rsa.generate_private_key(65537, 2048)

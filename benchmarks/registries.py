@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,16 +31,16 @@ class Registry(NamedTuple):
     program: Program
 
 
-def check() -> None:
-    """See that both are there.
+def check(names: Sequence[str] = (OURS, DISTRIBUTION)) -> None:
+    """See that those of the two that are *names* are there.
 
     :raises MissingProgram: when one is not.
     """
-    if shutil.which(DISTRIBUTION) is None:
+    if DISTRIBUTION in names and shutil.which(DISTRIBUTION) is None:
         raise MissingProgram(
             "docker-registry is not installed; Debian has it: apt-get install docker-registry"
         )
-    if shutil.which("cfmiddleware", path=str(Path(sys.executable).parent)) is None:
+    if OURS in names and shutil.which("cfmiddleware", path=str(Path(sys.executable).parent)) is None:
         raise MissingProgram("cfmiddleware is not installed beside this Python: pip install -e '.[server]'")
 
 

@@ -23,10 +23,19 @@ class Answer(NamedTuple):
     body: bytes
 
 
-def ask(method: str, url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Answer:
-    """Send one request over a connection of its own, and follow no redirect."""
+def ask(
+    method: str,
+    url: str,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+    timeout: float = 20,
+) -> Answer:
+    """Send one request over a connection of its own, and follow no redirect.
+
+    :param timeout: the seconds that one step of it may take.
+    """
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=20)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
     try:
         target = f"{parts.path}?{parts.query}" if parts.query else parts.path
         connection.request(method, target, body, dict(headers or {}))
