@@ -126,7 +126,7 @@ class Uploads:
         if after.size == before.size:  # no new state is needed
             return empty(202, _standing(request, upload, before))
         try:
-            upload.install(after)
+            upload.install(after, before)
         except ObjectExists:
             upload.discard(after, before)
             state = self._state(upload)

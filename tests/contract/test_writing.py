@@ -43,6 +43,20 @@ def content(size: int) -> bytes:
     return (b"%16d" * (size // 16 + 1) % tuple(range(size // 16 + 1)))[:size]
 
 
+@pytest.mark.parametrize("first", [SMALLEST_PART - 10, 3])
+def test_chunks_of_a_byte_never_take_more_than_four_times_what_was_sent(watched_s3, first):
+    driver = watched_s3.driver(f"team/{uuid.uuid4()}")
+    client = RegistryClient(driver, inline_limit=100)
+    url, sent = client.start("app"), content(first)
+    for number in range(20):
+        sent += sent[:1]
+        assert client.patch(url, data=sent[-1:] if number else sent).status_code == 202
+        stored = sum(stat.size for _, stat in driver.walk("/docker/"))
+        assert stored <= 4 * len(sent) + 1000
+    assert client.put(f"{url}?digest={Digest.of(sent)}").status_code == 201
+    assert left_below(client) == []
+
+
 # Requests.
 
 

@@ -6,6 +6,11 @@ those bytes; small data lies in the state itself. To continue from state n, a re
 name of its own and then creates state n + 1. Of two requests that race, one creates it; the other has changed
 nothing and removes its piece. No state lives in a process: any worker on any machine can continue.
 
+So that many small requests do not store the same bytes again and again, the request that goes on from state n
+empties state n - 1 before it creates state n + 1. Its name stays taken, so that a request that still goes on
+from state n - 2 loses its race as before, and a kill at any moment leaves the newest state whole. An upload
+never takes more than four times its bytes.
+
 One listing shows the whole upload. A request that loses its race against the upload's end may leave a state
 or a piece without ``startedat``, which is not an upload.
 """
@@ -25,7 +30,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
 from cfmiddleware.digest import HEX_LENGTHS, Digest
-from cfmiddleware.errors import ObjectNotFound
+from cfmiddleware.errors import ObjectExists, ObjectNotFound
 from cfmiddleware.storage.driver import Driver
 
 from . import paths
@@ -44,6 +49,9 @@ _STARTED = "startedat"
 _STATE = "state-"
 _PIECE = "piece-"
 _ALGORITHM = "algorithm-"
+# How often an upload is looked at that others continue meanwhile: each time they were two requests faster.
+_LOOKS = 10
+
 # The names of Distribution's own uploads, which cannot be continued here.
 _FOREIGN = {"data", "hashstates/"}
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -73,6 +81,7 @@ class State:
     :param inline: the bytes after the last piece.
     :param digest: the digest of all the bytes, or None if no process has hashed them all.
     :param algorithm: what the upload is to be hashed with.
+    :param follows_bytes: whether the state before it holds bytes itself, which nobody needs any more.
     """
 
     number: int = 0
@@ -80,6 +89,7 @@ class State:
     inline: bytes = b""
     digest: Digest | None = None
     algorithm: str = "sha256"
+    follows_bytes: bool = False
 
     @property
     def size(self) -> int:
@@ -92,6 +102,7 @@ class State:
             "pieces": [list(piece) for piece in self.pieces],
             "size": self.size,
             "digest": str(self.digest) if self.digest else None,
+            "follows_bytes": self.follows_bytes,
             # No two requests write the same content. So a driver that reads back what it may have created can
             # tell its own state from that of another request with the same bytes.
             "writer": uuid4().hex,
@@ -110,9 +121,10 @@ class State:
             pieces = tuple(Piece(str(name), int(size)) for name, size in head["pieces"])
             digest = Digest.parse(head["digest"]) if head["digest"] else None
             size = int(head["size"])
+            follows_bytes = head.get("follows_bytes") is True
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError("the upload's state cannot be read") from error
-        state = cls(number, pieces, inline, digest, algorithm)
+        state = cls(number, pieces, inline, digest, algorithm, follows_bytes)
         if not newline or state.size != size:
             raise ValueError("the upload's state is not whole")
         return state
@@ -191,18 +203,21 @@ class Upload:
 
         :raises UploadUnknown: when it does not exist.
         """
-        names = self._names()
-        algorithm = next((name[len(_ALGORITHM) :] for name in names if name.startswith(_ALGORITHM)), "sha256")
-        if algorithm not in HEX_LENGTHS:
-            raise UploadUnknown(self.uuid)
-        newest = max((name for name in names if name.startswith(_STATE)), default=None)
-        if newest is None:
-            return State(algorithm=algorithm)
-        try:
-            content = self._driver.read(self._folder + newest)
-        except ObjectNotFound:  # the upload ended after it was listed
-            raise UploadUnknown(self.uuid) from None
-        return State.decode(int(newest[len(_STATE) :]), algorithm, content)
+        for _ in range(_LOOKS):
+            names = self._names()
+            algorithm = next((n[len(_ALGORITHM) :] for n in names if n.startswith(_ALGORITHM)), "sha256")
+            if algorithm not in HEX_LENGTHS:
+                break
+            newest = max((name for name in names if name.startswith(_STATE)), default=None)
+            if newest is None:
+                return State(algorithm=algorithm)
+            try:
+                content = self._driver.read(self._folder + newest)
+            except ObjectNotFound:  # the upload ended after it was listed
+                break
+            if content:
+                return State.decode(int(newest[len(_STATE) :]), algorithm, content)
+        raise UploadUnknown(self.uuid)
 
     def first_state(self, digest: Digest) -> State | None:
         """Return the first state of the upload if its bytes are those of *digest*, and None otherwise.
@@ -211,12 +226,13 @@ class Upload:
         there are, so the states need not be listed to find the newest.
         """
         self._check_uuid()
-        name = f"{_STATE}{1:08d}"
+        name = _name(1)
         try:
-            state = State.decode(1, digest.algorithm, self._driver.read(self._folder + name))
+            content = self._driver.read(self._folder + name)
         except ObjectNotFound:
             return None
-        if state.digest != digest:
+        state = State.decode(1, digest.algorithm, content) if content else None  # or others followed it
+        if state is None or state.digest != digest:
             return None
         self._known.update((_STARTED, name, *(piece.name for piece in state.pieces)))
         if digest.algorithm != "sha256":
@@ -253,7 +269,12 @@ class Upload:
             raise
         digest = None if hasher is None else Digest(state.algorithm, hasher.hexdigest())
         return State(
-            state.number + 1, (*state.pieces, *pieces), bytes(source.release()), digest, state.algorithm
+            state.number + 1,
+            (*state.pieces, *pieces),
+            bytes(source.release()),
+            digest,
+            state.algorithm,
+            bool(state.inline),
         )
 
     def _write_piece(self, source: _Source) -> Piece:
@@ -270,19 +291,27 @@ class Upload:
         most = self._driver.largest_piece
         return most - size if most else sys.maxsize
 
-    def install(self, state: State) -> None:
-        """Put *state* in force.
+    def install(self, state: State, before: State) -> None:
+        """Put *state*, which goes on from the state *before* it, in force.
 
         :raises ObjectExists: if another request continued from the same state and was faster.
         :raises UploadUnknown: if the upload has ended meanwhile; then nothing of *state* stays.
         """
-        name = f"{_STATE}{state.number:08d}"
-        self._driver.create(self._folder + name, state.encode())
-        self._known.add(name)
+        written = [_name(before.number - 1)] if before.follows_bytes else []
+        for name in written:
+            self._driver.write(self._folder + name, b"")
+        try:
+            self._driver.create(self._folder + _name(state.number), state.encode())
+        except ObjectExists:
+            if written and not self._is_there():
+                self._driver.delete(self._folder + name for name in written)
+            raise
+        written.append(_name(state.number))
+        self._known.update(written)
         # After a first small chunk this is not checked. Nearly every upload of a small blob has no other
         # request that could end it meanwhile, and at most one state stays behind.
         if (state.number > 1 or state.pieces) and not self._is_there():
-            self._driver.delete(self._folder + left for left in [name, *(p.name for p in state.pieces)])
+            self._driver.delete(self._folder + left for left in [*written, *(p.name for p in state.pieces)])
             raise UploadUnknown(self.uuid)
 
     def _is_there(self) -> bool:
@@ -366,3 +395,8 @@ class Upload:
         # An upload with pieces may have more of them, finished or not, from requests that were cut off.
         if any(name.startswith(_PIECE) for name in names):
             self._driver.delete_prefix(self._folder)
+
+
+def _name(number: int) -> str:
+    """Return the name of a state in the upload's folder."""
+    return f"{_STATE}{number:08d}"

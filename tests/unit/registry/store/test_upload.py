@@ -12,6 +12,7 @@ from lab.registry_client import DRIVERS
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ObjectExists, ObjectNotFound
 from cfmiddleware.registry.store.upload import DigestMismatch, Piece, State, Upload, UploadUnknown
+from cfmiddleware.storage.memory import MemoryDriver
 
 LIMIT = 10
 
@@ -31,8 +32,9 @@ def names(driver, upload):
 
 
 def add(upload, *chunks):
-    state = upload.extend(upload.state(), chunks)
-    upload.install(state)
+    before = upload.state()
+    state = upload.extend(before, chunks)
+    upload.install(state, before)
     return state
 
 
@@ -88,10 +90,137 @@ def test_what_is_not_installed_has_no_effect_and_can_be_discarded(driver, upload
 def test_only_one_of_two_goes_on_from_the_same_state(upload):
     before = upload.state()
     first, second = upload.extend(before, [b"first"]), upload.extend(before, [b"second"])
-    upload.install(first)
+    upload.install(first, before)
     with pytest.raises(ObjectExists):
-        upload.install(second)
+        upload.install(second, before)
     assert upload.state() == first
+
+
+class Killed(BaseException):
+    """The end of the process."""
+
+
+class WatchedDriver(MemoryDriver):
+    """A driver that says how many bytes it holds after each change, and dies at one of them."""
+
+    def __init__(self, dies_at=None):
+        super().__init__()
+        self.held = [0]
+        self.left = dies_at
+
+    def _change(self, change, *arguments):
+        if self.left is not None:
+            if self.left == 0:
+                raise Killed
+            self.left -= 1
+        change(*arguments)
+        self.held.append(sum(stat.size for _, stat in self.walk("/")))
+
+    def write(self, path, content):
+        self._change(super().write, path, content)
+
+    def create(self, path, content):
+        self._change(super().create, path, content)
+
+    def compose(self, path, sources):
+        self._change(super().compose, path, sources)
+
+    def delete(self, paths):
+        self._change(super().delete, list(paths))
+
+
+# What the states say besides bytes: a few hundred bytes, of which there are never more than three that count.
+HEADS = 1500
+
+
+@pytest.mark.parametrize(
+    "sizes", [[9_000, *[1] * 300], [1000] * 70, [9_999, 1, 1, 1, 1, 9_000, 5, 25_000, 7]]
+)
+def test_an_upload_never_takes_more_than_four_times_its_bytes(sizes):
+    driver = WatchedDriver()
+    upload = Upload.begin(driver, "app", 10_000)
+    content = b""
+    for number, size in enumerate(sizes):
+        chunk = bytes([number % 251]) * size
+        content += chunk
+        driver.held.clear()
+        add(upload, chunk)
+        assert max(driver.held) <= 4 * len(content) + HEADS
+    driver.held.clear()
+    upload.check(upload.state(), Digest.of(content))
+    upload.assemble(upload.state(), "/blob")
+    assert max(driver.held) <= 4 * len(content) + HEADS
+    assert driver.read("/blob") == content
+    upload.end()
+    assert [path for path, _ in driver.walk("/")] == ["/blob"]
+
+
+def test_a_kill_between_any_two_steps_leaves_what_was_acknowledged():
+    chunks = [b"aaa", b"bbb", b"ccc", b"d" * 12, b"e", b"f", b"g"]
+    for dies_at in range(100):
+        driver = WatchedDriver(dies_at)
+        acknowledged = -1
+        try:
+            upload = Upload.begin(driver, "app", LIMIT)
+            acknowledged = 0
+            for chunk in chunks:
+                add(upload, chunk)
+                acknowledged += 1
+        except Killed:
+            driver.left = None
+        else:
+            assert dies_at > 10
+            break
+        if acknowledged < 0:
+            continue
+        upload = Upload(driver, "app", upload.uuid, LIMIT)  # of another process
+        size = upload.state().size
+        done = next(n for n in range(len(chunks) + 1) if len(b"".join(chunks[:n])) == size)
+        assert done in (acknowledged, acknowledged + 1)
+        for chunk in chunks[done:]:
+            add(upload, chunk)
+        upload.check(upload.state(), Digest.of(b"".join(chunks)))
+    else:
+        raise AssertionError("it was killed every time")
+
+
+def test_one_that_goes_on_from_an_old_state_changes_nothing(driver, upload):
+    add(upload, b"a")
+    old = upload.state()
+    late = upload.extend(old, [b"late"])
+    for chunk in (b"b", b"c", b"d"):
+        add(upload, chunk)
+    with pytest.raises(ObjectExists):
+        upload.install(late, old)
+    assert upload.state().inline == b"abcd"
+    assert upload.first_state(Digest.of(b"a")) is None
+
+
+def test_a_state_that_others_empty_while_it_is_looked_at_is_looked_for_again(driver, upload):
+    add(upload, b"a")
+    add(upload, b"b")
+    other = Upload(driver, "app", upload.uuid, LIMIT)
+    read = driver.read
+
+    def busy(path):
+        driver.read = read
+        for chunk in (b"c", b"d"):
+            add(other, chunk)
+        return read(path)
+
+    driver.read = busy
+    assert upload.state().inline == b"abcd"
+
+
+def test_one_that_the_upload_ends_under_leaves_nothing(driver, upload):
+    for chunk in (b"a", b"b", b"c"):
+        add(upload, chunk)
+    before = upload.state()
+    late = upload.extend(before, [b"late"])
+    Upload(driver, "app", upload.uuid, LIMIT).end()
+    with pytest.raises(UploadUnknown):
+        upload.install(late, before)
+    assert names(driver, upload) == []
 
 
 def test_two_requests_never_write_the_same_state(upload):
@@ -190,7 +319,7 @@ def test_what_was_joined_in_steps_goes_when_the_upload_ended_meanwhile(driver, m
 def test_a_state_written_after_the_end_brings_no_upload_back(upload):
     late = upload.extend(upload.state(), [b"late"])
     upload.end()
-    upload.install(late)
+    upload.install(late, State())
     with pytest.raises(UploadUnknown):
         upload.state()
 
@@ -215,5 +344,5 @@ def test_a_state_that_is_not_whole_is_not_taken_for_one(content):
     digest=st.none() | st.builds(Digest.of, st.binary(max_size=3)),
 )
 def test_a_state_is_read_as_it_was_written(pieces, inline, digest):
-    state = State(3, pieces, inline, digest)
+    state = State(3, pieces, inline, digest, follows_bytes=bool(inline))
     assert State.decode(3, "sha256", state.encode()) == state
