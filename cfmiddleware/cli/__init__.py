@@ -1,45 +1,27 @@
-"""The command ``cfmiddleware``.
-
-Built on argparse: its commands are few, its help is enough, and the package's dependencies stay few.
-"""
+"""The command ``cfmiddleware``."""
 
 from __future__ import annotations
 
-import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 
-from cfmiddleware.errors import ConfigError
-from cfmiddleware.version import __version__
-
-from . import addreferrers, keygen, serve, sign
+# Those that serve; nothing that waits is imported before it is known how it is to wait.
+_SERVING = ("serve", "edge")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status: 2, with one line on stderr, for what the user can mend."""
-    parser = argparse.ArgumentParser(
-        prog="cfmiddleware",
-        description="Serve container images through CloudFront: a registry whose pulls are redirected to "
-        "CloudFront-signed URLs, and an edge for machines without an AWS account.",
-    )
-    parser.add_argument("--version", action="version", version=f"cfmiddleware {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add_parser in (
-        serve.add_parser,
-        serve.add_edge_parser,
-        sign.add_parser,
-        keygen.add_parser,
-        addreferrers.add_parser,
-    ):
-        add_parser(commands)
-    options = parser.parse_args(arguments)
-    try:
-        status: int = options.run(options)
-    except ConfigError as error:
-        print(f"cfmiddleware: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # `cfmiddleware sign ... | head`
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return status
+    """Run a command and return its exit status: 2, with one line on stderr, for what the user can mend.
+
+    :param arguments: by default those of this process, which then serves in greenlets.
+    """
+    if arguments is None:
+        arguments = sys.argv[1:]
+        if arguments[:1] and arguments[0] in _SERVING:
+            from cfmiddleware.serving.greenlets import wait_in_greenlets
+
+            with contextlib.suppress(ImportError):  # which the command says in its own words
+                wait_in_greenlets()
+    from .commands import run
+
+    return run(arguments)

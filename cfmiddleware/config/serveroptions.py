@@ -9,44 +9,63 @@ from typing import Any, ClassVar
 
 from cfmiddleware import parse
 
-# Threads that uploads never hold.
-_FREE_THREADS = 8
-
-
-_threads = partial(parse.integer, minimum=32, maximum=1000)
+# From a millisecond to an hour: none at all would end every connection, and a longer one none that matters.
+_deadline = parse.short_seconds
+_size = partial(parse.integer, minimum=1024, maximum=1 << 20)
 
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """How gunicorn serves one of the apps.
+    """How one of the apps is served. Deadlines are in seconds, sizes in bytes.
 
     :param workers: the processes, up to 256. A storage in memory has one by default, because another process
         would not find its blobs.
-    :param threads: the threads of each process, from 32 to 1000. One thread serves one request at a time.
-    :param uploads: how many uploads one worker takes in at the same time, half of its threads by default. It
-        is at least eight fewer than them, so that a redirect or ``/v2/`` always finds a thread.
+    :param connections: how many connections a worker has at a time; 0 for half as many as it may have files
+        open (``ulimit -n``, whose soft limit is raised to the hard one). Beyond it idle ones are ended, and
+        new ones wait.
+    :param uploads: how many uploads one worker takes in at the same time.
     :param uploadwait: how long an upload beyond *uploads* waits for its turn before it gets 429; 0 refuses it
         at once.
+    :param headtimeout: how long a client gets for the head of a request, from its first byte.
+    :param handshaketimeout: how long a client gets for the TLS handshake.
+    :param bodytimeout: how long a client may send nothing of a request's body. An upload that ends so can be
+        resumed.
+    :param answertimeout: how long a client may read nothing of an answer.
+    :param idletimeout: how long a connection stays without a request. A proxy in front keeps its own for a
+        shorter time.
+    :param headersize: the longest header field. Tokens with many scopes and certificates are long.
+    :param requestline: the longest request line.
     :param gracefultimeout: how long requests under way get when the server stops; ``http.draintimeout`` by
         default, if that is given.
     """
 
     workers: int = 2
-    threads: int = 64
+    connections: int = 0
     uploads: int = 32
     uploadwait: int = 30
+    headtimeout: float = 20
+    handshaketimeout: float = 20
+    bodytimeout: float = 60
+    answertimeout: float = 60
+    idletimeout: float = 75
+    headersize: int = 1 << 16
+    requestline: int = 1 << 14
     gracefultimeout: int = 30
 
     PARSERS: ClassVar[Mapping[str, parse.Parser]] = {
         "workers": partial(parse.integer, minimum=1, maximum=256),
-        "threads": _threads,
+        "connections": partial(parse.integer, minimum=0, maximum=1 << 16),
         "uploads": parse.positive,
         "uploadwait": partial(parse.seconds, minimum=0),
+        "headtimeout": _deadline,
+        "handshaketimeout": _deadline,
+        "bodytimeout": _deadline,
+        "answertimeout": _deadline,
+        "idletimeout": _deadline,
+        "headersize": _size,
+        "requestline": _size,
         "gracefultimeout": parse.seconds,
     }
-
-    def __post_init__(self) -> None:
-        parse.integer(self.uploads, "uploads", minimum=1, maximum=self.threads - _FREE_THREADS)
 
 
 def read_server(section: Mapping[str, Any], *, shared: bool, draintimeout: int) -> ServerOptions:
@@ -56,10 +75,8 @@ def read_server(section: Mapping[str, Any], *, shared: bool, draintimeout: int) 
     :param draintimeout: ``http.draintimeout``, in seconds; 0 where it is not given.
     :raises ConfigError: for an unknown option, or a value that cannot work.
     """
-    threads = _threads(section.get("threads") or ServerOptions.threads, "server.threads")
     defaults = {
         "workers": ServerOptions.workers if shared else 1,
-        "uploads": threads // 2,
         "gracefultimeout": draintimeout or ServerOptions.gracefultimeout,
     }
     given = {name: value for name, value in section.items() if value not in (None, "")}

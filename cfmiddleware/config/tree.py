@@ -57,6 +57,7 @@ _ABSENT = (
     "redis.pool.idletimeout",
     "edge.workers",
     "edge.threads",
+    "server.threads",
 )
 
 _NAMES = (*SECTIONS, *(name for name in _ABSENT if "." not in name))

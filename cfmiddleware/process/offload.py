@@ -8,7 +8,7 @@ here. Under every other server a request has a thread of its own, and the work i
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from .greenlets import waiting_is_free
 
@@ -28,4 +28,17 @@ def offload(function: Callable[P, R], *arguments: P.args, **keywords: P.kwargs) 
         return function(*arguments, **keywords)
     from gevent import get_hub
 
-    return get_hub().threadpool.apply(function, arguments, keywords)
+    result, error = get_hub().threadpool.apply(_caught, (function, arguments, keywords))
+    if error is not None:
+        raise error
+    return cast(R, result)
+
+
+def _caught(
+    function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]
+) -> tuple[Any, Exception | None]:
+    """Return the result and no error, or no result and the error, of which gevent would print the trace."""
+    try:
+        return function(*arguments, **keywords), None
+    except Exception as error:  # noqa: BLE001 (the caller raises it)
+        return None, error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 from typing import TYPE_CHECKING, Any
@@ -11,13 +10,12 @@ from cfmiddleware import logs
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.logs import LogOptions
 
+from .filelimit import raise_limit
 from .services import Service
 from .signals import ENDING
 
 if TYPE_CHECKING:
     from cfmiddleware.wsgi.types import App
-
-_log = logging.getLogger("cfmiddleware")
 
 
 def check_gunicorn() -> None:
@@ -26,35 +24,39 @@ def check_gunicorn() -> None:
     :raises ConfigError: if it is not.
     """
     try:
+        import gevent  # noqa: F401
         import gunicorn  # noqa: F401
-    except ImportError:
-        raise ConfigError("gunicorn is not installed; install cfmiddleware[server]") from None
+    except ImportError as error:
+        raise ConfigError(f"{error.name} is not installed; install cfmiddleware[server]") from None
 
 
 def serve(service: Service, log: LogOptions) -> None:
     """Run gunicorn's master for *service* in this process."""
-    import gunicorn
     from gunicorn.app.base import BaseApplication
 
-    from .worker import Worker, missing_methods
+    from .worker import Worker
 
-    missing = missing_methods()
-    if missing:
-        _log.warning(
-            "gunicorn %s has no %s: a slow client that is refused keeps others waiting; "
-            "install cfmiddleware[server]",
-            gunicorn.__version__,
-            " and no ".join(missing),
-        )
+    certificates = service.certificates
 
+    class ServiceWorker(Worker):
+        """The worker of this service."""
+
+        options = service.options
+
+    ServiceWorker.certificates = certificates
+    raise_limit()
     settings = {
-        "bind": f"fd://{service.socket.fileno()}",
-        "worker_class": Worker,
+        "bind": f"fd://{service.socket.detach()}",
+        "worker_class": ServiceWorker,
         "workers": service.options.workers,
-        "threads": service.options.threads,
-        "worker_connections": 1000 + service.options.threads,
         "graceful_timeout": service.options.gracefultimeout,
-        "keepalive": 30,
+        # The worker has limits of its own for the line and for all of a head.
+        "limit_request_line": 0,
+        "limit_request_field_size": service.options.headersize,
+        # No header is believed to say where the app is mounted or how a request came: a proxy may pass on
+        # what a client made up. The apps read X-Forwarded-Proto themselves.
+        "forwarder_headers": "",
+        "secure_scheme_headers": {},
         "proc_name": f"cfmiddleware {service.name}",
         # The apps have access logs of their own, which know more than gunicorn does.
         "accesslog": None,
@@ -64,11 +66,9 @@ def serve(service: Service, log: LogOptions) -> None:
         "control_socket_disable": True,
         "pre_fork": _hold_signals,
     }
-    certificates = service.certificates
     if certificates is not None:
         settings["certfile"] = str(certificates.options.certificate)  # with which gunicorn turns TLS on
         settings["keyfile"] = str(certificates.options.key)
-        settings["ssl_context"] = lambda conf, default: certificates.context()
 
     class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         """gunicorn, configured from here and from nowhere else."""

@@ -1,132 +1,202 @@
-"""gunicorn's gthread worker, but one thread ends all connections whose client still sends.
+"""gunicorn's gevent worker, which waits for no client longer than it is told to.
 
-An app may answer before it has read a request's body, as with a 503 for too many uploads. gunicorn's thread
-then reads that body for seconds, and its main loop, which accepts every connection, waits for seconds until
-the client has closed. A few dozen slow pushes beyond the limit would keep every pull waiting. Here such a
-connection goes to :class:`~cfmiddleware.serving.closer.Closer`.
+A connection is a greenlet, so that thousands that are slow cost memory and nothing else. What a client may
+keep waiting, and for how long, stands in the section ``server``; :mod:`~cfmiddleware.serving.patience` ends
+what takes longer.
 """
 
 from __future__ import annotations
 
-import contextlib
+import errno
+import logging
+import os
 import signal
 import socket
-import ssl
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from gunicorn.workers.gthread import ThreadWorker
+import gevent
+import gevent.socket
+from gevent.event import Event
+from gunicorn.http.wsgi import base_environ
+from gunicorn.workers.ggevent import GeventWorker
 
-from .closer import Closer
+from cfmiddleware.config.serveroptions import ServerOptions
+from cfmiddleware.process.throttle import Throttle
 
-# Seconds that the rest of a body gets to arrive, so that the connection can be kept.
-_DRAIN = 0.05
+from .certificates import Certificates
+from .filelimit import connections_within, raise_limit
+from .httpconnection import HTTPConnection
+from .patience import Patience, Wait
+from .refusals import Refusal
 
-# If more bytes of a body are unread at the answer, the answer says that the connection ends. A client that
-# expects it to stay would send its next request there, and get no answer.
-_DRAINED = 1 << 16
+if TYPE_CHECKING:
+    from cfmiddleware.wsgi.types import App
+
+_log = logging.getLogger("cfmiddleware")
+
+# Seconds in which an idle connection may still bring a request when the worker is to stop: its client may
+# have sent one before it could learn that the connection ends.
+_LAST_REQUESTS = 2.0
+
+# Seconds until the next try when the system has no descriptor or no memory for a connection.
+_PAUSE = 0.1
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+# What waits for its client's first byte or the end of a head may be ended to make room.
+_NOTHING_LOST = (Wait.IDLE, Wait.HANDSHAKE, Wait.HEAD)
 
 
-#: The methods of gunicorn's that are replaced here. What a version does not have, it never calls.
-REPLACED = ("init_signals", "load_wsgi", "handle", "_keepalive_after")
+class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
+    """The worker of ``cfmiddleware serve``. A subclass for each service has its options.
 
+    :param options: what clients are given time and room for.
+    :param certificates: what connections are secured with, or None for plain HTTP.
+    :param stopping: until when idle connections stay, on the clock of ``time.monotonic``, if the worker is to
+        stop; 0 while it is not.
+    """
 
-def missing_methods(worker: type = ThreadWorker) -> list[str]:
-    """Return those of :data:`REPLACED` that *worker*, by default that of the installed gunicorn, lacks."""
-    return [name for name in REPLACED if not hasattr(worker, name)]
+    options: ClassVar[ServerOptions]
+    certificates: ClassVar[Certificates | None] = None
+    wsgi: App
+    sockets: list[Any]
+    stopping: float = 0.0
 
-
-class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
-    """The worker of ``cfmiddleware serve``."""
-
-    wsgi: Any
-    _closer: Closer | None = None
+    def patch(self) -> None:
+        """Take over the listening sockets; the command has patched the libraries already."""
+        self.sockets = [
+            gevent.socket.socket(each.FAMILY, socket.SOCK_STREAM, fileno=each.sock.detach())
+            for each in self.sockets
+        ]
 
     def init_signals(self) -> None:
         """Set the handlers, and let in the signals that were held since before the fork."""
+        self._wake = Event()
         super().init_signals()
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
-    def load_wsgi(self) -> None:
-        """Load the app."""
-        super().load_wsgi()
-        self.wsgi = _announcing_ends(self.wsgi)
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """Begin to stop."""
+        super().handle_exit(sig, frame)
+        self._wake.set()
 
-    def handle(self, conn: Any) -> Any:
-        """Handle a request, in one of the threads, and take over a connection that is to end."""
-        result = super().handle(conn)
-        connection = _without_tls(conn.sock) if result is False else None
-        if connection is not None:
-            conn.sock = _Ended()
-            self._linger(connection)
-        return result
+    def run(self) -> None:
+        """Serve until the worker is to stop, and let requests under way end."""
+        self._connections: dict[HTTPConnection, None] = {}
+        self._refusals = Throttle()
+        self._full = Throttle()
+        self._limit = self.options.connections or connections_within(raise_limit())
+        gevent.spawn(Patience(self._connections).run)
+        gevent.spawn(self._watch_signals)
+        accepting = [gevent.spawn(self._accept, each, self._base(each)) for each in self.sockets]
+        while self.alive:
+            self.notify()
+            self._wake.wait(1.0)
+        self._stop(accepting)
 
-    def _keepalive_after(self, conn: Any, keepalive: bool) -> bool:
-        """Return whether the connection can be used again: its body has been read, or is here already."""
-        deadline = time.monotonic() + _DRAIN
-        return keepalive and bool(conn.parser.finish_body(deadline=deadline, max_bytes=_DRAINED + 1))
+    def refused(self, refusal: Refusal) -> None:
+        """Log what the server refused by itself; seldom, because anybody can cause it."""
+        if self._refusals.allows():
+            _log.warning("a request was refused with %d: %s", refusal.status, refusal.message)
 
-    def _linger(self, connection: socket.socket) -> None:
-        # It is made here, after the fork. If two threads make one, one of them stays idle.
-        closer = self._closer
-        if closer is None:
-            closer = self._closer = Closer()
-        closer.take(connection)
+    def _base(self, listener: Any) -> dict[str, Any]:
+        """Return what the environs of all connections that *listener* accepts have (PEP 3333)."""
+        name = listener.getsockname()
+        return {
+            **base_environ(self.cfg),
+            "wsgi.multithread": True,
+            "wsgi.url_scheme": "https" if self.certificates else "http",
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "SERVER_NAME": name[0],
+            "SERVER_PORT": str(name[1]),
+            "SCRIPT_NAME": "",
+            "cfmiddleware.server": name,
+        }
 
+    def _accept(self, listener: Any, base: dict[str, Any]) -> None:
+        """Accept connections, for ever."""
+        while True:
+            if len(self._connections) >= self._limit and not self._make_room():
+                gevent.sleep(_PAUSE)
+                continue
+            try:
+                client, address = listener.accept()
+            except OSError as error:
+                if listener.closed:
+                    return
+                if error.errno in _NO_ROOM and not self._make_room():
+                    gevent.sleep(_PAUSE)
+                continue
+            self._begin(client, address, base)
+            gevent.sleep(0)  # another worker may take the next one
 
-def _announcing_ends(app: Any) -> Any:
-    """Return the app with ``Connection: close`` on answers after which its connection cannot stay."""
+    def _begin(self, client: Any, address: Any, base: dict[str, Any]) -> None:
+        own = {**base, "REMOTE_ADDR": address[0], "REMOTE_PORT": str(address[1])}
+        connection = HTTPConnection(self, client, address, own)
+        self._connections[connection] = None
+        gevent.spawn(self._serve, connection)
 
-    def announcing(environ: dict[str, Any], start_response: Any) -> Any:
-        # What gunicorn reads the body from, and the response that it will write.
-        reader: Any = getattr(environ["wsgi.input"], "reader", None)
-        response: Any = getattr(start_response, "__self__", None)
-        if not _much_is_unread(reader) or not hasattr(response, "force_close"):
-            return app(environ, start_response)
+    def _serve(self, connection: HTTPConnection) -> None:
+        try:
+            connection.serve()
+        except gevent.GreenletExit:
+            raise
+        except Exception:  # noqa: BLE001 (no caller is left that could handle it)
+            _log.exception("a connection failed")
+        finally:
+            self._connections.pop(connection, None)
 
-        def start(*arguments: Any) -> Any:
-            if _much_is_unread(reader):
-                response.force_close()
-            return start_response(*arguments)
+    def _make_room(self) -> bool:
+        """End connections on which nothing is under way, oldest first, and return whether there were any."""
+        if self._full.allows():
+            _log.warning(
+                "%d connections are open, as many as there are descriptors for (ulimit -n, "
+                "server.connections): idle ones are ended, and further ones wait",
+                len(self._connections),
+            )
+        waiting = [each for each in self._connections if each.wait in _NOTHING_LOST and not each.expired]
+        waiting.sort(key=lambda each: (each.requests > 0, each.since))
+        ended = waiting[: max(1, len(waiting) // 50)]
+        for connection in ended:
+            connection.expire()
+        gevent.sleep(0)  # they close now
+        return bool(ended)
 
-        return app(environ, start)
+    def _watch_signals(self) -> None:
+        """Let Python handle a signal at once: gunicorn has each written into a pipe."""
+        while True:
+            gevent.socket.wait_read(self.PIPE[0])
+            os.read(self.PIPE[0], 4096)
 
-    return announcing
+    def _stop(self, accepting: list[Any]) -> None:
+        """Close the listeners, let requests under way end, and then the connections."""
+        self.stopping = time.monotonic() + _LAST_REQUESTS
+        gevent.killall(accepting)
+        for listener in self.sockets:
+            self._accept_what_waits(listener)
+            listener.close()
+        for connection in self._connections:
+            if connection.wait is Wait.IDLE:
+                connection.expires = min(connection.expires, self.stopping)
+        deadline = time.monotonic() + self.cfg.graceful_timeout
+        while self._connections and time.monotonic() < deadline:
+            self.notify()
+            gevent.sleep(0.05)
+        if self._connections:
+            _log.warning(
+                "%d connections were cut: their requests did not end within %d s (server.gracefultimeout)",
+                len(self._connections),
+                self.cfg.graceful_timeout,
+            )
 
-
-def _much_is_unread(reader: Any) -> bool:
-    """Return whether so much of a body may be unread that its connection cannot stay.
-
-    The rest of a chunked body is not known. gunicorn drops its parser when the body has ended.
-    """
-    return bool(getattr(reader, "length", 0) > _DRAINED or getattr(reader, "parser", None))
-
-
-def _without_tls(connection: Any) -> socket.socket | None:
-    """End TLS on a connection and return the connection below it, or None if it is closed already.
-
-    Without a close_notify a client cannot tell the end of a response from a cut connection (RFC 8446, 6.1).
-    """
-    if connection.fileno() == -1:
-        return None
-    if isinstance(connection, ssl.SSLSocket):
-        connection.setblocking(False)
-        # It would wait for the client's close_notify as well, and TLS may not have begun.
-        with contextlib.suppress(OSError, ValueError):
-            connection.unwrap()
-        return socket.socket(fileno=connection.detach())
-    return connection if isinstance(connection, socket.socket) else None
-
-
-class _Ended:
-    """What the main loop closes in place of a connection that was taken over."""
-
-    def setblocking(self, flag: bool) -> None:
-        """Do nothing."""
-
-    def shutdown(self, how: int) -> None:
-        """Say that there is nothing to wait for."""
-        raise OSError("the connection has been taken over")
-
-    def close(self) -> None:
-        """Do nothing."""
+    def _accept_what_waits(self, listener: Any) -> None:
+        """Accept the connections whose clients think that they are open; closing the listener resets them."""
+        base = self._base(listener)
+        listener.settimeout(0)
+        while True:
+            try:
+                client, address = listener.accept()
+            except OSError:
+                return
+            client.settimeout(None)
+            self._begin(client, address, base)

@@ -24,4 +24,5 @@ except ValueError as error:
 print(done, offload(monkey.get_original("threading", "get_ident")) != threading.get_ident())
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert result.stderr == ""
     assert result.stdout == "['other', 'work', 'ValueError'] True\n", result.stderr

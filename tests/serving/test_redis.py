@@ -922,7 +922,7 @@ def tree(port: int, cache: dict[str, Any], redis: dict[str, Any]) -> dict[str, A
             "delete": {"enabled": True},
             "cache": cache,
         },
-        "server": {"workers": 2, "threads": 32, "uploads": 4, "gracefultimeout": 1},
+        "server": {"workers": 2, "uploads": 4, "gracefultimeout": 1},
         "http": {"addr": f"127.0.0.1:{port}"},
         "redis": redis,
     }

@@ -170,7 +170,7 @@ def test_a_directory_is_served_through_an_edge_with_an_origin_path(tmp_path: Pat
 
 def test_slow_pushes_keep_neither_pulls_nor_v2_waiting(tmp_path: Path):
     # Many more than there are threads: what is refused must give its thread back at once.
-    server = {"workers": 1, "threads": 32, "uploads": 4, "uploadwait": 0, "gracefultimeout": 1}
+    server = {"workers": 1, "uploads": 4, "uploadwait": 0, "gracefultimeout": 1}
     with serving_file(tmp_path, server=server) as service, contextlib.ExitStack() as stack:
         digest = service.push("app", b"layer")
         for _ in range(4):

@@ -42,7 +42,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tree(port: int, **section: Any) -> dict[str, Any]:
     return {
         "storage": {"filesystem": {"rootdirectory": "objects"}},
-        "server": {"workers": 1, "threads": 32, "uploads": 4, "uploadwait": 0, "gracefultimeout": 1},
+        "server": {"workers": 1, "uploads": 4, "uploadwait": 0, "gracefultimeout": 1},
         "http": {"addr": f"127.0.0.1:{port}", "tls": section},
     }
 

@@ -74,8 +74,8 @@ def test_what_the_file_does_not_say_is_as_documented(directory: Path):
     assert config.edge_address() is None
     assert config.log_options().level == "INFO"
     options = config.server_options()
-    assert options.threads >= 32
-    assert options.uploads < options.threads
+    assert (options.connections, options.uploads) == (0, 32)
+    assert options.idletimeout > 60  # proxies keep their connections for a minute
 
 
 def test_an_empty_edge_section_asks_for_an_edge_on_port_5001(directory: Path):
@@ -97,9 +97,9 @@ def test_a_read_only_registry_takes_no_push(directory: Path):
 
 
 def test_as_many_uploads_are_taken_at_a_time_as_the_server_section_says(directory: Path):
-    options = load(directory, "storage: {inmemory: }\nserver: {threads: 40, uploads: 7}").server_options()
+    options = load(directory, "storage: {inmemory: }\nserver: {connections: 40, uploads: 7}").server_options()
 
-    assert (options.threads, options.uploads) == (40, 7)
+    assert (options.connections, options.uploads) == (40, 7)
 
 
 def test_the_directory_in_the_bucket_is_the_default_for_wrapper_and_edge(directory: Path):
@@ -176,8 +176,11 @@ def test_a_storage_in_memory_has_one_worker_for_another_would_not_find_its_blobs
         (("duration: 10m", "1: 1"), "config.yml: middleware.storage[0].options.1: there is no such option"),
         (("edge:", "edge: {publickeys: {K: none.pem}}"), "config.yml: edge.publickeys.K: none.pem cannot be"),
         (("edge:", "edge: {prot: 1}"), "config.yml: edge.prot: there is no such option"),
-        (("edge:", "server: {threads: 8}"), "config.yml: server.threads: 8 is not a whole number from 32"),
-        (("edge:", "server: {thread: 64}"), "config.yml: server.thread: there is no such option (did you"),
+        (
+            ("edge:", "server: {headersize: 8}"),
+            "config.yml: server.headersize: 8 is not a whole number from 1024",
+        ),
+        (("edge:", "server: {worker: 64}"), "config.yml: server.worker: there is no such option (did you"),
         (("enabled: true", "enabled: maybe"), "config.yml: storage.delete.enabled: 'maybe' is neither true"),
         (("enabled: true", "enable: true"), "config.yml: storage.delete.enable: there is no such option"),
         (("version: 0.1", "version: 0.3"), "config.yml: version: 0.3 is not known; it is 0.1"),
@@ -283,7 +286,7 @@ EVERYTHING: dict[str, Any] = {
         **{"addr": "127.0.0.1:5001", "originpath": "/team", "rootdirectory": "/team", "trustedproxies": 0},
         **{"publickeys": {"K1": ""}, "storage": {"inmemory": None}},
     },
-    "server": {"workers": 1, "threads": 64, "uploads": 8, "gracefultimeout": "30s"},
+    "server": {"workers": 1, "connections": 64, "uploads": 8, "gracefultimeout": "30s"},
     "redis": {
         **{"addr": "127.0.0.1:6379", "username": "a", "password": "b", "db": 0, "poolsize": 4},
         **{"dialtimeout": "10ms", "readtimeout": "10ms", "writetimeout": 1, "maxidleconns": 1},

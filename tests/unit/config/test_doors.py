@@ -135,8 +135,12 @@ MISTAKES = [
         "auth: {token: {realm: r, service: s, issuer: i}}",
         "auth.token.rootcertbundle: this option or 'jwks' is required: tokens are checked with it",
     ),
-    ("version: 0.1", "server: {threads: 8}", "server.threads: 8 is not a whole number from 32 to 1000"),
-    ("version: 0.1", "server: {uploads: 60}", "server.uploads: 60 is not a whole number from 1 to 56"),
+    (
+        "version: 0.1",
+        "server: {requestline: 8}",
+        "server.requestline: 8 is not a whole number from 1024 to 1048576",
+    ),
+    ("version: 0.1", "server: {bodytimeout: 2h}", "server.bodytimeout: '2h' must be from 1ms to 1h"),
     (
         "version: 0.1",
         "server: {worker: 1}",

@@ -54,9 +54,9 @@ def test_variables_can_make_a_whole_list(directory: Path):
 
 
 def test_a_variables_value_is_yaml(directory: Path):
-    config = overridden(directory, SERVER="{threads: 48, uploads: 8}", STORAGE_DELETE_ENABLED="false")
+    config = overridden(directory, SERVER="{connections: 48, uploads: 8}", STORAGE_DELETE_ENABLED="false")
 
-    assert config.server_options().threads == 48
+    assert config.server_options().connections == 48
     assert Client(config.registry()).delete(f"/registry/v2/a/blobs/{Digest.of(b'')}").status_code == 405
 
 

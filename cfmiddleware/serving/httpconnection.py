@@ -1,0 +1,409 @@
+"""One client's connection: requests come in, answers go out, and no wait lasts for ever."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import math
+import socket
+import ssl
+import time
+from typing import TYPE_CHECKING, Any
+
+import gevent.socket
+from gunicorn.http import wsgi
+from gunicorn.http.errors import NoMoreData, ParseException
+from gunicorn.http.message import Request
+from gunicorn.http.unreader import SocketUnreader
+
+from . import refusals
+from .answer import Answer
+from .patience import Wait
+from .plainhead import read_plain
+
+if TYPE_CHECKING:
+    from .worker import Worker
+
+_log = logging.getLogger("cfmiddleware")
+
+_RECEIVED = 1 << 16
+_SENT = 1 << 18
+
+# Besides its longest field, a head may have so many bytes in all others.
+_OTHER_FIELDS = 1 << 16
+
+# A client may send for so many seconds, and so many bytes, until its connection is cut. Many clients read the
+# answer only after they have sent their body. So a refused chunk of three times the 5 MiB of
+# ``OCI-Chunk-Min-Length`` is read: without it, the client would not see the 416 that says where the upload
+# stands.
+_LINGER = 2.0
+_MAX_LINGERED = 16 << 20
+
+_END = b"\r\n\r\n"
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+# What a client that has gone leaves behind.
+_GONE = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF, errno.ETIMEDOUT, errno.ESHUTDOWN)
+
+
+class ClientTooSlow(OSError):
+    """A client sent or read nothing for too long."""
+
+
+class HTTPConnection:
+    """A connection of one client, served by one greenlet.
+
+    :param worker: whose connection it is.
+    :param sock: the connection; TLS has not begun.
+    :param address: the client's address.
+    :param base: what each environ has; it is not changed.
+    """
+
+    __slots__ = (
+        "_address",
+        "_base",
+        "_buffer",
+        "_client_sends",
+        "_continue",
+        "_limits",
+        "_sock",
+        "_worker",
+        "expired",
+        "expires",
+        "requests",
+        "since",
+        "wait",
+    )
+
+    def __init__(self, worker: Worker, sock: Any, address: Any, base: dict[str, Any]) -> None:
+        self._worker = worker
+        self._limits = worker.options
+        self._sock = sock
+        self._address = address
+        self._base = base
+        self._buffer = b""
+        self._continue = False
+        self._client_sends = True  # until its end has been seen
+        self.wait: Wait | None = Wait.IDLE
+        self.since = time.monotonic()
+        self.expires = self.since + self._limits.idletimeout
+        self.expired = False
+        self.requests = 0
+
+    def serve(self) -> None:
+        """Answer requests until one side ends the connection."""
+        try:
+            self._secure()
+            while self._answer_next():
+                self.requests += 1
+        except ssl.SSLError as error:
+            _log.debug("TLS with %s failed: %s", self._address, error)
+            self._client_sends = False
+        except OSError as error:
+            if error.errno not in _GONE and not isinstance(error, ClientTooSlow):
+                _log.warning("a connection with %s broke: %s", self._address, error)
+            self._client_sends = False
+        finally:
+            self._end()
+
+    # What the patience of the worker needs
+
+    def expire(self) -> None:
+        """End the wait of another greenlet, which then finds ``expired`` set."""
+        self.expired = True
+        # The class, because TLS has a shutdown of its own that forgets the session. It wakes the greenlet.
+        how = socket.SHUT_RD if self.wait in (Wait.HEAD, Wait.BODY) else socket.SHUT_RDWR
+        with contextlib.suppress(OSError):
+            gevent.socket.socket.shutdown(self._sock, how)
+
+    def _begin(self, wait: Wait, seconds: float) -> None:
+        self.wait = wait
+        self.since = time.monotonic()
+        self.expires = self.since + seconds
+
+    def _done(self) -> None:
+        self.wait = None
+        self.expires = math.inf
+
+    # Requests
+
+    def _secure(self) -> None:
+        """Begin TLS, if it is spoken here."""
+        certificates = self._worker.certificates
+        if certificates is None:
+            return
+        self._begin(Wait.HANDSHAKE, self._limits.handshaketimeout)
+        # Nothing is made for a connection that sends nothing.
+        gevent.socket.wait_read(self._sock.fileno())
+        if self.expired:
+            raise ClientTooSlow
+        self._sock = certificates.context().wrap_socket(
+            self._sock, server_side=True, do_handshake_on_connect=False
+        )
+        self._sock.do_handshake()
+        self._begin(Wait.IDLE, self._limits.idletimeout)
+
+    def _answer_next(self) -> bool:
+        """Answer the next request, and return whether another one may come."""
+        try:
+            head = self._read_head()
+            if not head:
+                return False
+            plain = read_plain(head, self._base)
+            if plain is None:
+                return self._answer_parsed(head)
+            request, environ = plain
+            return self._run_app(environ, Answer(request, self, self._worker.cfg))
+        except _Refused as refused:
+            self._done()
+            self._refuse(refused.refusal)
+            return False
+
+    def _answer_parsed(self, head: bytes) -> bool:
+        """Answer a request that gunicorn's parser reads."""
+        unreader = SocketUnreader(self, _RECEIVED)
+        unreader.unread(head + self._buffer)
+        self._buffer = b""
+        try:
+            request = Request(self._worker.cfg, unreader, self._address, self.requests + 1)
+            answer, environ = wsgi.create(
+                request, self, self._address, self._base["cfmiddleware.server"], self._worker.cfg, Answer
+            )
+        except (NoMoreData, StopIteration):  # the client went away within a head
+            return False
+        except ParseException as error:
+            raise _Refused(refusals.refusal_of(error, self._limits.headersize)) from None
+        environ["wsgi.multithread"] = True
+        if not self._run_app(environ, answer) or request.body.failed:
+            return False
+        while request.body.read(_RECEIVED):  # what is left is here already: see body_is_unread
+            pass
+        self._buffer = unreader.take_buffered()
+        return True
+
+    def _read_head(self) -> bytes:
+        """Return the next head with the empty line at its end, or what came of it that gunicorn is to refuse.
+
+        It is empty at the end of the connection.
+        """
+        data = self._buffer
+        self._buffer = b""
+        if not data:
+            self._begin(Wait.IDLE, self._limits.idletimeout)
+            if self._worker.stopping:
+                self.expires = min(self.expires, self._worker.stopping)
+            data = self._sock.recv(_RECEIVED)
+            if not data:
+                self._client_sends = False
+                return b""
+        if data[:2] == b"\r\n":  # one empty line may come first (RFC 9112, 2.2)
+            data = data[2:]
+        end = data.find(_END)
+        if end < 0 or self._is_too_large(data, end):
+            data, end = self._read_rest_of_head(data)
+            if end < 0:
+                return data
+        self._done()
+        end += len(_END)
+        self._buffer = data[end:]
+        return data[:end]
+
+    def _read_rest_of_head(self, data: bytes) -> tuple[bytes, int]:
+        """Return the head and where its end is, or a negative number if gunicorn is to refuse it."""
+        self._begin(Wait.HEAD, self._limits.headtimeout)
+        end = data.find(_END)
+        while end < 0:
+            # A line that ends without CR never ends here (RFC 9112, 2.2).
+            if self._is_too_large(data, -1) or data.count(b"\n") != data.count(b"\r\n"):
+                break
+            searched = max(0, len(data) - 3)
+            more = self._receive()
+            if not more:
+                self._client_sends = False
+                break
+            data += more
+            if data[:2] == b"\r\n" and searched < 2:
+                data, searched = data[2:], 0
+            end = data.find(_END, searched)
+        self._done()
+        if self._is_too_large(data, end):
+            line = data.find(b"\r\n")
+            if not 0 <= line <= self._limits.requestline:
+                raise _Refused(refusals.request_line_too_long(self._limits.requestline))
+            raise _Refused(refusals.header_too_large(self._limits.headersize))
+        return data, end
+
+    def _is_too_large(self, data: bytes, end: int) -> bool:
+        limits = self._limits
+        size = len(data) if end < 0 else end
+        return size > limits.requestline and (
+            size > limits.requestline + limits.headersize + _OTHER_FIELDS
+            or not 0 <= data.find(b"\r\n") <= limits.requestline
+        )
+
+    def _receive(self) -> bytes:
+        """Return what the client sent, or nothing at its end.
+
+        :raises _Refused: if a head did not come to its end in time.
+        """
+        try:
+            data: bytes = self._sock.recv(_RECEIVED)
+        except OSError:
+            if not self.expired:
+                raise
+            data = b""
+        if not data and self.expired:
+            raise _Refused(refusals.HEAD_TOO_SLOW)
+        return data
+
+    def _run_app(self, environ: dict[str, Any], answer: Answer) -> bool:
+        """Have the app answer, and return whether the connection stays."""
+        result: Any = None
+        try:
+            result = self._worker.wsgi(environ, answer.start_response)
+            for piece in result:
+                answer.write(piece)
+            answer.close()
+        except OSError as error:
+            if self.expired or error.errno in _GONE:
+                raise
+            return self._app_failed(environ, answer)
+        except Exception:  # noqa: BLE001 (whatever it is, the client gets an answer and the log the trace)
+            return self._app_failed(environ, answer)
+        finally:
+            if hasattr(result, "close"):
+                result.close()
+        return not (answer.should_close() or answer.is_short())
+
+    def _app_failed(self, environ: dict[str, Any], answer: Answer) -> bool:
+        _log.exception("%s %r failed", environ["REQUEST_METHOD"], environ.get("PATH_INFO"))
+        if not answer.headers_sent:
+            self._refuse(refusals.APP_FAILED)
+        return False
+
+    def _refuse(self, refusal: refusals.Refusal) -> None:
+        """Answer with an error of the server's own; the connection then ends."""
+        self._worker.refused(refusal)
+        self.expired = False
+        self.sendall(refusal.response())
+
+    # What gunicorn's parser and response use as their socket
+
+    def recv(self, size: int) -> bytes:
+        """Return up to *size* bytes of a body, or nothing at its end.
+
+        :raises ClientTooSlow: if nothing came in time.
+        """
+        if self._continue:
+            self._continue = False
+            self.sendall(_CONTINUE)
+        self._begin(Wait.BODY, self._limits.bodytimeout)
+        try:
+            data: bytes = self._sock.recv(size)
+        except OSError:
+            if not self.expired:
+                raise
+            data = b""
+        self._done()
+        if not data:
+            self._client_sends = False
+            if self.expired:
+                raise ClientTooSlow
+        return data
+
+    def send(self, data: bytes) -> int:
+        """Keep ``100 Continue``, all that gunicorn sends in this way, until the body is asked for."""
+        self._continue = True
+        return len(data)
+
+    def sendall(self, data: bytes) -> None:
+        """Send all of *data*, of which the client has to take some from time to time.
+
+        :raises ClientTooSlow: if it did not.
+        """
+        view = memoryview(data)
+        while True:
+            self._begin(Wait.ANSWER, self._limits.answertimeout)
+            try:
+                sent = self._sock.send(view[:_SENT])
+            except OSError:
+                if self.expired:
+                    raise ClientTooSlow from None
+                raise
+            view = view[sent:]
+            if not view:
+                break
+        self._done()
+
+    def is_stopping(self) -> bool:
+        """Return whether an answer should say that the connection ends."""
+        return bool(self._worker.stopping)
+
+    def body_is_unread(self, request: Any) -> bool:
+        """Return whether a part of the request's body is still to come."""
+        body = request.body
+        if body is None:
+            return False
+        reader = body.reader
+        left = getattr(reader, "length", None)
+        if left is None:  # chunked: the parser is dropped at the end of the body
+            return getattr(reader, "parser", None) is not None
+        return bool(left > len(reader.unreader.buf.getbuffer()))
+
+    # The end
+
+    def _end(self) -> None:
+        """End the connection so that the client reads the answer.
+
+        A connection that is closed with bytes unread is reset, and a client that is still sending may then
+        lose the answer (RFC 9112, section 9.6).
+        """
+        self._done()
+        sock = self._sock
+        try:
+            if isinstance(sock, ssl.SSLSocket):
+                sock = self._without_tls(sock)
+            if self._client_sends and not self.expired:
+                sock.shutdown(socket.SHUT_WR)
+                self._linger(sock)
+        except OSError:
+            pass
+        finally:
+            sock.close()
+
+    def _without_tls(self, sock: Any) -> Any:
+        """End TLS and return the connection below it.
+
+        Without a close_notify a client cannot tell the end of an answer from a cut connection (RFC 8446,
+        section 6.1).
+        """
+        sock.settimeout(0)
+        with contextlib.suppress(OSError, ValueError):  # it would wait for the client's as well
+            sock.unwrap()
+        return gevent.socket.socket(sock.family, sock.type, fileno=sock.detach())
+
+    def _linger(self, sock: Any) -> None:
+        """Read what the client still sends, for a while."""
+        end = time.monotonic() + _LINGER
+        left = _MAX_LINGERED
+        while left > 0:
+            seconds = end - time.monotonic()
+            if seconds <= 0:
+                break
+            sock.settimeout(seconds)
+            data = sock.recv(min(_RECEIVED, left))
+            if not data:
+                break
+            left -= len(data)
+
+
+class _Refused(Exception):
+    """The server answers with an error of its own.
+
+    :param refusal: the answer.
+    """
+
+    def __init__(self, refusal: refusals.Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
