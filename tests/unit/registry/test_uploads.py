@@ -427,6 +427,16 @@ def test_a_chunked_body_that_the_server_does_not_hand_over_is_411_and_leaves_eve
     assert client.put(f"{url}?digest={DIGEST}").status_code == 201
 
 
+def test_a_body_that_a_proxy_gave_a_length_is_read_although_it_was_chunked(client):
+    # As nginx's uwsgi_pass has it.
+    url = client.start("app")
+    environ = EnvironBuilder(url, method="PATCH", data=CONTENT).get_environ()
+    environ["HTTP_TRANSFER_ENCODING"] = "chunked"
+    environ.pop("wsgi.input_terminated", None)
+    _, status, headers = run_wsgi_app(client.registry, environ, buffered=True)
+    assert (status[:3], headers["Range"]) == ("202", f"0-{len(CONTENT) - 1}")
+
+
 def test_a_client_that_goes_away_in_one_post_leaves_nothing(client):
     status, _ = broken_request(client, f"/v2/app/blobs/uploads/?digest={DIGEST}", "POST", CONTENT)
     assert (status, client.objects()) == (400, set())
