@@ -97,6 +97,7 @@ class WSGIServer(NamedTuple):
     :param chunked: whether it hands chunked bodies over.
     :param empty: whether it sends a response that has no chunk at all.
     :param tells_broken: whether an app can tell a chunked body that broke off from a whole one.
+    :param debian: whether it is one of Debian's packages.
     :param keeps: whether it keeps connections for further requests.
     :param line: how long a request line it takes, in bytes.
     :param authorization: how long an `Authorization` it takes, in bytes.
@@ -108,6 +109,7 @@ class WSGIServer(NamedTuple):
     chunked: bool = True
     empty: bool = True
     tells_broken: bool = True
+    debian: bool = False
     keeps: bool = True
     line: int = 8_000
     authorization: int = 65_000
@@ -131,6 +133,7 @@ def _gunicorn(worker: str, *arguments: str) -> Callable[[Path, int], Sequence[st
 
 def _granian(here: Path, port: int) -> Sequence[str]:
     command = [f"{_BIN}/granian", "--interface", "wsgi", "--workers", "2", "--blocking-threads", "16"]
+    command += ["--http1-header-read-timeout", "60000"]
     return [*command, "--host", "127.0.0.1", "--port", str(port), "served:application"]
 
 
@@ -138,7 +141,7 @@ def _uwsgi(here: Path, port: int) -> Sequence[str]:
     return [
         *("uwsgi", "--plugin", "python3", "--master", "--processes", "2", "--threads", "16"),
         *("--need-app", "--lazy-apps", "--die-on-term", "--disable-logging", "--buffer-size", "65535"),
-        *("--http11-socket", f"127.0.0.1:{port}", "--wsgi-file", "served.py"),
+        *("--socket-timeout", "75", "--http11-socket", f"127.0.0.1:{port}", "--wsgi-file", "served.py"),
     ]
 
 
@@ -191,6 +194,7 @@ SERVERS = (
         "uWSGI",
         _uwsgi,
         _from_debian("uwsgi", "uwsgi-core and uwsgi-plugin-python3", _UWSGI_PLUGIN),
+        debian=True,
         chunked=False,
         line=16_000,
         authorization=60_000,
@@ -200,6 +204,7 @@ SERVERS = (
         "mod_wsgi",
         _mod_wsgi,
         _from_debian(_APACHE, "apache2 and libapache2-mod-wsgi-py3", _MOD_WSGI),
+        debian=True,
         line=16_000,
     ),
 )

@@ -50,7 +50,11 @@ class Place(NamedTuple):
 
 
 #: hypercorn is not in the extra `test`, because what it needs has been missing from the index.
-INSTALLED = [*SERVERS, *(server for server in (HYPERCORN,) if not server.missing())]
+INSTALLED = [
+    pytest.param(server, marks=[pytest.mark.servers] if server.debian else [])
+    for server in (*SERVERS, HYPERCORN)
+    if server is not HYPERCORN or not server.missing()
+]
 
 
 @pytest.fixture(scope="module", params=INSTALLED, ids=str)
@@ -60,9 +64,6 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         cannot_run(reason)
     with serving(kind, tmp_path_factory.mktemp("served")) as (server, port):
         yield Place(kind, server, port)
-
-
-pytestmark = pytest.mark.servers
 
 
 def test_a_pushed_blob_is_pulled_whole_or_in_part_or_looked_at(place: Place):
