@@ -62,8 +62,12 @@ class ClientPerProcess:
 
 def connect(options: S3Options) -> Connection:
     """Return a new client with its credentials, without connecting."""
+    # Here, for the same reason as boto3 below.
+    from .plainclient import plain_client
+
     session = _session(options)
-    return Connection(_client(session, options), session.get_credentials())
+    credentials = session.get_credentials()
+    return Connection(plain_client(_client(session, options), credentials, options), credentials)
 
 
 def make_client(options: S3Options) -> S3Client:

@@ -28,6 +28,12 @@ _LONGEST_WAIT = 20
 _REFUSED = "RetryQuotaReached"
 
 
+def wait_after(attempts: int, status: int) -> float:
+    """Return how many seconds to wait after so many attempts; the last got *status*, or 0 for no answer."""
+    first = _FIRST_SLOW_WAIT if status in _SLOW_DOWN else _FIRST_WAIT
+    return random.uniform(0, min(first * 2.0 ** (attempts - 1), _LONGEST_WAIT))  # noqa: S311
+
+
 def retry_beyond_the_budget(client: S3Client, most: int) -> None:
     """Let every request of *client* be sent *most* times, if all attempts before fail."""
 
@@ -42,11 +48,11 @@ def retry_beyond_the_budget(client: S3Client, most: int) -> None:
         if response is None:
             # boto3 has no other reason to give up on these. What it retries itself is not decided here: of
             # several handlers the first that has an answer counts.
-            wanted, first = isinstance(caught_exception, ConnectionError | HTTPClientError), _FIRST_WAIT
+            wanted, status = isinstance(caught_exception, ConnectionError | HTTPClientError), 0
         else:
             metadata = response[1].get("ResponseMetadata", {})
             wanted = bool(metadata.pop(_REFUSED, False))
-            first = _FIRST_SLOW_WAIT if metadata.get("HTTPStatusCode") in _SLOW_DOWN else _FIRST_WAIT
-        return random.random() * min(first * 2 ** (attempts - 1), _LONGEST_WAIT) if wanted else None  # noqa: S311
+            status = int(metadata.get("HTTPStatusCode", 0))
+        return wait_after(attempts, status) if wanted else None
 
     client.meta.events.register_last("needs-retry.s3", decide)  # type: ignore[arg-type]  # it may return a delay

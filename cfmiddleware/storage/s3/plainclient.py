@@ -1,0 +1,253 @@
+"""The requests that most pulls and pushes are made of, without most of what boto3 does for each.
+
+boto3 takes more than a millisecond of the processor for a GetObject of a few bytes: it resolves the endpoint,
+validates, serializes, emits a dozen events and parses by the service's model, each time anew. Of all that,
+these requests need a signature and a connection. Both are still botocore's: its signer, and the very session
+of the client, with its pool, timeouts, proxies and certificates. What can go wrong is told as boto3 tells it:
+the same exceptions, the same attempts, and the same events for those who listen to failures.
+
+Where the options ask for something that is not known here, the client is boto3's own.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import time
+import zlib
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote
+
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
+from botocore.httpchecksum import Crc32Checksum, StreamingChecksumBody
+from botocore.response import StreamingBody
+from urllib3.exceptions import HTTPError
+
+from .options import S3Options
+from .retries import wait_after
+
+if TYPE_CHECKING:
+    from botocore.credentials import Credentials
+    from mypy_boto3_s3 import S3Client
+
+# Larger bodies go through boto3, which asks S3 first whether it wants them. Their requests cost what their
+# bytes cost.
+_LARGEST_BODY = 1 << 20
+
+# How much of an error's body is read.
+_LARGEST_ERROR = 1 << 16
+
+_HEADERS = {
+    "ACL": "x-amz-acl",
+    "ContentType": "Content-Type",
+    "IfMatch": "If-Match",
+    "IfNoneMatch": "If-None-Match",
+    "Range": "Range",
+    "SSEKMSKeyId": "x-amz-server-side-encryption-aws-kms-key-id",
+    "ServerSideEncryption": "x-amz-server-side-encryption",
+    "StorageClass": "x-amz-storage-class",
+}
+
+_ARGUMENTS = frozenset(("Bucket", "Key", "Body", *_HEADERS))
+
+# What boto3 sends again, by status and by code.
+_PASSING = frozenset((429, 500, 502, 503, 504))
+_PASSING_CODES = frozenset(
+    (
+        *("BandwidthLimitExceeded", "PriorRequestNotComplete", "RequestLimitExceeded", "RequestThrottled"),
+        *("RequestThrottledException", "RequestTimeout", "RequestTimeoutException", "SlowDown"),
+        *("Throttling", "ThrottlingException", "ThrottledException", "TooManyRequestsException"),
+    )
+)
+
+_ELEMENT = re.compile(rb"<(Code|Message|Region)>([^<]*)</")
+
+
+def plain_client(client: S3Client, credentials: Credentials | None, options: S3Options) -> S3Client:
+    """Return *client* with cheaper ways to get, look at and put an object, or as it is where these cannot do
+    what the options ask for.
+    """
+    session = getattr(getattr(client, "_endpoint", None), "http_session", None)
+    asked_for_more = (
+        not options.v4auth
+        or options.retrymode == "adaptive"
+        or options.log_requests
+        # Such buckets have signatures of their own.
+        or ":" in options.bucket
+        or options.bucket.endswith("--x-s3")
+    )
+    if asked_for_more or credentials is None or not hasattr(session, "send"):
+        return client
+    try:
+        signed = client.generate_presigned_url("get_object", Params={"Bucket": options.bucket, "Key": "x"})
+    except (BotoCoreError, ClientError, OSError, ValueError):
+        return client
+    base = signed.partition("?")[0].removesuffix("x")
+    return cast("S3Client", PlainClient(client, session, credentials, options, base))
+
+
+class PlainClient:
+    """A client that has three of boto3's methods anew; all else is the client's own.
+
+    :param client: boto3's.
+    :param session: what it sends its requests with.
+    :param base: the URL of the bucket, with a slash at its end.
+    """
+
+    def __init__(
+        self, client: S3Client, session: Any, credentials: Credentials, options: S3Options, base: str
+    ) -> None:
+        #: boto3's own.
+        self.whole = client
+        self._session = session
+        self._credentials = credentials
+        self._bucket = options.bucket
+        self._base = base
+        self._region = options.region or "us-east-1"
+        self._attempts = options.maxattempts
+        self._checksums = not options.regionendpoint if options.checksums is None else options.checksums
+        agent = str(getattr(client.meta.config, "user_agent", "") or "")
+        self._agent = agent if options.useragent in agent else f"{agent} {options.useragent}".strip()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.whole, name)
+
+    def get_object(self, **given: Any) -> Any:
+        """Do what boto3's method does."""
+        if not self._knows(given):
+            return self.whole.get_object(**given)
+        more = {"x-amz-checksum-mode": "ENABLED"} if self._checksums else {}
+        answer = self._ask("GetObject", "GET", given, more)
+        headers = answer.headers
+        length = headers.get("Content-Length")
+        expected = headers.get("x-amz-checksum-crc32", "") if self._checksums else ""
+        body: StreamingBody
+        # That of an object of several parts is made of theirs.
+        if answer.status_code == 200 and expected and "-" not in expected:
+            body = StreamingChecksumBody(answer.raw, length, Crc32Checksum(), expected)
+        else:
+            body = StreamingBody(answer.raw, length)
+        found = {"Body": body, "ContentLength": int(length or 0), "ETag": headers.get("ETag", "")}
+        if "Content-Range" in headers:
+            found["ContentRange"] = headers["Content-Range"]
+        return found
+
+    def head_object(self, **given: Any) -> Any:
+        """Do what boto3's method does, less what of the answer nobody asks for."""
+        if not self._knows(given):
+            return self.whole.head_object(**given)
+        headers = self._ask("HeadObject", "HEAD", given, {}).headers
+        return {
+            "ContentLength": int(headers.get("Content-Length", 0)),
+            "ETag": headers.get("ETag", ""),
+            "LastModified": parsedate_to_datetime(headers["Last-Modified"]),
+        }
+
+    def put_object(self, **given: Any) -> Any:
+        """Do what boto3's method does."""
+        body = given.get("Body", b"")
+        if not isinstance(body, bytes | bytearray) or len(body) > _LARGEST_BODY or not self._knows(given):
+            return self.whole.put_object(**given)
+        more: dict[str, str] = {}
+        if self._checksums:
+            checksum = zlib.crc32(body).to_bytes(4, "big")
+            more["x-amz-sdk-checksum-algorithm"] = "CRC32"
+            more["x-amz-checksum-crc32"] = base64.b64encode(checksum).decode()
+        return {"ETag": self._ask("PutObject", "PUT", given, more, bytes(body)).headers.get("ETag", "")}
+
+    def _knows(self, given: Mapping[str, Any]) -> bool:
+        """Return whether all arguments are among those that the requests here have."""
+        return given.get("Bucket") == self._bucket and given.keys() <= _ARGUMENTS
+
+    def _ask(
+        self, operation: str, method: str, given: dict[str, Any], more: Mapping[str, str], body: bytes = b""
+    ) -> Any:
+        """Return the answer to a request, which may be sent several times.
+
+        :raises ClientError: when S3 refuses.
+        :raises BotoCoreError: when it does not answer.
+        """
+        url = self._base + quote(given["Key"], safe="/-._~")
+        headers = {"User-Agent": self._agent, **more}
+        headers.update((_HEADERS[name], value) for name, value in given.items() if name in _HEADERS)
+        attempt = 0
+        while True:
+            attempt += 1
+            status = 0
+            try:
+                answer = self._send(operation, method, url, headers, body)
+                if answer.status_code < 300:
+                    return answer
+                refusal = _refusal(operation, method, answer, attempt - 1)
+                status = refusal.response["ResponseMetadata"]["HTTPStatusCode"]
+                again = status in _PASSING or refusal.response["Error"]["Code"] in _PASSING_CODES
+                error: ClientError | BotoCoreError = refusal
+            except (ConnectionError, HTTPClientError) as unanswered:
+                error, again = unanswered, True
+            if not again or attempt >= self._attempts:
+                self._tell(operation, error, answer if status else None)
+                raise error
+            time.sleep(wait_after(attempt, status))
+
+    def _send(self, operation: str, method: str, url: str, headers: dict[str, str], body: bytes) -> Any:
+        # Asked for each time: they may have been renewed.
+        keys = self._credentials.get_frozen_credentials()
+        request = AWSRequest(method, url, headers=headers, data=body, stream_output=operation == "GetObject")
+        S3SigV4Auth(keys, "s3", self._region).add_auth(request)
+        prepared = request.prepare()
+        for _, answer in self.whole.meta.events.emit(f"before-send.s3.{operation}", request=prepared):
+            if answer is not None:
+                return answer
+        return self._session.send(prepared)
+
+    def _tell(self, operation: str, error: Exception, answer: Any) -> None:
+        """Tell those who listen to what becomes of boto3's requests."""
+        events, model = self.whole.meta.events, self.whole.meta.service_model.operation_model(operation)
+        if isinstance(error, ClientError):
+            events.emit(
+                f"after-call.s3.{operation}",
+                http_response=answer,
+                parsed=error.response,
+                model=model,
+                context={},
+            )
+        else:
+            events.emit(f"after-call-error.s3.{operation}", exception=error, context={})
+
+
+def _refusal(operation: str, method: str, answer: Any, retries: int) -> ClientError:
+    """Return what boto3 would make of an answer that is not a success."""
+    status, content = answer.status_code, b""
+    if method != "HEAD":
+        content = _content(answer)
+        length = answer.headers.get("Content-Length", "")
+        if length.isdecimal() and len(content) < min(int(length), _LARGEST_ERROR):
+            status = (
+                500  # it broke off, and may have said anything; as a server's error it is asked for again
+            )
+    # Where there is no XML, there is no code but the status.
+    error = {name.decode(): text.decode("utf-8", "replace") for name, text in _ELEMENT.findall(content)}
+    details = {
+        "Error": {"Code": str(status), "Message": "", **error},
+        "ResponseMetadata": {
+            "HTTPStatusCode": status,
+            "HTTPHeaders": {name.lower(): value for name, value in answer.headers.items()},
+            "RetryAttempts": retries,
+        },
+    }
+    return ClientError(cast("Any", details), operation)
+
+
+def _content(answer: Any) -> bytes:
+    """Return what there is of an error's body."""
+    try:
+        # Of a GetObject it has not been read yet.
+        return bytes(answer.raw.read(_LARGEST_ERROR)) or bytes(answer.content)
+    except (HTTPError, OSError):
+        return b""
+    finally:
+        answer.raw.close()

@@ -1,0 +1,208 @@
+"""The cheaper requests: that they are what boto3 would send, and end as boto3's would."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from lab.recording_s3 import CONTENT, Answer, RecordingS3, Request, recording
+
+from cfmiddleware.errors import ObjectExists, ObjectNotFound, StorageUnavailable
+from cfmiddleware.storage.s3 import S3Driver, S3Options
+from cfmiddleware.storage.s3 import connection as s3_connection
+from cfmiddleware.storage.s3.plainclient import PlainClient
+
+KEYS = {"accesskey": "AKIDTEST", "secretkey": "a-very-secret-key", "sessiontoken": "token"}
+
+# What differs from one request to the next, or says nothing of the object.
+PASSING = frozenset(
+    ("authorization", "x-amz-date", "amz-sdk-invocation-id", "amz-sdk-request", "user-agent", "expect")
+)
+# Headers that hold the same in another form: as a trailer of a body in pieces.
+CHECKSUMS = ("x-amz-checksum-", "x-amz-sdk-", "x-amz-trailer", "x-amz-decoded", "x-amz-content-sha256")
+
+REQUESTS: dict[str, Callable[[S3Driver], Any]] = {
+    "get": lambda driver: driver.read("/a b/ü+&=%41/~x"),
+    "get a range": lambda driver: list(driver.open("/a", 5, 10)),
+    "head": lambda driver: driver.stat("/a"),
+    "put": lambda driver: driver.write("/a", b"content"),
+    "put nothing": lambda driver: driver.write("/a", b""),
+    "create": lambda driver: driver.create("/a", b"content"),
+}
+
+
+@pytest.fixture
+def s3() -> Iterator[RecordingS3]:
+    def answer(request: Request) -> Answer | None:
+        if "Range" not in request.headers:
+            return None
+        return Answer(206, CONTENT[5:15], {"Content-Range": f"bytes 5-14/{len(CONTENT)}"})
+
+    with recording() as server:
+        server.answer = answer
+        yield server
+
+
+def driver_of(s3: RecordingS3, **options: Any) -> S3Driver:
+    given = {"bucket": "images", "regionendpoint": s3.url, "rootdirectory": "r", **KEYS, **options}
+    return S3Driver(S3Options(**given))
+
+
+def client_of(driver: S3Driver) -> Any:
+    return driver._client()
+
+
+def essence(request: Request) -> Any:
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    kept = {
+        name: value
+        for name, value in headers.items()
+        if name not in PASSING and not name.startswith(CHECKSUMS)
+    }
+    signed = headers["authorization"].partition("SignedHeaders=")[2].partition(",")[0].split(";")
+    return request.method, request.target, request.body, kept, {name for name in signed if name in kept}
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"encrypt": True, "keyid": "key", "storageclass": "STANDARD_IA", "objectacl": "public-read"},
+    {"region": "eu-central-1", "useragent": "mine/1"},
+    {"sessiontoken": "", "rootdirectory": ""},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("name", REQUESTS)
+def test_what_is_sent_is_what_boto3_sends(s3, monkeypatch, name, options):
+    plain = driver_of(s3, **options)
+    assert isinstance(client_of(plain), PlainClient)
+    REQUESTS[name](plain)
+    monkeypatch.setattr("cfmiddleware.storage.s3.plainclient.plain_client", lambda client, *_: client)
+    whole = driver_of(s3, **options)
+    assert not isinstance(client_of(whole), PlainClient)
+    REQUESTS[name](whole)
+    ours, boto3s = s3.requests
+    assert essence(ours) == essence(boto3s)
+    assert options.get("useragent", "Boto3/") in ours.headers["User-Agent"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"v4auth": False}, {"retrymode": "adaptive"}, {"loglevel": "debug"}, {"bucket": "a--use1-az4--x-s3"}],
+)
+def test_what_the_cheap_ways_do_not_know_is_boto3s(s3, options):
+    assert not isinstance(client_of(driver_of(s3, **options)), PlainClient)
+
+
+def test_a_boto3_that_is_built_otherwise_is_used_as_it_is(s3, monkeypatch):
+    make = s3_connection._client
+    monkeypatch.setattr(s3_connection, "_client", lambda *given: Hidden(make(*given)))
+    assert not isinstance(client_of(driver_of(s3)), PlainClient)
+
+
+class Hidden:
+    """A client without its endpoint."""
+
+    def __init__(self, client: Any) -> None:
+        self._whole = client
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_endpoint":
+            raise AttributeError(name)
+        return getattr(self._whole, name)
+
+
+def test_an_argument_that_is_not_known_is_left_to_boto3(s3):
+    client = client_of(driver_of(s3))
+    assert client.head_object(Bucket="images", Key="a", PartNumber=7)["ResponseMetadata"]
+    assert client.get_object(Bucket="other", Key="a")["ResponseMetadata"]
+    assert client.put_object(Bucket="images", Key="a", Body=b"", Metadata={"a": "b"})["ResponseMetadata"]
+    assert client.put_object(Bucket="images", Key="a", Body=bytes(2 << 20))["ResponseMetadata"]
+    assert "x-amz-meta-a" in {name.lower() for name in s3.requests[2].headers}
+
+
+def refusal(status: int, code: str = "", headers: Any = None) -> Answer:
+    return Answer(status, f"<Error><Code>{code}</Code></Error>".encode() if code else b"", headers or {})
+
+
+@pytest.mark.parametrize(
+    ("answer", "name", "expected"),
+    [
+        (refusal(404, "NoSuchKey"), "get", ObjectNotFound),
+        (refusal(404, "NoSuchBucket"), "get", StorageUnavailable),
+        (refusal(404), "head", ObjectNotFound),
+        (refusal(403, "AccessDenied"), "get", StorageUnavailable),
+        (refusal(403), "head", StorageUnavailable),
+        (refusal(412, "PreconditionFailed"), "create", ObjectExists),
+        (refusal(301, "PermanentRedirect", {"x-amz-bucket-region": "eu-west-1"}), "get", StorageUnavailable),
+        (Answer(502, b"<html>no S3</html>"), "get", StorageUnavailable),
+        (Answer(503, b""), "put", StorageUnavailable),
+    ],
+)
+def test_what_s3_refuses_ends_as_with_boto3(s3, monkeypatch, answer, name, expected):
+    s3.answer = lambda request: answer
+    said = []
+    for plain in (True, False):
+        if not plain:
+            monkeypatch.setattr("cfmiddleware.storage.s3.plainclient.plain_client", lambda client, *_: client)
+        s3.requests.clear()
+        with pytest.raises(expected) as raised:
+            REQUESTS[name](driver_of(s3, maxattempts=1))
+        said.append((type(raised.value), str(raised.value), len(s3.requests)))
+    assert said[0] == said[1]
+
+
+@pytest.mark.parametrize("name", ["get", "head", "put"])
+@pytest.mark.parametrize("attempts", [1, 2, 5])
+def test_each_request_is_sent_as_often_as_was_asked_for(s3, monkeypatch, name, attempts):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    driver = driver_of(s3, maxattempts=attempts)
+    s3.answer = lambda request: refusal(503, "SlowDown")
+    with pytest.raises(StorageUnavailable):
+        REQUESTS[name](driver)
+    assert len(s3.requests) == attempts
+
+
+def test_those_who_listen_to_boto3s_failures_hear_of_these(s3):
+    driver = driver_of(s3, maxattempts=1)
+    heard: list[Any] = []
+    client_of(driver).meta.events.register(
+        "after-call.s3",
+        lambda http_response, parsed, model, **_: heard.append((model.name, parsed["Error"]["Code"])),
+    )
+    s3.answer = lambda request: refusal(403, "AccessDenied")
+    with pytest.raises(StorageUnavailable):
+        driver.read("/a")
+    assert heard == [("GetObject", "AccessDenied")]
+
+
+def test_an_answer_to_a_second_attempt_says_so(s3, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    answers = iter([refusal(500, "InternalError"), refusal(412, "PreconditionFailed")])
+    s3.answer = lambda request: next(answers)
+    with pytest.raises(ClientError) as raised:
+        client_of(driver_of(s3)).put_object(Bucket="images", Key="a", Body=b"", IfNoneMatch="*")
+    assert raised.value.response["ResponseMetadata"]["RetryAttempts"] == 1
+
+
+def checksum(content: bytes) -> str:
+    return base64.b64encode(zlib.crc32(content).to_bytes(4, "big")).decode()
+
+
+def test_with_checksums_what_is_written_has_one_and_what_is_read_is_checked(s3):
+    driver = driver_of(s3, checksums=True)
+    driver.write("/a", b"content")
+    sent = {name.lower(): value for name, value in s3.requests[0].headers.items()}
+    assert sent["x-amz-checksum-crc32"] == checksum(b"content")
+
+    s3.answer = lambda request: Answer(200, CONTENT, {"x-amz-checksum-crc32": checksum(CONTENT)})
+    assert driver.read("/a") == CONTENT
+    assert s3.requests[-1].headers["x-amz-checksum-mode"] == "ENABLED"
+    client = client_of(driver)
+    s3.answer = lambda request: Answer(200, CONTENT, {"x-amz-checksum-crc32": checksum(b"other")})
+    with pytest.raises(Exception, match="checksum"):
+        client.get_object(Bucket="images", Key="a")["Body"].read()
