@@ -23,6 +23,12 @@ class ConfigError(ValueError):
         super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in message))
 
 
+class StorageNotReached(ConfigError):
+    """The storage cannot be reached when the program starts. It may be later: nothing says that the
+    configuration is wrong.
+    """
+
+
 def cannot_be_read(error: Exception) -> str:
     """Return ``cannot be read: `` and why, for the message about a file that *error* kept from being read."""
     if isinstance(error, UnicodeDecodeError):

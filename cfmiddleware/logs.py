@@ -178,6 +178,15 @@ def set_up(options: LogOptions) -> None:
     logging.config.dictConfig(configuration(options))
 
 
+def straight(options: LogOptions) -> logging.Logger:
+    """Return a logger for what must be seen while other messages are held back, as :func:`held_back` does."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(Json(options.fields) if options.json else Redacted(_MESSAGE, options.fields))
+    logger = logging.Logger("cfmiddleware", options.level)
+    logger.addHandler(handler)
+    return logger
+
+
 @contextlib.contextmanager
 def held_back() -> Iterator[MemoryHandler]:
     """Hold the package's messages back until the block is left, for :func:`replay`.

@@ -11,7 +11,8 @@ _SERVING = ("serve", "edge")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status: 2, with one line on stderr, for what the user can mend.
+    """Run a command and return its exit status: 2, with one line on stderr, for what the user can mend, and
+    75 for a storage that cannot be reached.
 
     :param arguments: by default those of this process, which then serves in greenlets.
     """

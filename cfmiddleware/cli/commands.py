@@ -9,14 +9,19 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from cfmiddleware.errors import ConfigError
+from cfmiddleware.errors import ConfigError, StorageNotReached
 from cfmiddleware.version import __version__
 
 from . import addreferrers, keygen, serve, sign
 
+# EX_TEMPFAIL of sysexits.h, which supervisors know: the same command may succeed later.
+_LATER = 75
+
 
 def run(arguments: Sequence[str]) -> int:
-    """Run a command and return its exit status: 2, with one line on stderr, for what the user can mend."""
+    """Run a command and return its exit status: 2, with one line on stderr, for what the user can mend, and
+    75 for a storage that cannot be reached.
+    """
     parser = argparse.ArgumentParser(
         prog="cfmiddleware",
         description="Serve container images through CloudFront: a registry whose pulls are redirected to "
@@ -35,6 +40,9 @@ def run(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     try:
         status: int = options.run(options)
+    except StorageNotReached as error:
+        print(f"cfmiddleware: {error}", file=sys.stderr)
+        return _LATER
     except ConfigError as error:
         print(f"cfmiddleware: {error}", file=sys.stderr)
         return 2

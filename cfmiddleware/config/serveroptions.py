@@ -35,6 +35,8 @@ class ServerOptions:
         shorter time.
     :param headersize: the longest header field. Tokens with many scopes and certificates are long.
     :param requestline: the longest request line.
+    :param waitforstorage: how long ``cfmiddleware serve`` waits at its start for a storage that cannot be
+        reached; 0 does not wait.
     :param gracefultimeout: how long requests under way get when the server stops; ``http.draintimeout`` by
         default, if that is given.
     """
@@ -50,6 +52,7 @@ class ServerOptions:
     idletimeout: float = 75
     headersize: int = 1 << 16
     requestline: int = 1 << 14
+    waitforstorage: int = 60
     gracefultimeout: int = 30
 
     PARSERS: ClassVar[Mapping[str, parse.Parser]] = {
@@ -64,6 +67,7 @@ class ServerOptions:
         "idletimeout": _deadline,
         "headersize": _size,
         "requestline": _size,
+        "waitforstorage": partial(parse.seconds, minimum=0),
         "gracefultimeout": parse.seconds,
     }
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
-from .greenlets import waiting_is_free
+from .waiting import waiting_is_free
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-from cfmiddleware.process.greenlets import waiting_is_free
 from cfmiddleware.process.places import Places
+from cfmiddleware.process.waiting import waiting_is_free
 
 from . import errors
 from .bodies import BodyBroken, begin_body, has_body

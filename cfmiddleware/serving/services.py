@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import os
 import socket
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,7 +13,7 @@ from cfmiddleware.errors import ConfigError
 from cfmiddleware.wsgi.accesslog import AccessLog
 
 from .certificates import Certificates, certificates_of
-from .signals import die_with_parent, end_at_signals, signals_held
+from .storagecheck import check_storage
 
 if TYPE_CHECKING:
     from cfmiddleware.wsgi.types import App
@@ -47,13 +45,14 @@ def registry_service(config: Config, address: str | None = None) -> Service:
     """Return the registry of *config*, wrapped, listening on *address* or on ``http.addr``.
 
     :raises ConfigError: for a configuration that cannot work, a storage that does not, a taken port.
+    :raises StorageNotReached: for a storage that does not come while it is waited for.
     """
     where = config.address() if address is None else Address.parse(address, "--addr")
     app = config.app()
     if config.log_options().access:
         app = AccessLog(app, trustedproxies=config.trusted_proxies())
     certificates = certificates_of(config)
-    _check_storage(config)
+    check_storage(config)
     option = f"{config.source}: http.addr" if address is None else "--addr"
     return Service("registry", app, listen(where, option), config.server_options(), certificates)
 
@@ -72,39 +71,6 @@ def edge_service(config: Config, address: str | None = None) -> Service:
         )
     option = "--edge-addr" if address else f"{config.source}: edge.addr"
     return Service("edge", app, listen(where or DEFAULT_EDGE, option), config.server_options())
-
-
-def _check_storage(config: Config) -> None:
-    """Check that the storage can be used, in a process of its own, so that no connection crosses the fork.
-
-    :raises ConfigError: with what that process found.
-    """
-    driver, command = config.driver(), os.getpid()
-    source, sink = os.pipe()
-    with signals_held():
-        pid = os.fork()
-    if pid == 0:
-        end_at_signals()
-        message = ""
-        try:
-            die_with_parent(command)
-            driver.check()
-        except ConfigError as error:
-            message = str(error)
-        except Exception as error:  # noqa: BLE001 (no caller is left that could handle it)
-            message = f"the storage cannot be used: {error}"
-        finally:
-            with contextlib.suppress(OSError):  # the command has died
-                os.write(sink, message.encode()[:4096])  # less than a pipe holds
-            os._exit(0)
-    os.close(sink)
-    with open(source, encoding="utf-8", errors="replace") as stream:
-        message = stream.read()
-    _, outcome = os.waitpid(pid, 0)
-    if not message and os.WIFSIGNALED(outcome):
-        message = f"the storage's check was ended by signal {os.WTERMSIG(outcome)}"
-    if message:
-        raise ConfigError(f"{config.source}: {message}")
 
 
 def listen(address: Address, option: str) -> socket.socket:

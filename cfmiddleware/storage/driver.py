@@ -145,6 +145,7 @@ class Driver(Protocol):
         """Check, once at start-up and with one cheap request, that the storage can be used as configured.
 
         :raises ConfigError: when it cannot; the line names the option at fault.
+        :raises StorageNotReached: when nobody is there, who may come later.
         """
 
     def stat(self, path: str) -> Stat:

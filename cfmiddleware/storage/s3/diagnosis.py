@@ -15,6 +15,7 @@ from botocore.exceptions import (
     CredentialRetrievalError,
     EndpointConnectionError,
     EndpointProviderError,
+    HTTPClientError,
     InvalidRegionError,
     NoCredentialsError,
     ParamValidationError,
@@ -23,10 +24,13 @@ from botocore.exceptions import (
     SSLError,
     TokenRetrievalError,
 )
+from botocore.exceptions import (
+    ConnectionError as BotoConnectionError,
+)
 
-from cfmiddleware.errors import ConfigError
+from cfmiddleware.errors import ConfigError, StorageNotReached
 
-from .errors import code_of, is_skewed, minutes_ahead, region_of
+from .errors import code_of, is_skewed, minutes_ahead, region_of, status_of
 from .options import S3Options
 
 # What is wrong with the bucket or the keys, whatever was asked for.
@@ -51,7 +55,8 @@ def config_error(error: Exception, options: S3Options, where: str) -> ConfigErro
         option, problem = _refused(error, options)
     else:
         option, problem = _unanswered(error, options)
-    return ConfigError(f"{where}.{option}: {problem}" if option else f"{where}: {problem}")
+    kind = StorageNotReached if _may_pass(error, options) else ConfigError
+    return kind(f"{where}.{option}: {problem}" if option else f"{where}: {problem}")
 
 
 def advice(error: Exception, options: S3Options, where: str) -> str:
@@ -63,6 +68,19 @@ def advice(error: Exception, options: S3Options, where: str) -> str:
     ):
         return ""
     return str(config_error(error, options, where))
+
+
+def _may_pass(error: Exception, options: S3Options) -> bool:
+    """Return whether the same request may succeed later, with the same options: nobody was there, or who was
+    there failed.
+    """
+    if isinstance(error, ClientError):
+        return status_of(error) >= 500 or code_of(error) == "SlowDown"
+    if isinstance(error, SSLError):
+        return False
+    if isinstance(error, ConnectionClosedError) and _server(options).startswith("http:"):
+        return False  # it may speak TLS only
+    return isinstance(error, BotoConnectionError | HTTPClientError | OSError)
 
 
 def _server(options: S3Options) -> str:

@@ -252,9 +252,9 @@ class S3Options:
         """Return these options for the first request, for whose response the operator waits."""
         return replace(
             self,
-            maxattempts=min(self.maxattempts, 2),
+            maxattempts=1,
             connecttimeout=min(self.connecttimeout, 5),
-            readtimeout=min(self.readtimeout, 15),
+            readtimeout=min(self.readtimeout, 9),
         )
 
     def _check_place(self) -> None:
