@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import os
 import socket
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -29,13 +30,20 @@ def ask(
     body: bytes | None = None,
     headers: Mapping[str, str] | None = None,
     timeout: float = 20,
+    certificate: Path | None = None,
 ) -> Answer:
     """Send one request over a connection of its own, and follow no redirect.
 
     :param timeout: the seconds that one step of it may take.
+    :param certificate: the server's, where the URL begins with `https`.
     """
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
+    host = parts.hostname or ""
+    if certificate is None:
+        connection = http.client.HTTPConnection(host, parts.port, timeout=timeout)
+    else:
+        context = ssl.create_default_context(cafile=certificate)
+        connection = http.client.HTTPSConnection(host, parts.port, timeout=timeout, context=context)
     try:
         target = f"{parts.path}?{parts.query}" if parts.query else parts.path
         connection.request(method, target, body, dict(headers or {}))
