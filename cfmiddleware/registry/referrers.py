@@ -256,9 +256,14 @@ def _encode(descriptor: dict[str, Any]) -> bytes:
 
 
 def _artifact_type_in(stored: bytes) -> str | None:
-    """Return the artifact type in a stored descriptor, or None if the bytes are not one."""
+    """Return the artifact type in a stored descriptor, or None if the bytes are not one.
+
+    Annotations come last and may be megabytes, so they are not parsed. In a text before them, the quotes of
+    their name would stand behind backslashes.
+    """
+    head, mark, _ = stored.partition(b',"annotations":{')
     try:
-        descriptor = json.loads(stored)
+        descriptor = json.loads(head + b"}" if mark and stored.endswith(b"}}") else stored)
     except (ValueError, RecursionError):
         return None
     return str(descriptor.get("artifactType") or "") if isinstance(descriptor, dict) else None

@@ -234,6 +234,7 @@ def test_a_filter_reads_no_more_bytes_than_a_page_has_and_another_process_begins
         attach(pushing, SUBJECT, artifactType=SBOM, annotations={**large, "n": str(n)}) for n in range(5)
     ]
     small = attach(pushing, SUBJECT, artifactType=SIGNATURE)
+    parsed.clear()
     url = f"/v2/app/referrers/{SUBJECT}?artifactType={SIGNATURE}"
     for client, count in ((pushing, 1), (RegistryClient(pushing.driver), 3)):
         found = []
@@ -246,14 +247,26 @@ def test_a_filter_reads_no_more_bytes_than_a_page_has_and_another_process_begins
             assert pushing.driver.taken < 7_000_000
             found.append(page)
         assert len(found) == count
+        assert max(parsed, default=0) < 2000
         assert [entry for page in found for entry in page.json["manifests"]] == [small]
         parsed.clear()
         (page,) = pages(client, url)
         assert page.json["manifests"] == [small]
-        # Now that the types are known, nothing large is read or parsed.
+        # Now that the types are known, nothing large is read. Large annotations are never parsed.
         assert (pushing.driver.taken < 2000, max(parsed, default=0) < 2000) == (True, True)
     everything = [entry for page in pages(pushing, url.partition("?")[0]) for entry in page.json["manifests"]]
     assert everything == in_order(small, *pushed)
+
+
+def test_a_type_that_looks_like_annotations_is_told_from_them(client):
+    odd = 'a/b,"annotations":{\\,\\"annotations\\":{}}'
+    pushed = attach(client, SUBJECT, artifactType=odd, annotations={'"annotations":{': "}}"})
+    other = attach(client, SUBJECT, artifactType=odd)
+    assert referrers(RegistryClient(client.driver), SUBJECT) == in_order(pushed, other)
+    answer = RegistryClient(client.driver).get(
+        f"/v2/app/referrers/{SUBJECT}", query_string={"artifactType": odd}
+    )
+    assert answer.json["manifests"] == in_order(pushed, other)
 
 
 def test_the_referrers_of_a_fallback_tag_are_parsed_once(client, parsed):
