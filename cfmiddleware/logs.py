@@ -168,6 +168,8 @@ def configuration(options: LogOptions) -> dict[str, Any]:
                 "propagate": False,
             },
             "gunicorn.error": {"level": "WARNING", "handlers": ["message"], "propagate": False},
+            # It warns of each connection to S3 beyond those that are kept, of which a stall leaves hundreds.
+            "urllib3.connectionpool": {"level": "ERROR"},
         },
         "root": {"level": "WARNING", "handlers": ["message"]},
     }

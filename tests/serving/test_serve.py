@@ -205,7 +205,7 @@ def test_the_first_signal_lets_an_upload_end_and_the_second_cuts_it_off(tmp_path
             # The edge, which has nothing to do, goes first.
             assert eventually(lambda: len(running.masters()) == 1, SOON)
             assert running.server.process.poll() is None
-            upload.sendall(b"x" * 98)
+            upload.sendall(b"x" * 79_999)
             assert b" 202 " in upload.recv(65536).split(b"\r\n")[0]
 
         assert running.server.process.wait(SOON) == 0
