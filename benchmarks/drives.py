@@ -17,11 +17,13 @@ from docker_client import Client, Failed, Layer
 from lab.s3_proxy import AtRandom, Rates, S3Proxy
 from programs import MemoryWatch
 from registries import DISTRIBUTION, OURS, Registry
+from slow_way import slow_way_to
 
 _REPOSITORY = "bench/image"
 _MIB, _MB = 1 << 20, 1_000_000
 _SMALL = 64 << 10
 _AT_ONCE = 8
+_MANY = (8, 32)
 
 Result = dict[str, Any]
 
@@ -37,6 +39,7 @@ class Bench:
     :param small: how many small layers there are.
     :param deadline: when to stop, on the clock of :func:`time.monotonic`.
     :param chunk: the size of the HTTP chunks of a PATCH, in bytes.
+    :param delay: how long a slow S3 takes for each answer, in seconds.
     :param say: takes a line on how far it is.
     """
 
@@ -47,6 +50,7 @@ class Bench:
     small: int
     deadline: float
     chunk: int
+    delay: float
     say: Callable[[str], None]
     _names: Iterator[int] = field(default_factory=lambda: iter(range(1_000_000)))
 
@@ -119,22 +123,39 @@ def large(bench: Bench) -> Result:
 
 def small(bench: Bench) -> Result:
     """Push and pull many small layers with their manifests and tags, eight at a time; images a second."""
+    return _images(bench, None, _AT_ONCE)
+
+
+def slow(bench: Bench) -> Result:
+    """The same over an S3 that takes a while for each answer, by the number of images at a time."""
+    result: Result = {"delay": bench.delay, "at_once": {}}
+    with slow_way_to(bench.gateway.endpoint, bench.delay) as endpoint:
+        for at_once in _MANY:
+            result["at_once"][str(at_once)] = _images(bench, endpoint, at_once)
+    return result
+
+
+def _images(bench: Bench, endpoint: str | None, at_once: int) -> Result:
     buckets = {name: bench.bucket() for name in (OURS, DISTRIBUTION)}
     rates: dict[str, dict[str, list[float]]] = {name: {"push": [], "pull": []} for name in buckets}
     with contextlib.ExitStack() as stack:
-        running = {name: stack.enter_context(bench.registry(name, buckets[name])) for name in buckets}
+        running = {
+            name: stack.enter_context(bench.registry(name, buckets[name], endpoint)) for name in buckets
+        }
         watches = {n: stack.enter_context(MemoryWatch(running[n].program)) for n in running}
         for name in _turns(bench):
             layers = [bench.layer(_SMALL) for _ in range(bench.small)]
             for way, act in (("push", _push_image), ("pull", _pull_image)):
                 started = time.monotonic()
-                errors = _each(bench, running[name], layers, act)
+                errors = _each(bench, running[name], layers, act, at_once)
                 if errors:
                     raise Failed(f"{name} failed {len(errors)} times without faults: {errors[0]}")
                 rates[name][way].append(len(layers) / (time.monotonic() - started))
             bench.gateway.empty(buckets[name])
-            line = f"{name}: {len(layers)} small ones pushed at {rates[name]['push'][-1]:.1f} a second, "
-            bench.say(line + f"pulled at {rates[name]['pull'][-1]:.1f} a second")
+            push, pull = (rates[name][way][-1] for way in ("push", "pull"))
+            line = f"{name}: {len(layers)} small ones, {at_once} at a time, pushed at {push:.1f} a second, "
+            line += f"pulled at {pull:.1f} a second"
+            bench.say(line)
         memory = {name: watches[name].memory()._asdict() for name in running}
     return {"unit": "images a second", "layers": bench.small, "rates": rates, "memory": memory}
 
@@ -252,9 +273,13 @@ def _pull_image(client: Client, layer: Layer) -> None:
 
 
 def _each(
-    bench: Bench, registry: Registry, layers: Iterable[Layer], act: Callable[[Client, Layer], None]
+    bench: Bench,
+    registry: Registry,
+    layers: Iterable[Layer],
+    act: Callable[[Client, Layer], None],
+    at_once: int = _AT_ONCE,
 ) -> list[str]:
-    """Do *act* for each layer, eight at a time, each on a connection of its own; return what went wrong."""
+    """Do *act* for each layer, some at a time, each on a connection of its own; return what went wrong."""
     waiting = iter(list(layers))
     errors: list[str] = []
 
@@ -268,8 +293,8 @@ def _each(
                 except Failed as error:
                     errors.append(str(error))
 
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for done in [pool.submit(work) for _ in range(_AT_ONCE)]:
+    with ThreadPoolExecutor(at_once) as pool:
+        for done in [pool.submit(work) for _ in range(at_once)]:
             done.result()
     return errors
 
@@ -278,6 +303,7 @@ def _each(
 DRIVES: dict[str, Callable[[Bench], Result]] = {
     "requests": requests,
     "small": small,
+    "slow": slow,
     "large": large,
     "memory": memory,
     "faults": faults,

@@ -51,6 +51,7 @@ def main() -> int:
                 small=40 if quick else 200,
                 deadline=time.monotonic() + arguments.limit,
                 chunk=arguments.chunk,
+                delay=arguments.delay / 1000,
                 say=lambda line: print(line, file=sys.stderr, flush=True),
             )
             results = _run(bench, arguments.only or list(DRIVES), arguments)
@@ -107,6 +108,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--chunk", type=int, default=DOCKER_CHUNK, metavar="BYTES",
         help="the HTTP chunks of a PATCH (default: %(default)s, as docker sends them)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--delay", type=float, default=15, metavar="MS",
+        help="how long the S3 of the drive slow takes for each answer (default: %(default)s ms)",
     )  # fmt: skip
     parser.add_argument(
         "--store", choices=("bluestore", "memstore"), default="bluestore",

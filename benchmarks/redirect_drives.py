@@ -24,6 +24,7 @@ from redirect_load import Load
 from redirect_memory_s3 import MemoryS3
 from redirect_servers import BARE, SERVE, Place, Server, Setting
 from registries import DISTRIBUTION, OURS
+from slow_way import slow_way_to
 
 Result = dict[str, Any]
 _Kind = TypeVar("_Kind")
@@ -40,7 +41,10 @@ _SHORT = {"duration": 2, "window": 1}
 # More than there are blobs: what is measured here is not what is forgotten.
 _DESCRIPTORS = 200_000
 
-_COLD = 4000
+_COLD = 10_000
+
+# Seconds that a slow S3 takes for each answer.
+_DELAY = 0.015
 
 # How many signatures each worker of ours remembers.
 _SIGNATURES = 10_000
@@ -174,21 +178,33 @@ def cold_signatures(bench: Bench) -> Result:
 
 
 def cold_descriptors(bench: Bench) -> Result:
-    """Blobs that were never asked for, of servers just started: two questions to S3 and a signature each."""
+    """Blobs never asked for, of servers just started: each costs questions to S3 and a signature."""
+    return _cold(bench, bench.place, "cold descriptors")
+
+
+def cold_slow(bench: Bench) -> Result:
+    """The same against an S3 that takes a while for each answer."""
+    with slow_way_to(bench.gateway.endpoint, _DELAY) as endpoint:
+        slow = bench.place._replace(endpoint=endpoint)
+        return {"delay": _DELAY} | _cold(bench, slow, f"cold descriptors, S3 takes {_DELAY * 1000:g} ms")
+
+
+def _cold(bench: Bench, place: Place, label: str) -> Result:
     bench.need(_COLD)
     load = Load(bench.paths(_COLD), "sequence", 1)
-    kinds = {OURS: OURS, DISTRIBUTION: DISTRIBUTION}
+    kinds = {name: name for name in (OURS, SERVE, DISTRIBUTION)}
 
     def turn(name: str, number: int) -> Result:
-        with redirect_servers.running(name, bench.place) as server:
+        with redirect_servers.running(name, place) as server:
             redirect_load.warm(server, range(1))  # what happens once in a process is not the blobs' cost
             run = redirect_load.wrk(server, load, bench.seconds)
         if run["requests"] > _COLD - redirect_load.CONNECTIONS:
             raise RuntimeError(f"{name} was asked for all {_COLD} blobs: take more")
         return run
 
-    runs = _contest(bench, kinds, turn, "cold descriptors")
-    return {"blobs": _COLD, "runs": runs, "ratios": [ratio(runs, OURS, DISTRIBUTION)]}
+    runs = _contest(bench, kinds, turn, label)
+    ratios = [ratio(runs, SERVE, DISTRIBUTION, 1.9), ratio(runs, OURS, DISTRIBUTION)]
+    return {"blobs": _COLD, "runs": runs, "ratios": ratios}
 
 
 def latency(bench: Bench) -> Result:
@@ -336,6 +352,7 @@ DRIVES: dict[str, Callable[[Bench], Result]] = {
     "latency": latency,
     "cold-signatures": cold_signatures,
     "cold-descriptors": cold_descriptors,
+    "cold-slow": cold_slow,
     "in-process": in_process,
     "distinct": distinct,
 }

@@ -91,6 +91,11 @@ def _cold_descriptors(result: _Result) -> Iterable[str]:
     )
 
 
+def _cold_slow(result: _Result) -> Iterable[str]:
+    label = f"The same, S3 takes {result['delay'] * 1000:g} ms for each answer"
+    yield from _contest(label, result["runs"], result["ratios"])
+
+
 def _latency(result: _Result) -> Iterable[str]:
     yield from ("## Latency at half of the highest rate", "")
     rows = [_tail(f"{name}, hey, one blob", part) for name, part in result["hey"].items()]
@@ -165,6 +170,7 @@ _SECTIONS = {
     "warm": _warm,
     "cold-signatures": _cold_signatures,
     "cold-descriptors": _cold_descriptors,
+    "cold-slow": _cold_slow,
     "latency": _latency,
     "in-process": _in_process,
     "distinct": _distinct,

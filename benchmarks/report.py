@@ -58,6 +58,16 @@ def _small(result: dict[str, Any]) -> Iterable[str]:
     yield from _memory_table(("small", name, result["memory"].get(name)) for name in (OURS, DISTRIBUTION))
 
 
+def _slow(result: dict[str, Any]) -> Iterable[str]:
+    milliseconds = f"{result['delay'] * 1000:g} ms"
+    yield from (f"## The same images over an S3 that takes {milliseconds} for each answer, a second", "")
+    rows = []
+    for at_once, part in result["at_once"].items():
+        rows.append(_compared(f"push, {at_once} at a time", part["rates"], "push", "3.0"))
+        rows.append(_compared(f"pull, {at_once} at a time", part["rates"], "pull", "1.0"))
+    yield from table(("", OURS, DISTRIBUTION, "ratio", "wanted"), rows)
+
+
 def _requests(result: dict[str, Any]) -> Iterable[str]:
     yield from ("## S3 requests", "")
     totals = {name: {e["step"]: sum(e["requests"].values()) for e in result[name]} for name in result}
@@ -115,6 +125,7 @@ def _faults(result: dict[str, Any]) -> Iterable[str]:
 _SECTIONS = {
     "large": _large,
     "small": _small,
+    "slow": _slow,
     "requests": _requests,
     "memory": _memory,
     "faults": _faults,
