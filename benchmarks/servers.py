@@ -50,8 +50,9 @@ class Measured(NamedTuple):
 def main() -> int:
     """Run the rounds, and write what came out."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=3, help="of each run of wrk")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each server is started")
+    parser.add_argument("--turns", type=int, default=4, help="how often it is measured each time")
+    parser.add_argument("--seconds", type=int, default=2, help="of each run of wrk")
     arguments = parser.parse_args()
     if shutil.which("wrk") is None:
         print("servers: wrk is not installed; Debian has it: apt-get install wrk", file=sys.stderr)
@@ -66,15 +67,10 @@ def main() -> int:
             for number in range(arguments.rounds):
                 for server in servers if number % 2 else reversed(servers):
                     with _ready(server, app) as place:
-                        before, _ = _rate(beside, arguments.seconds)
-                        rate, cost = _rate(place, arguments.seconds)
-                        after, _ = _rate(beside, arguments.seconds)
-                    measured = Measured(rate, 2 * rate / (before + after), cost)
-                    found.setdefault((server.name, app), []).append(measured)
-                    print(
-                        f"{app}, round {number + 1}: {server.name}: {measured}", file=sys.stderr, flush=True
-                    )
-    text = _report(found, servers, arguments.rounds, arguments.seconds)
+                        turns = [_turn(place, beside, arguments.seconds) for _ in range(arguments.turns)]
+                    found.setdefault((server.name, app), []).extend(turns)
+                    print(f"{app}, round {number + 1}: {server.name}: {turns}", file=sys.stderr, flush=True)
+    text = _report(found, servers, arguments.rounds * arguments.turns, arguments.seconds)
     _RESULT.write_text(text)
     print(text)
     return 0
@@ -89,6 +85,14 @@ def _ready(server: WSGIServer, app: str) -> Iterator[Place]:
         place = process.process.pid, port
         _rate(place, 1)
         yield place
+
+
+def _turn(place: Place, beside: Place, seconds: int) -> Measured:
+    """Measure a server between two measurements of the base."""
+    before, _ = _rate(beside, seconds)
+    rate, cost = _rate(place, seconds)
+    after, _ = _rate(beside, seconds)
+    return Measured(rate, 2 * rate / (before + after), cost)
 
 
 def _rate(place: Place, seconds: int) -> tuple[float, float]:
@@ -141,14 +145,14 @@ def _ask(
 def _report(
     found: dict[tuple[str, str], list[Measured]],
     servers: list[WSGIServer],
-    rounds: int,
+    turns: int,
     seconds: int,
 ) -> str:
     lines = [
         "# Warm redirects under WSGI servers",
         "",
         f"{datetime.now(UTC):%d %B %Y}, {processor()}, {cores()} cores that the load and other work share.",
-        f"`wrk -t1 -c16`, one blob, medians of {rounds} rounds of {seconds} s; each ratio is to",
+        f"`wrk -t1 -c16`, one blob, medians of {turns} turns of {seconds} s; each ratio is to",
         f"{_BASE}, asked right before and right after. Made by `benchmarks/servers.py`.",
         "",
         "| server | "
