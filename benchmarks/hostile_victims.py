@@ -81,7 +81,12 @@ def visit(good: Good, ready: Event, done: Event) -> list[Visit]:
 
 
 class Link:
-    """A connection on which requests are sent one after the other."""
+    """A connection on which requests are sent one after the other.
+
+    :ivar more: further lines of the requests' heads, each with its end.
+    """
+
+    more = ""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, user: str = "") -> None:
         self._reader = reader
@@ -99,19 +104,23 @@ class Link:
 
         :param target: a path, or a URL whose host is this server.
         """
-        parts = urlsplit(target)
-        path = f"{parts.path}?{parts.query}" if parts.query else parts.path
-        head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{self._login}"
-        if kind:
-            head += f"Content-Type: {kind}\r\n"
-        if method in ("POST", "PUT", "PATCH"):
-            head += f"Content-Length: {len(body)}\r\n"
-        self._writer.write(f"{head}\r\n".encode() + body)
+        self.begin(method, target, len(body) if method in ("POST", "PUT", "PATCH") else None, body, kind)
         lines = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         pairs = (line.partition(":") for line in lines[1:] if line)
         headers = {name.lower(): value.strip() for name, _, value in pairs}
         length = 0 if method == "HEAD" else int(headers.get("content-length", 0))
         return Answer(int(lines[0].split()[1]), headers, await self._reader.readexactly(length))
+
+    def begin(self, method: str, target: str, length: int | None, body: bytes, kind: str = "") -> None:
+        """Send a request, or as much of it as *body* is of *length* bytes."""
+        parts = urlsplit(target)
+        path = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{self._login}{self.more}"
+        if kind:
+            head += f"Content-Type: {kind}\r\n"
+        if length is not None:
+            head += f"Content-Length: {length}\r\n"
+        self._writer.write(f"{head}\r\n".encode() + body)
 
     def close(self) -> None:
         """End the connection."""
