@@ -143,7 +143,7 @@ def test_keys_of_other_programs_do_no_harm(server, driver):
     assert driver.list("/a/") == []
     assert [path for path, _ in driver.walk("/")] == ["/c"]
     driver.delete_prefix("/")
-    assert server.client.list_objects_v2(Bucket=server.bucket, Prefix=root)["KeyCount"] == 0
+    assert "Contents" not in server.client.list_objects_v2(Bucket=server.bucket, Prefix=root)
 
 
 # Failures.

@@ -6,6 +6,7 @@ import base64
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 from botocore.exceptions import ClientError
@@ -165,6 +166,60 @@ def test_each_request_is_sent_as_often_as_was_asked_for(s3, monkeypatch, name, a
     with pytest.raises(StorageUnavailable):
         REQUESTS[name](driver)
     assert len(s3.requests) == attempts
+
+
+LISTED = b"""<?xml version="1.0" encoding="UTF-8"?>
+<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><EncodingType>url</EncodingType>
+<IsTruncated>true</IsTruncated><NextContinuationToken>more</NextContinuationToken>
+<Contents><Key>r/a%26%C3%BC</Key><LastModified>2026-11-23T12:00:00.000Z</LastModified><Size>7</Size></Contents>
+<Contents><Key>r/b</Key><LastModified>2026-11-23T12:00:00Z</LastModified><Size>0</Size></Contents>
+<CommonPrefixes><Prefix>r/c%2B/</Prefix></CommonPrefixes></ListBucketResult>"""
+FAILED = b"<DeleteResult><Error><Key>a</Key><Code>SlowDown</Code><Message>no</Message></Error></DeleteResult>"
+ASKED = {"Bucket": "images", "Prefix": "r/ &+", "Delimiter": "/", "MaxKeys": 2, "ContinuationToken": "a/b=+"}
+
+
+def deletion_of(key: str) -> dict[str, Any]:
+    return {"Bucket": "images", "Delete": {"Objects": [{"Key": key}], "Quiet": True}}
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "answer"),
+    [
+        ("list_objects_v2", ASKED, LISTED),
+        ("list_objects_v2", {"Bucket": "images", "Prefix": ""}, b"<ListBucketResult/>"),
+        ("delete_objects", deletion_of("a<&>b"), FAILED),
+        ("delete_objects", deletion_of("a"), b"<DeleteResult/>"),
+    ],
+)
+def test_lists_and_deletes_are_those_of_boto3(s3, method, given, answer):
+    s3.answer = lambda request: Answer(200, answer)
+    client = client_of(driver_of(s3))
+    ours, boto3s = (getattr(one, method)(**given) for one in (client, client.whole))
+    for name in ("Contents", "CommonPrefixes", "IsTruncated", "NextContinuationToken", "Errors"):
+        assert (ours.get(name) or None) == boto3s.get(name)
+    mine, theirs = (parse_qs(request.query, keep_blank_values=True) for request in s3.requests)
+    assert mine == theirs
+    assert s3.requests[0].body == s3.requests[1].body
+
+
+@pytest.mark.parametrize("broken", [b"", LISTED[:200]])
+def test_a_list_that_breaks_off_is_asked_for_again(s3, monkeypatch, broken):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    answers = iter([Answer(200, broken), Answer(200, LISTED.replace(b"true", b"false"))])
+    s3.answer = lambda request: next(answers)
+    assert driver_of(s3).list("/") == ["a&ü", "b", "c+/"]
+
+
+def test_a_list_that_never_ends_is_given_up(s3):
+    s3.answer = lambda request: Answer(200, LISTED)
+    with pytest.raises(StorageUnavailable, match="again and again"):
+        driver_of(s3).list("/")
+
+
+def test_keys_that_need_more_than_ascii_are_deleted_by_boto3(s3):
+    s3.answer = lambda request: Answer(200, b"<DeleteResult/>")
+    driver_of(s3).delete(["/a", "/\u00fc"])
+    assert "\u00fc".encode() in s3.requests[0].body
 
 
 def test_those_who_listen_to_boto3s_failures_hear_of_these(s3):

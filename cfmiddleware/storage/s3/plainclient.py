@@ -12,13 +12,15 @@ Where the options ask for something that is not known here, the client is boto3'
 from __future__ import annotations
 
 import base64
+import contextlib
+import hashlib
 import re
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -28,6 +30,7 @@ from botocore.response import StreamingBody
 from urllib3.exceptions import HTTPError
 
 from .options import S3Options
+from .plainxml import deleted, deletion, is_plain, listing
 from .retries import wait_after
 
 if TYPE_CHECKING:
@@ -54,6 +57,13 @@ _HEADERS = {
 
 _ARGUMENTS = frozenset(("Bucket", "Key", "Body", *_HEADERS))
 
+_QUERIES = {
+    "ContinuationToken": "continuation-token",
+    "Delimiter": "delimiter",
+    "MaxKeys": "max-keys",
+    "Prefix": "prefix",
+}
+
 # What boto3 sends again, by status and by code.
 _PASSING = frozenset((429, 500, 502, 503, 504))
 _PASSING_CODES = frozenset(
@@ -68,7 +78,7 @@ _ELEMENT = re.compile(rb"<(Code|Message|Region)>([^<]*)</")
 
 
 def plain_client(client: S3Client, credentials: Credentials | None, options: S3Options) -> S3Client:
-    """Return *client* with cheaper ways to get, look at and put an object, or as it is where these cannot do
+    """Return *client* with cheaper ways to do what is done most, or as it is where these cannot do
     what the options ask for.
     """
     session = getattr(getattr(client, "_endpoint", None), "http_session", None)
@@ -91,7 +101,7 @@ def plain_client(client: S3Client, credentials: Credentials | None, options: S3O
 
 
 class PlainClient:
-    """A client that has three of boto3's methods anew; all else is the client's own.
+    """A client that has five of boto3's methods anew; all else is the client's own.
 
     :param client: boto3's.
     :param session: what it sends its requests with.
@@ -121,7 +131,7 @@ class PlainClient:
         if not self._knows(given):
             return self.whole.get_object(**given)
         more = {"x-amz-checksum-mode": "ENABLED"} if self._checksums else {}
-        answer = self._ask("GetObject", "GET", given, more)
+        answer = self._ask_of("GetObject", "GET", given, more)
         headers = answer.headers
         length = headers.get("Content-Length")
         expected = headers.get("x-amz-checksum-crc32", "") if self._checksums else ""
@@ -140,7 +150,7 @@ class PlainClient:
         """Do what boto3's method does, less what of the answer nobody asks for."""
         if not self._knows(given):
             return self.whole.head_object(**given)
-        headers = self._ask("HeadObject", "HEAD", given, {}).headers
+        headers = self._ask_of("HeadObject", "HEAD", given, {}).headers
         return {
             "ContentLength": int(headers.get("Content-Length", 0)),
             "ETag": headers.get("ETag", ""),
@@ -157,23 +167,55 @@ class PlainClient:
             checksum = zlib.crc32(body).to_bytes(4, "big")
             more["x-amz-sdk-checksum-algorithm"] = "CRC32"
             more["x-amz-checksum-crc32"] = base64.b64encode(checksum).decode()
-        return {"ETag": self._ask("PutObject", "PUT", given, more, bytes(body)).headers.get("ETag", "")}
+        return {"ETag": self._ask_of("PutObject", "PUT", given, more, bytes(body)).headers.get("ETag", "")}
+
+    def list_objects_v2(self, **given: Any) -> Any:
+        """Do what boto3's method does, less what of the answer nobody asks for."""
+        if given.get("Bucket") != self._bucket or not given.keys() <= _QUERIES.keys() | {"Bucket"}:
+            return self.whole.list_objects_v2(**given)
+        query = {"list-type": "2", "encoding-type": "url"}
+        query.update((_QUERIES[name], str(value)) for name, value in given.items() if name != "Bucket")
+        url = self._base + "?" + urlencode(sorted(query.items()), quote_via=quote, safe="-._~")
+        return self._ask("ListObjectsV2", "GET", url, {}, read=listing)
+
+    def delete_objects(self, **given: Any) -> Any:
+        """Do what boto3's method does, less what of the answer nobody asks for."""
+        keys = [item["Key"] for item in given["Delete"]["Objects"]]
+        if given.get("Bucket") != self._bucket or not all(map(is_plain, keys)):
+            return self.whole.delete_objects(**given)
+        body = deletion(keys)
+        # S3 takes no DeleteObjects without it.
+        checksum = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+        headers = {"Content-MD5": checksum}
+        return self._ask("DeleteObjects", "POST", f"{self._base}?delete", headers, body, read=deleted)
 
     def _knows(self, given: Mapping[str, Any]) -> bool:
         """Return whether all arguments are among those that the requests here have."""
         return given.get("Bucket") == self._bucket and given.keys() <= _ARGUMENTS
 
-    def _ask(
+    def _ask_of(
         self, operation: str, method: str, given: dict[str, Any], more: Mapping[str, str], body: bytes = b""
     ) -> Any:
-        """Return the answer to a request, which may be sent several times.
+        """Return the answer to a request for one object."""
+        url = self._base + quote(given["Key"], safe="/-._~")
+        headers = {_HEADERS[name]: value for name, value in given.items() if name in _HEADERS}
+        return self._ask(operation, method, url, {**headers, **more}, body)
+
+    def _ask(
+        self,
+        operation: str,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        read: Callable[[bytes], Any] | None = None,
+    ) -> Any:
+        """Return the answer to a request, which may be sent several times, or what *read* makes of its body.
 
         :raises ClientError: when S3 refuses.
         :raises BotoCoreError: when it does not answer.
         """
-        url = self._base + quote(given["Key"], safe="/-._~")
-        headers = {"User-Agent": self._agent, **more}
-        headers.update((_HEADERS[name], value) for name, value in given.items() if name in _HEADERS)
+        headers = {"User-Agent": self._agent, **headers}
         attempt = 0
         while True:
             attempt += 1
@@ -181,7 +223,11 @@ class PlainClient:
             try:
                 answer = self._send(operation, method, url, headers, body)
                 if answer.status_code < 300:
-                    return answer
+                    if read is None:
+                        return answer
+                    # One that broke off, or is empty, is no XML. As a server's error it is asked for again.
+                    with contextlib.suppress(ValueError):
+                        return read(answer.content)
                 refusal = _refusal(operation, method, answer, attempt - 1)
                 status = refusal.response["ResponseMetadata"]["HTTPStatusCode"]
                 again = status in _PASSING or refusal.response["Error"]["Code"] in _PASSING_CODES
@@ -221,7 +267,8 @@ class PlainClient:
 
 def _refusal(operation: str, method: str, answer: Any, retries: int) -> ClientError:
     """Return what boto3 would make of an answer that is not a success."""
-    status, content = answer.status_code, b""
+    # A success whose body is not what it should be is a server's error.
+    status, content = 500 if answer.status_code < 300 else answer.status_code, b""
     if method != "HEAD":
         content = _content(answer)
         length = answer.headers.get("Content-Length", "")

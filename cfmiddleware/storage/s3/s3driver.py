@@ -324,17 +324,19 @@ class S3Driver:
         return b"".join([read_all(self.open(span.source.path, span.start, span.length)) for span in spans])
 
     def _pages(self, prefix: str, delimiter: str = "") -> Iterator[ListObjectsV2OutputTypeDef]:
-        with translated(prefix):
-            yield from (
-                self._client()
-                .get_paginator("list_objects_v2")
-                .paginate(
-                    Bucket=self._bucket,
-                    Prefix=self._key_prefix(prefix),
-                    Delimiter=delimiter,
-                    PaginationConfig={"PageSize": self._page_size},
-                )
-            )
+        wanted: dict[str, Any] = {"Prefix": self._key_prefix(prefix), "MaxKeys": self._page_size}
+        if delimiter:
+            wanted["Delimiter"] = delimiter
+        while True:
+            with translated(prefix):
+                page = self._client().list_objects_v2(Bucket=self._bucket, **wanted)
+            yield page
+            token = page.get("NextContinuationToken")
+            if not page.get("IsTruncated") or not token:
+                return
+            if token == wanted.get("ContinuationToken"):
+                raise StorageUnavailable(f"S3 lists the same page of {prefix} again and again")
+            wanted["ContinuationToken"] = token
 
     def _delete_keys(self, keys: Iterable[str]) -> None:
         remaining = iter(keys)
