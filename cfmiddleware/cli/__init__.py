@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         arguments = sys.argv[1:]
         if arguments[:1] and arguments[0] in _SERVING:
-            from cfmiddleware.serving.greenlets import wait_in_greenlets
+            from cfmiddleware.serving.patching import wait_in_greenlets
 
             with contextlib.suppress(ImportError):  # which the command says in its own words
                 wait_in_greenlets()

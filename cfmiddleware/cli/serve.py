@@ -57,7 +57,8 @@ def add_parser(commands: Commands) -> None:
         description="Serve a container registry under gunicorn. With a configuration file it is the registry "
         "that the file describes, and an edge if the file has an 'edge' section. Without one it keeps its "
         "data and a key pair in a directory of yours, and a local edge does CloudFront's part.",
-        epilog="Ctrl-C stops everything; requests under way may end first, a second Ctrl-C cuts them off.",
+        epilog="Ctrl-C stops everything; requests under way may end first, a second Ctrl-C cuts them off. "
+        "SIGHUP has the configuration, keys and certificates read again.",
     )
     parser.add_argument("config", metavar="CONFIG", nargs="?", help="the configuration file (config.yml)")
     parser.add_argument(
@@ -106,18 +107,21 @@ def _serve(prepare: Callable[[], Prepared]) -> int:
     logs.set_up(log)
     logs.replay(messages)
     print(greeting, end="", flush=True)
-    return supervisor.run(services, log)
+    return supervisor.run(services)
 
 
 def _prepare_registry(arguments: Arguments) -> Prepared:
     config = _configuration(arguments)
-    services = _services(config, arguments)
+    services = _services(lambda: _configuration(arguments), config, arguments)
     return Prepared(config, services, _greeting(config, services))
 
 
 def _prepare_edge(arguments: Arguments) -> Prepared:
-    config = Config.load(arguments.config or "")
-    service = edge_service(config, arguments.addr)
+    def read() -> Config:
+        return Config.load(arguments.config or "")
+
+    config = read()
+    service = edge_service(read, config, arguments.addr)
     return Prepared(config, [service], f"The edge is on {service.url}.\n")
 
 
@@ -138,11 +142,11 @@ def _configuration(arguments: Arguments) -> Config:
     return Config.load(arguments.config)
 
 
-def _services(config: Config, arguments: Arguments) -> list[Service]:
+def _services(read: Callable[[], Config], config: Config, arguments: Arguments) -> list[Service]:
     """Return the registry and, where one is asked for, the edge, both listening."""
-    services = [registry_service(config, arguments.addr)]
+    services = [registry_service(read, config, arguments.addr)]
     if config.edge_address() is not None:
-        services.append(edge_service(config, arguments.edge_addr))
+        services.append(edge_service(read, config, arguments.edge_addr))
     elif arguments.edge_addr:
         raise ConfigError(f"--edge-addr: {arguments.config} asks for no edge; give it an 'edge' section")
     return services
@@ -155,7 +159,7 @@ def _greeting(config: Config, services: Sequence[Service]) -> str:
     lines += [f"  edge      {edge.url}" for edge in services[1:]]
     lines.append(f"  data      {config.data()}")
     host = registry.url.partition("://")[2]
-    plain = registry.certificates is None
+    plain = registry.served.certificates is None
     option = " --tls-verify=false" if plain else ""
     if config.has_auth():
         lines.append(f"Clients must log in first: skopeo login{option} {host}")

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from typing import TYPE_CHECKING, Any
 
 from cfmiddleware import logs
 from cfmiddleware.errors import ConfigError
-from cfmiddleware.logs import LogOptions
 
 from .filelimit import raise_limit
-from .services import Service
+from .services import Served, Service
 from .signals import ENDING
 
 if TYPE_CHECKING:
     from cfmiddleware.wsgi.types import App
+
+_log = logging.getLogger("cfmiddleware")
 
 
 def check_gunicorn() -> None:
@@ -30,59 +32,85 @@ def check_gunicorn() -> None:
         raise ConfigError(f"{error.name} is not installed; install cfmiddleware[server]") from None
 
 
-def serve(service: Service, log: LogOptions) -> None:
+def serve(service: Service) -> None:
     """Run gunicorn's master for *service* in this process."""
     from gunicorn.app.base import BaseApplication
 
-    from .worker import Worker
+    descriptor = service.socket.detach()
+    raise_limit()
 
-    certificates = service.certificates
+    class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
+        """gunicorn, configured from here and from nowhere else."""
+
+        served = service.served
+
+        def load_config(self) -> None:
+            for name, value in _settings(service.name, descriptor, self.served).items():
+                if name in self.cfg.settings and value is not None:
+                    self.cfg.set(name, value)
+
+        def load(self) -> App:
+            return self.served.app
+
+        def reload(self) -> None:
+            """Read the configuration again. gunicorn then starts new workers, and lets the old ones end."""
+            try:
+                served = service.reread()
+            except ConfigError as error:
+                _log.error("the %s goes on with the configuration that it has: %s", service.name, error)
+                return
+            if served.address != self.served.address:
+                _log.warning(
+                    "the %s listens on %s until it is started anew, not on %s",
+                    service.name,
+                    self.served.address,
+                    served.address,
+                )
+            self.served = served._replace(address=self.served.address)
+            self.do_load_config()
+            _log.info("the %s has read its configuration, keys and certificates again", service.name)
+
+    os.register_at_fork(after_in_parent=_release_signals)
+    Server().run()
+
+
+def _settings(name: str, descriptor: int, served: Served) -> dict[str, Any]:
+    """Return gunicorn's settings.
+
+    :param name: the service's name.
+    :param descriptor: the socket that listens.
+    """
+    from .worker import Worker
 
     class ServiceWorker(Worker):
         """The worker of this service."""
 
-        options = service.options
+        options = served.options
+        certificates = served.certificates
 
-    ServiceWorker.certificates = certificates
-    raise_limit()
-    settings = {
-        "bind": f"fd://{service.socket.detach()}",
+    return {
+        "bind": f"fd://{descriptor}",
         "worker_class": ServiceWorker,
-        "workers": service.options.workers,
-        "graceful_timeout": service.options.gracefultimeout,
+        "workers": served.options.workers,
+        "graceful_timeout": served.options.gracefultimeout,
         # The worker has limits of its own for the line and for all of a head.
         "limit_request_line": 0,
-        "limit_request_field_size": service.options.headersize,
+        "limit_request_field_size": served.options.headersize,
         # No header is believed to say where the app is mounted or how a request came: a proxy may pass on
         # what a client made up. The apps read X-Forwarded-Proto themselves.
         "forwarder_headers": "",
+        # Whatever else is installed: nearly all heads are plain, and of the rest everybody is told the same.
+        "http_parser": "python",
         "secure_scheme_headers": {},
-        "proc_name": f"cfmiddleware {service.name}",
+        "proc_name": f"cfmiddleware {name}",
         # The apps have access logs of their own, which know more than gunicorn does.
         "accesslog": None,
-        "logconfig_dict": logs.configuration(log),
+        "logconfig_dict": logs.configuration(served.log),
         "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,  # noqa: S108 (gunicorn's advice)
         # The control socket has one place for all; two gunicorns would share it.
         "control_socket_disable": True,
         "pre_fork": _hold_signals,
     }
-    if certificates is not None:
-        settings["certfile"] = str(certificates.options.certificate)  # with which gunicorn turns TLS on
-        settings["keyfile"] = str(certificates.options.key)
-
-    class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
-        """gunicorn, configured from here and from nowhere else."""
-
-        def load_config(self) -> None:
-            for name, value in settings.items():
-                if name in self.cfg.settings and value is not None:
-                    self.cfg.set(name, value)
-
-        def load(self) -> App:
-            return service.app
-
-    os.register_at_fork(after_in_parent=_release_signals)
-    Server().run()
 
 
 def _hold_signals(master: Any, worker: Any) -> None:

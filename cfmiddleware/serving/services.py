@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from cfmiddleware.config import Config
 from cfmiddleware.config.address import DEFAULT_EDGE, Address
 from cfmiddleware.config.serveroptions import ServerOptions
 from cfmiddleware.errors import ConfigError
+from cfmiddleware.logs import LogOptions
+from cfmiddleware.process.waiting import original
 from cfmiddleware.wsgi.accesslog import AccessLog
 
 from .certificates import Certificates, certificates_of
@@ -21,47 +24,78 @@ if TYPE_CHECKING:
 _BACKLOG = 2048
 
 
+class Served(NamedTuple):
+    """What a configuration makes of a service; a configuration that is read again makes a new one.
+
+    :param app: what answers.
+    :param options: how it is served.
+    :param certificates: what connections are secured with, or None for plain HTTP.
+    :param log: how the servers log.
+    :param address: where the configuration has it listen, which takes effect at the start alone.
+    """
+
+    app: App
+    options: ServerOptions
+    certificates: Certificates | None
+    log: LogOptions
+    address: Address
+
+
 class Service(NamedTuple):
     """An app, where it listens, and how it is served.
 
     :param name: for the log and the process list.
-    :param certificates: what connections are secured with, or None for plain HTTP.
+    :param socket: where it listens.
+    :param served: what the configuration made of it.
+    :param reread: reads the configuration again.
     """
 
     name: str
-    app: App
     socket: socket.socket
-    options: ServerOptions
-    certificates: Certificates | None = None
+    served: Served
+    reread: Callable[[], Served]
 
     @property
     def url(self) -> str:
         """The URL that a client on this machine uses."""
         host, port = self.socket.getsockname()[:2]
-        return f"{'https' if self.certificates else 'http'}://{Address((host, port))}"
+        return f"{'https' if self.served.certificates else 'http'}://{Address((host, port))}"
 
 
-def registry_service(config: Config, address: str | None = None) -> Service:
+def registry_service(read: Callable[[], Config], config: Config, address: str | None = None) -> Service:
     """Return the registry of *config*, wrapped, listening on *address* or on ``http.addr``.
 
+    :param read: reads the configuration again.
     :raises ConfigError: for a configuration that cannot work, a storage that does not, a taken port.
     :raises StorageNotReached: for a storage that does not come while it is waited for.
     """
-    where = config.address() if address is None else Address.parse(address, "--addr")
-    app = config.app()
-    if config.log_options().access:
-        app = AccessLog(app, trustedproxies=config.trusted_proxies())
-    certificates = certificates_of(config)
+    served = _registry(config, address)
     check_storage(config)
     option = f"{config.source}: http.addr" if address is None else "--addr"
-    return Service("registry", app, listen(where, option), config.server_options(), certificates)
+    return Service("registry", listen(served.address, option), served, lambda: _registry(read(), address))
 
 
-def edge_service(config: Config, address: str | None = None) -> Service:
+def edge_service(read: Callable[[], Config], config: Config, address: str | None = None) -> Service:
     """Return the edge of *config*, listening on *address* or on ``edge.addr``.
 
+    :param read: reads the configuration again.
     :raises ConfigError: for a configuration that cannot work, a taken port.
     """
+    served = _edge(config, address)
+    option = "--edge-addr" if address else f"{config.source}: edge.addr"
+    return Service("edge", listen(served.address, option), served, lambda: _edge(read(), address))
+
+
+def _registry(config: Config, address: str | None) -> Served:
+    where = config.address() if address is None else Address.parse(address, "--addr")
+    app = config.app()
+    log = config.log_options()
+    if log.access:
+        app = AccessLog(app, trustedproxies=config.trusted_proxies())
+    return Served(app, config.server_options(), certificates_of(config), log, where)
+
+
+def _edge(config: Config, address: str | None) -> Served:
     where = Address.parse(address, "--edge-addr") if address else config.edge_address()
     app = config.edge()
     if config.edge_is_blind():
@@ -69,8 +103,7 @@ def edge_service(config: Config, address: str | None = None) -> Service:
             f"{config.source}: edge: cannot see a storage in the memory of another process; "
             "choose one that processes share"
         )
-    option = "--edge-addr" if address else f"{config.source}: edge.addr"
-    return Service("edge", app, listen(where or DEFAULT_EDGE, option), config.server_options())
+    return Served(app, config.server_options(), None, config.log_options(), where or DEFAULT_EDGE)
 
 
 def listen(address: Address, option: str) -> socket.socket:
@@ -81,7 +114,7 @@ def listen(address: Address, option: str) -> socket.socket:
     """
     host, port = address
     try:
-        family, kind, protocol, _, name = socket.getaddrinfo(
+        family, kind, protocol, _, name = original("socket", "getaddrinfo")(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, protocol)

@@ -61,6 +61,24 @@ def die_with_parent(parent: int) -> None:
         sys.exit(1)
 
 
+def terminal_watch() -> Callable[[], bool]:
+    """Return a function that tells whether this process has lost the terminal that it has now.
+
+    A terminal that goes sends SIGHUP, as does who wants the configuration read again.
+    """
+    if not _has_terminal():
+        return lambda: False
+    return lambda: not _has_terminal()
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
 def ending_well(serve: Callable[[], int]) -> int:
     """Call *serve*, which starts servers and waits for them, and return the exit status.
 

@@ -6,32 +6,46 @@ It forks a gunicorn for each app, and waits. It has no threads and no connection
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cfmiddleware.logs import LogOptions
-
 from .allocator import give_back_large_blocks
 from .master import serve
 from .services import Service
-from .signals import die_with_parent, end_at_signals, ending_signals, signal_all, signals_held
+from .signals import (
+    die_with_parent,
+    end_at_signals,
+    ending_signals,
+    signal_all,
+    signals_held,
+    terminal_watch,
+)
 
 if TYPE_CHECKING:
     from types import FrameType
 
+_log = logging.getLogger("cfmiddleware")
 
-def run(services: Sequence[Service], log: LogOptions) -> int:
+
+def run(services: Sequence[Service]) -> int:
     """Serve until a signal comes or one of the services ends, and return the exit status.
 
-    :param log: how the servers log.
+    SIGHUP has the services read their configuration again, unless it says that the terminal has gone.
     """
+    has_lost_terminal = terminal_watch()
     children: dict[int, str] = {}
     signals: list[int] = []
 
     def pass_on(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP and not has_lost_terminal():
+            signal_all(children, number)
+            return
+        if not signals:
+            _log.info("stopping: %s", signal.Signals(number).name)
         signals.append(number)
         # The first signal lets requests under way end, a second one cuts them off.
         signal_all(children, signal.SIGTERM if len(signals) == 1 else signal.SIGINT)
@@ -42,7 +56,7 @@ def run(services: Sequence[Service], log: LogOptions) -> int:
             pid = os.fork()
             if pid == 0:
                 others = [other for other in services if other is not service]
-                _serve_in_child(service, others, log, command)
+                _serve_in_child(service, others, command)
             children[pid] = service.name
         for number in ending_signals():
             signal.signal(number, pass_on)
@@ -61,7 +75,7 @@ def run(services: Sequence[Service], log: LogOptions) -> int:
     return 0 if status == 0 else 1
 
 
-def _serve_in_child(service: Service, others: Sequence[Service], log: LogOptions, command: int) -> None:
+def _serve_in_child(service: Service, others: Sequence[Service], command: int) -> None:
     """Become the gunicorn of one service; this never returns.
 
     :param command: the process of the command.
@@ -78,7 +92,7 @@ def _serve_in_child(service: Service, others: Sequence[Service], log: LogOptions
         for other in others:
             other.socket.close()
         give_back_large_blocks()
-        serve(service, log)
+        serve(service)
         status = 0
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else 1

@@ -1,0 +1,127 @@
+"""Answers on their way: one piece where one is enough, and nothing that the app may not send."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+pytest.importorskip("gunicorn")
+
+from gunicorn.config import Config
+from gunicorn.http.errors import InvalidResponseHeader, InvalidResponseHeaderName
+
+from cfmiddleware.serving.answer import Answer
+from cfmiddleware.serving.plainhead import PlainRequest
+
+
+class Wire:
+    """A connection that keeps what is sent."""
+
+    def __init__(self, *, unread: bool = False, stopping: bool = False) -> None:
+        self.sent: list[bytes] = []
+        self._unread, self._stopping = unread, stopping
+
+    def sendall(self, data: bytes) -> None:
+        self.sent.append(bytes(data))
+
+    def body_is_unread(self, request: Any) -> bool:
+        return self._unread
+
+    def is_stopping(self) -> bool:
+        return self._stopping
+
+
+def answered(
+    headers: list[tuple[str, str]], *pieces: bytes, method: str = "GET", status: str = "200 OK", **wire: bool
+) -> tuple[Answer, list[bytes]]:
+    connection = Wire(**wire)
+    answer = Answer(PlainRequest(method), connection, Config())
+    answer.start_response(status, headers)
+    for piece in pieces:
+        answer.write(piece)
+    answer.close()
+    return answer, connection.sent
+
+
+def test_a_small_answer_is_sent_in_one_piece():
+    answer, sent = answered([("Content-Length", "2")], b"{}")
+
+    (whole,) = sent
+    assert whole.startswith(b"HTTP/1.1 200 OK\r\nDate: ")
+    assert whole.endswith(b"\r\nContent-Length: 2\r\n\r\n{}")
+    assert not answer.should_close()
+
+
+def test_a_large_piece_is_not_copied_to_the_head():
+    _, sent = answered([("Content-Length", "100000")], b"x" * 100_000)
+
+    assert [len(piece) for piece in sent][1:] == [100_000]
+
+
+def test_a_body_without_a_length_is_chunked():
+    _, sent = answered([], b"a" * 16, b"", b"b")
+
+    assert b"Transfer-Encoding: chunked\r\n" in sent[0]
+    assert b"".join(sent).endswith(b"\r\n\r\n10\r\n" + b"a" * 16 + b"\r\n1\r\nb\r\n0\r\n\r\n")
+
+
+@pytest.mark.parametrize(("method", "status"), [("HEAD", "200 OK"), ("GET", "304 Not Modified")])
+def test_an_answer_that_has_no_body_gets_none(method: str, status: str):
+    _, sent = answered([("Content-Length", "5")], b"hello", method=method, status=status)
+
+    assert b"".join(sent).endswith(b"Content-Length: 5\r\n\r\n")
+
+
+@pytest.mark.parametrize("reason", ["unread", "stopping"])
+def test_an_answer_after_which_the_connection_ends_says_so(reason: str):
+    answer, sent = answered([("Content-Length", "0")], **{reason: True})
+
+    assert b"\r\nConnection: close\r\n" in sent[0]
+    assert answer.should_close()
+
+
+def test_no_more_is_sent_than_was_announced_and_less_is_noticed():
+    answer, sent = answered([("Content-Length", "2")], b"abc")
+    assert sent[0].endswith(b"\r\n\r\nab")
+    assert not answer.is_short()
+
+    assert answered([("Content-Length", "9")], b"abc")[0].is_short()
+
+
+@pytest.mark.parametrize("value", ["a\r\nSet-Cookie: b", "a\nb", "a\0"])
+def test_a_value_that_would_begin_a_header_of_its_own_is_refused_without_being_shown(value: str):
+    with pytest.raises(InvalidResponseHeader) as caught:
+        answered([("Location", value)])
+    assert value not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a:b", "a\r\n"])
+def test_a_name_that_is_not_one_is_refused(name: str):
+    for _ in range(2):  # it is not remembered as a good one
+        with pytest.raises(InvalidResponseHeaderName):
+            answered([(name, "x")])
+
+
+def test_what_is_between_two_machines_alone_is_not_the_apps_to_send():
+    _, sent = answered([("Connection", "upgrade"), ("Keep-Alive", "1"), ("Content-Length", "0")])
+
+    assert b"upgrade" not in sent[0]
+    assert b"Keep-Alive" not in sent[0]
+
+
+def test_an_app_that_fails_before_anything_was_sent_may_begin_anew():
+    connection = Wire()
+    answer = Answer(PlainRequest("GET"), connection, Config())
+    answer.start_response("200 OK", [("Content-Length", "5"), ("X-First", "1")])
+    try:
+        raise ValueError
+    except ValueError as error:
+        answer.start_response(
+            "500 Failed", [("Content-Length", "0")], (ValueError, error, error.__traceback__)
+        )
+    answer.close()
+
+    assert connection.sent[0].startswith(b"HTTP/1.1 500 Failed")
+    assert b"X-First" not in connection.sent[0]
+    assert connection.sent[0].count(b"Content-Length") == 1
