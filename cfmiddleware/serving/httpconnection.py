@@ -11,6 +11,7 @@ import ssl
 import time
 from typing import TYPE_CHECKING, Any
 
+import gevent
 import gevent.socket
 from gunicorn.http import wsgi
 from gunicorn.http.errors import NoMoreData, ParseException
@@ -97,6 +98,9 @@ class HTTPConnection:
             self._secure()
             while self._answer_next():
                 self.requests += 1
+                # A client that sends its next request before it has the answer is not served at once: others
+                # are waiting.
+                gevent.sleep(0)
         except ssl.SSLError as error:
             _log.debug("TLS with %s failed: %s", self._address, error)
             self._client_sends = False

@@ -61,7 +61,7 @@ def test_a_request_line_may_be_as_long_as_16_kib(service: Service):
         (b"GET / HTTP/1.1\r\nTransfer-Encoding: nonsense\r\n\r\n", 501, "UNSUPPORTED"),
         (b"GET / HTTP/1.1\r\nExpect: nonsense\r\n\r\n", 417, "UNSUPPORTED"),
         (b"GET / HTTP/3.0\r\n\r\n", 505, "UNSUPPORTED"),
-        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "UNSUPPORTED"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, "REQUEST_INVALID"),
     ],
     ids=range(15),
 )

@@ -154,7 +154,9 @@ def test_more_connections_than_there_may_be_end_idle_ones_and_no_worker(tmp_path
 def test_a_low_limit_of_descriptors_is_raised_as_far_as_the_system_lets(tmp_path: Path):
     port = free_port()
     (tmp_path / "config.yml").write_text(
-        yaml.safe_dump({"storage": {"filesystem": {"rootdirectory": "objects"}}, "http": {"addr": f"127.0.0.1:{port}"}})
+        yaml.safe_dump(
+            {"storage": {"filesystem": {"rootdirectory": "objects"}}, "http": {"addr": f"127.0.0.1:{port}"}}
+        )
     )
     command = ["bash", "-c", f"ulimit -S -n 128; exec '{CFMIDDLEWARE}' serve config.yml"]
     with running(command, tmp_path, ports=[port]) as server, contextlib.ExitStack() as stack:
@@ -169,7 +171,9 @@ def test_a_low_limit_of_descriptors_is_raised_as_far_as_the_system_lets(tmp_path
 def test_a_hard_limit_of_descriptors_ends_no_worker(tmp_path: Path):
     port = free_port()
     (tmp_path / "config.yml").write_text(
-        yaml.safe_dump({"storage": {"filesystem": {"rootdirectory": "objects"}}, "http": {"addr": f"127.0.0.1:{port}"}})
+        yaml.safe_dump(
+            {"storage": {"filesystem": {"rootdirectory": "objects"}}, "http": {"addr": f"127.0.0.1:{port}"}}
+        )
     )
     command = ["bash", "-c", f"ulimit -n 256; exec '{CFMIDDLEWARE}' serve config.yml"]
     with running(command, tmp_path, ports=[port]) as server, contextlib.ExitStack() as stack:
