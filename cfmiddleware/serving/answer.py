@@ -11,8 +11,8 @@ from gunicorn.http.errors import InvalidResponseHeader, InvalidResponseHeaderNam
 from gunicorn.http.message import TOKEN_RE
 from gunicorn.http.wsgi import HEADER_VALUE_RE, Response
 
-# A body's first piece of up to this length goes out together with the head.
-_JOINED = 1 << 16
+# A body's first piece of up to this length goes out together with the head: a longer one would be held twice.
+_JOINED = 1 << 13
 
 _CONTENT_LENGTH = "content-length"
 

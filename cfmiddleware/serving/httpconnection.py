@@ -31,6 +31,9 @@ _log = logging.getLogger("cfmiddleware")
 _RECEIVED = 1 << 16
 _SENT = 1 << 18
 
+# What is longer may keep others waiting.
+_LITTLE = 1 << 14
+
 # Besides its longest field, a head may have so many bytes in all others.
 _OTHER_FIELDS = 1 << 16
 
@@ -314,6 +317,8 @@ class HTTPConnection:
             self._client_sends = False
             if self.expired:
                 raise ClientTooSlow
+        if len(data) > _LITTLE:
+            self._let_others_go_on()
         return data
 
     def send(self, data: bytes) -> int:
@@ -336,9 +341,21 @@ class HTTPConnection:
                     raise ClientTooSlow from None
                 raise
             view = view[sent:]
+            if sent > _LITTLE:
+                self._let_others_go_on()
             if not view:
                 break
         self._done()
+
+    def _let_others_go_on(self) -> None:
+        """Let whatever is ready go on, and all but one of those that move much.
+
+        A client that is as fast as the server never has it wait, and thousands that come at once would all
+        have their first piece before anybody else is looked at.
+        """
+        self._done()
+        with self._worker.bulk:
+            gevent.sleep(0)
 
     def is_stopping(self) -> bool:
         """Return whether an answer should say that the connection ends."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import gevent
 import gevent.socket
 from gevent.event import Event
+from gevent.lock import Semaphore
 from gunicorn.http.wsgi import base_environ
 from gunicorn.workers.ggevent import GeventWorker
 
@@ -54,6 +55,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     :param certificates: what connections are secured with, or None for plain HTTP.
     :param stopping: until when idle connections stay, on the clock of ``time.monotonic``, if the worker is to
         stop; 0 while it is not.
+    :param bulk: held by the connection whose turn it is to move much.
     """
 
     options: ClassVar[ServerOptions]
@@ -61,6 +63,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     wsgi: App
     sockets: list[Any]
     stopping: float = 0.0
+    bulk: Semaphore
 
     def patch(self) -> None:
         """Take over the listening sockets; the command has patched the libraries already."""
@@ -85,6 +88,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         self._connections: dict[HTTPConnection, None] = {}
         self._refusals = Throttle()
         self._full = Throttle()
+        self.bulk = Semaphore()
         self._limit = self.options.connections or connections_within(raise_limit())
         gevent.spawn(Patience(self._connections).run)
         gevent.spawn(self._watch_signals)
