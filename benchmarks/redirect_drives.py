@@ -126,17 +126,16 @@ def warm(bench: Bench) -> Result:
             runs = _contest(bench, servers, turn, label)
             for name in names:
                 bench.noted(name, runs[name])
-            fast = {name: servers[name] for name in (OURS, BARE)}
+            fast = {name: servers[name] for name in (SERVE, BARE)}
             unseen = _contest(bench, fast, functools.partial(turn, look="none"), f"{label}, not looked at")
             result[str(blobs)] = {
                 "runs": runs,
                 "ratios": [
-                    ratio(runs, OURS, DISTRIBUTION, 10),
-                    ratio(runs, OURS, BARE, 0.65),
-                    ratio(runs, SERVE, DISTRIBUTION),
-                    ratio(runs, SERVE, BARE),
+                    ratio(runs, SERVE, DISTRIBUTION, 20),
+                    ratio(runs, SERVE, BARE, 0.8),
+                    ratio(runs, OURS, DISTRIBUTION),
                 ],
-                "not_looked_at": {"runs": unseen, "ratios": [ratio(unseen, OURS, BARE, 0.65)]},
+                "not_looked_at": {"runs": unseen, "ratios": [ratio(unseen, SERVE, BARE, 0.8)]},
             }
     return result
 
@@ -221,13 +220,13 @@ def latency(bench: Bench) -> Result:
                 redirect_load.warm(server, range(HOT))
             rate = bench.highest(server, load) / 2
             runs = [redirect_load.hey(server, 0, seconds, rate) for _ in range(1 if bench.quick else 3)]
-            result["hey"][name] = _tail(runs, 5 if name == OURS else None)
+            result["hey"][name] = _tail(runs, 5 if name == SERVE else None)
             bench.say(f"latency of {name} at {rate:.0f} requests/s: {_spoken(runs[-1])}")
-        rate = bench.highest(servers[OURS], load) / 2
-        redirect_load.warm(servers[OURS], range(HOT))
-        steady = redirect_load.wrk(servers[OURS], load, seconds, rate=rate)
+        rate = bench.highest(servers[SERVE], load) / 2
+        redirect_load.warm(servers[SERVE], range(HOT))
+        steady = redirect_load.wrk(servers[SERVE], load, seconds, rate=rate)
     ends = Setting(duration=4 * window, window=window)
-    with redirect_servers.running(OURS, bench.place, ends) as server:
+    with redirect_servers.running(SERVE, bench.place, ends) as server:
         redirect_load.warm(server, range(HOT))
         over = redirect_load.wrk(server, load, 3 * window, rate=rate)
     result["hot"] = {
@@ -236,10 +235,10 @@ def latency(bench: Bench) -> Result:
     }
     runs = {"steady": steady, "over window ends": over}
     if not bench.quick:
-        with redirect_servers.running(OURS, bench.place, Setting(life=None)) as server:
+        with redirect_servers.running(SERVE, bench.place, Setting(life=None)) as server:
             redirect_load.warm(server, range(HOT))
             runs["over descriptors' ends"] = redirect_load.wrk(server, load, _LIFE + 10, rate=rate)
-        result["hot"]["over_descriptor_ends"] = _tail([runs["over descriptors' ends"]], None)
+        result["hot"]["over_descriptor_ends"] = _tail([runs["over descriptors' ends"]], 5)
     for label, run in runs.items():
         bench.say(f"latency of {HOT} hot blobs, {label}, at {rate:.0f} requests/s: {_spoken(run)}")
     return result

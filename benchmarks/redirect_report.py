@@ -27,8 +27,10 @@ def markdown(results: _Result) -> str:
         f"{shown}.",
         "",
         f"`wrk -t1 -c{setting['connections']}` against each server in turn, {setting['rounds']} rounds of "
-        f"{setting['seconds']} s; gunicorn with {setting['workers']} gthread workers of {setting['threads']} "
-        "threads. Requests a second are medians, in brackets the lowest and the highest; a ratio is that of "
+        f"{setting['seconds']} s; {setting['workers']} workers each. *cfmiddleware* is the app under a "
+        f"gunicorn of one's own, with gthread workers of {setting['threads']} threads, and *constant "
+        "redirect* an app that does nothing else under the server of `cfmiddleware serve`. Requests a "
+        "second are medians, in brackets the lowest and the highest; a ratio is that of "
         "the medians, beside it the median of the rounds' ratios. *µs* is the processor time that the "
         "server's processes took for one request.",
         "",

@@ -20,9 +20,9 @@ from programs import Program
 from registries import DISTRIBUTION, OURS
 
 #: Ours by its own command, and what is there to compare with.
-SERVE, BARE = "cfmiddleware serve", "bare WSGI app"
+SERVE, BARE = "cfmiddleware serve", "constant redirect"
 
-#: What every gunicorn of the benchmark runs with, for the constant redirect as for the registry.
+#: What the servers run with: the workers of all, and the threads of a gunicorn of one's own.
 WORKERS, THREADS = 2, 4
 
 #: Where the redirects lead. Nothing is there: what is measured ends with the redirect.
@@ -199,9 +199,7 @@ def _by_gunicorn(place: Place, setting: Setting, port: int, home: Path) -> list[
 
 def _by_command(place: Place, setting: Setting, port: int, home: Path) -> list[str]:
     config = home / "config.yml"
-    # As many threads as it starts with; `serve` refuses as few as the others have.
-    served = {"server": {"workers": WORKERS}}
-    config.write_text(yaml.safe_dump(configuration(place, setting, port, home) | served))
+    config.write_text(yaml.safe_dump(configuration(place, setting, port, home)))
     return [str(Path(sys.executable).parent / "cfmiddleware"), "serve", str(config)]
 
 
@@ -219,7 +217,7 @@ def _bare(place: Place, setting: Setting, port: int, home: Path) -> list[str]:
     path = f"/docker/registry/v2/blobs/sha256/{key[:2]}/{key}/data"
     # 344 characters are what an RSA signature of 2048 bits takes in base64.
     constant = f"{BASE_URL}{path}?Expires=1234567890&Signature={'x' * 344}&Key-Pair-Id={_KEY_PAIR_ID}"
-    return _gunicorn(port, home, f'redirect_apps:bare("{constant}")')
+    return [sys.executable, str(Path(__file__).parent / "redirect_constant.py"), str(port), constant]
 
 
 def _gunicorn(port: int, home: Path, app: str) -> list[str]:

@@ -1,6 +1,6 @@
 """Factories of the apps for gunicorn, or any other WSGI server:
 
-    gunicorn --worker-class gthread --threads 64 'cfmiddleware.server:app("config.yml")'
+    gunicorn --worker-class gevent 'cfmiddleware.server:app("config.yml")'
 
 A configuration error ends gunicorn with one line.
 """

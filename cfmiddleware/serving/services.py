@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 from collections.abc import Callable
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from cfmiddleware.wsgi.types import App
 
 _BACKLOG = 2048
+
+# Seconds of silence until the first question, seconds between two, and how many stay unanswered at the end.
+_KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 
 
 class Served(NamedTuple):
@@ -120,6 +124,7 @@ def listen(address: Address, option: str) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            _keep_alive(listener)
             listener.bind(name)
             listener.listen(_BACKLOG)
         except OSError:
@@ -136,3 +141,12 @@ def listen(address: Address, option: str) -> socket.socket:
             ) from None
         raise ConfigError(f"cannot listen on {address}: {error.strerror}; see {option}") from None
     return listener
+
+
+def _keep_alive(listener: socket.socket) -> None:
+    """Have the system notice clients that are gone without a word; accepted connections inherit this."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    with contextlib.suppress(OSError):  # where a connection is not TCP
+        for option, value in _KEEPALIVE.items():
+            if hasattr(socket, option):
+                listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
