@@ -185,6 +185,7 @@ class HTTPConnection:
         except ParseException as error:
             raise _Refused(refusals.refusal_of(error, self._limits.headersize)) from None
         environ["wsgi.multithread"] = True
+        environ["wsgi.url_scheme"] = self._base["wsgi.url_scheme"]
         if not self._run_app(environ, answer) or request.body.failed:
             return False
         while request.body.read(_RECEIVED):  # what is left is here already: see body_is_unread

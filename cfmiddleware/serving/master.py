@@ -88,7 +88,11 @@ def _settings(name: str, descriptor: int, served: Served) -> dict[str, Any]:
         options = served.options
         certificates = served.certificates
 
+    tls = served.certificates.options if served.certificates else None
     return {
+        # The worker speaks TLS; with these gunicorn says https.
+        "certfile": str(tls.certificate) if tls else None,
+        "keyfile": str(tls.key) if tls else None,
         "bind": f"fd://{descriptor}",
         "worker_class": ServiceWorker,
         "workers": served.options.workers,

@@ -29,8 +29,12 @@ daemon off; pid nginx.pid; error_log stderr crit;
 events {{ worker_connections 512; }}
 http {{
   access_log off; client_max_body_size 0;
-  client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path f; uwsgi_temp_path u; scgi_temp_path s;
-  upstream registry {{ server 127.0.0.1:{first} max_fails=0; server 127.0.0.1:{second} max_fails=0; keepalive 32; }}
+  client_body_temp_path body; proxy_temp_path proxy;
+  fastcgi_temp_path f; uwsgi_temp_path u; scgi_temp_path s;
+  upstream registry {{
+    server 127.0.0.1:{first} max_fails=0; server 127.0.0.1:{second} max_fails=0;
+    keepalive 32;
+  }}
   server {{
     listen 127.0.0.1:{port};
     location / {{
