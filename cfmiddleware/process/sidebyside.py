@@ -47,3 +47,32 @@ class SideBySide:
         finally:
             for future in waiting:
                 future.cancel()
+
+    def all(self, *parts: Callable[[], object]) -> None:
+        """Run the *parts*, and return when every one that was begun has ended.
+
+        The calling thread runs the first, and then each of the others that no thread has begun by then, so
+        that nobody waits for threads that others keep busy. After a failure no further part is begun.
+
+        :raises Exception: the error of the first of the parts, in their order, that failed.
+        """
+        futures = [self._threads().submit(part) for part in parts[1:]]
+        errors: list[BaseException] = []
+        for part, future in zip(parts, (None, *futures), strict=False):
+            try:
+                if future is None:
+                    part()
+                elif not future.cancel():
+                    future.result()
+                elif not errors:
+                    part()
+            except BaseException as error:  # noqa: BLE001 (raised when the others have ended)
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+
+def in_turn(*parts: Callable[[], object]) -> None:
+    """Run the *parts* one after the other, as :meth:`SideBySide.all` where nothing waits."""
+    for part in parts:
+        part()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import islice
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ObjectNotFound
-from cfmiddleware.process.sidebyside import SideBySide
+from cfmiddleware.process.sidebyside import SideBySide, in_turn
 from cfmiddleware.storage.driver import Driver
 from cfmiddleware.wsgi.ranges import has_etag
 from cfmiddleware.wsgi.response import Response, empty
@@ -64,6 +65,7 @@ class Manifests:
         self._required = required
         self._turns = turns
         self._looks = SideBySide()
+        self._all = self._looks.all if driver.remote else in_turn
         self._types = MediaTypes(driver, turns)
 
     def get(self, request: Request) -> Response:
@@ -149,8 +151,12 @@ class Manifests:
             tags = [reference]
         content_type = str(request.environ.get("CONTENT_TYPE", ""))
         manifest = self._turns(parse_manifest, content, content_type, self._required)
-        self._check_references(request.repository, manifest)
-        self._write(request.repository, digest, content, manifest, tags)
+        # The bytes are nobody's manifest before the revision is written, and may be stored for nothing.
+        self._all(
+            partial(self._check_references, request.repository, manifest),
+            partial(self._driver.write, paths.blob_data(digest), content),
+        )
+        self._make(request.repository, digest, len(content), manifest, tags)
         headers = {
             "Location": request.url_to(f"{request.repository}/manifests/{digest}"),
             "Docker-Content-Digest": str(digest),
@@ -162,25 +168,33 @@ class Manifests:
             answer.headers.extend(("OCI-Tag", tag) for tag in tags)
         return answer
 
-    def _write(
-        self, repository: str, digest: Digest, content: bytes, manifest: Manifest, tags: list[str]
-    ) -> None:
-        self._driver.write(paths.blob_data(digest), content)
+    def _make(self, repository: str, digest: Digest, size: int, manifest: Manifest, tags: list[str]) -> None:
+        """Make bytes that are stored a manifest of the repository."""
         if not manifest.in_bytes.stated:
             # It stays when the manifest is deleted. It is not read then, and every push writes it again.
             self._driver.write(paths.manifest_type(repository, digest), manifest.media_type.encode())
-        self._types.remember(digest, len(content), manifest.in_bytes)
-        self._name(repository, digest, len(content), manifest, tags)
+        self._types.remember(digest, size, manifest.in_bytes)
+        self._name(repository, digest, size, manifest, tags)
         # A delete of the same manifest may have come between. The push wins.
         if not has_link(self._driver, paths.revision_link(repository, digest)):
-            self._name(repository, digest, len(content), manifest, tags)
+            self._name(repository, digest, size, manifest, tags)
 
     def _name(self, repository: str, digest: Digest, size: int, manifest: Manifest, tags: list[str]) -> None:
-        """Write everything that makes bytes a manifest of the repository."""
-        write_link(self._driver, paths.revision_link(repository, digest), digest)
-        self._referrers.add(repository, digest, manifest, size)
-        for tag in dict.fromkeys(tags):
-            self._tags.point(repository, tag, digest)
+        """Write the revision, and then what names it.
+
+        A tag's entry in its index names nothing yet. It need only come before the tag.
+        """
+        named = list(dict.fromkeys(tags))
+        self._all(
+            partial(write_link, self._driver, paths.revision_link(repository, digest), digest),
+            *(partial(self._tags.announce, repository, tag, digest) for tag in named),
+        )
+        naming: list[Callable[[], object]] = [
+            partial(self._tags.point, repository, tag, digest) for tag in named
+        ]
+        if manifest.subject is not None:
+            naming.insert(0, partial(self._referrers.add, repository, digest, manifest, size))
+        self._all(*naming)
 
     def _check_references(self, repository: str, manifest: Manifest) -> None:
         """Look for everything that a manifest refers to, and end when very much of it is missing.

@@ -49,11 +49,14 @@ class Tags:
         """Return the manifest that a tag names, or None if there is no such tag."""
         return read_link(self._driver, paths.tag_current(repository, tag))
 
-    def point(self, repository: str, tag: str, digest: Digest) -> None:
-        """Make a tag name a manifest. The index comes first, so that it has every manifest that is
-        current.
+    def announce(self, repository: str, tag: str, digest: Digest) -> None:
+        """Enter a manifest in the index of a tag that is about to name it, so that the index has every
+        manifest that is current, and a delete knows of the push.
         """
         write_link(self._driver, paths.tag_index(repository, tag, digest), digest)
+
+    def point(self, repository: str, tag: str, digest: Digest) -> None:
+        """Make a tag name a manifest that was announced and whose revision is written."""
         write_link(self._driver, paths.tag_current(repository, tag), digest)
 
     def delete(self, repository: str, tag: str) -> bool:
@@ -70,8 +73,8 @@ class Tags:
     def forget(self, repository: str, digest: Digest) -> None:
         """Delete every tag that names *digest* now; its revision has been deleted before.
 
-        A push of the same manifest writes the revision before its tags, and looks at it after them. So if the
-        revision is back, a push is under way at the same time. It wins, and its tags are put back.
+        A push of the same manifest writes the revision before its tags name it, and looks at it after them.
+        So if the revision is back, a push is under way at the same time. It wins, and its tags are put back.
         """
         revision = paths.revision_link(repository, digest)
         for tag in self._all(repository):
@@ -88,16 +91,18 @@ class Tags:
 
         The current link goes first, so that the tag is gone even if the rest is never reached. No storage can
         delete an object only if it is still the one that was read. So a push that came between is known by
-        its entry in the tag's index, which it writes first.
+        its entry in the tag's index, which it writes before. If its revision is there, the tag may have named
+        it already. If not, the tag is yet to name it: then only the entry must stay.
         """
         self._driver.delete([paths.tag_current(repository, tag.name)])
         entries = self._index(repository, tag.name)
         since = max(tag.moved + _SKEW, time.time() - _UNDER_WAY)
-        pushed = max((entry for entry in entries if entry[0] > since), default=None)
-        if pushed is not None and has_link(self._driver, paths.revision_link(repository, pushed[1])):
-            self._put_back(repository, tag.name, pushed[1])
-            return
-        self._driver.delete(paths.tag_index(repository, tag.name, digest) for _, digest in entries)
+        for _, pushed in sorted((entry for entry in entries if entry[0] > since), reverse=True):
+            if has_link(self._driver, paths.revision_link(repository, pushed)):
+                self._put_back(repository, tag.name, pushed)
+                return
+        old = [digest for written, digest in entries if written <= since]
+        self._driver.delete(paths.tag_index(repository, tag.name, digest) for digest in old)
         # Not by prefix, because that would delete what a push writes meanwhile.
         now = self.current(repository, tag.name)
         if now is not None:

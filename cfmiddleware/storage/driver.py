@@ -115,6 +115,10 @@ class Driver(Protocol):
     #: Whether one process sees what another one stores.
     shared: bool
 
+    #: Whether requests wait for a network, so that several are made side by side where their order does not
+    #: matter.
+    remote: bool
+
     @classmethod
     def from_options(cls, given: Mapping[str, object], where: str, here: Path) -> Self:
         """Return a driver with the options that a configuration gives; nothing is connected to or opened.

@@ -27,6 +27,7 @@ class MemoryDriver:
     smallest_piece = 0
     largest_piece = 0
     shared = False
+    remote = False
     presigner = None
 
     def __init__(self, rootdirectory: str = "") -> None:

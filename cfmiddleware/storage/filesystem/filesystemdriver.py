@@ -60,6 +60,7 @@ class FilesystemDriver:
     smallest_piece = 0
     largest_piece = 0
     shared = True
+    remote = False
     presigner = None
     in_bucket = False
 

@@ -69,6 +69,7 @@ class S3Driver:
     name = "s3"
     in_bucket = True
     shared = True
+    remote = True
 
     def __init__(
         self, options: S3Options, *, where: str = "storage.s3", page_size: int = _LARGEST_PAGE

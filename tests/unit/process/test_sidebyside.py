@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from cfmiddleware.process.sidebyside import SideBySide
+from cfmiddleware.process.sidebyside import SideBySide, in_turn
 
 
 def test_results_come_in_the_order_of_the_values():
@@ -62,3 +62,55 @@ def test_no_thread_is_started_before_the_first_value():
     before = threading.active_count()
     list(SideBySide(2).map(abs, ()))
     assert threading.active_count() == before
+
+
+def test_parts_run_at_the_same_time():
+    together = threading.Barrier(3)
+    SideBySide(2).all(*[lambda: together.wait(5)] * 3)
+    SideBySide(2).all()
+
+
+def test_parts_do_not_wait_for_threads_that_others_keep_busy():
+    done, released = [], threading.Event()
+    looks = SideBySide(1)
+    begun = threading.Event()
+    busy = threading.Thread(target=lambda: looks.all(released.wait, lambda: (begun.set(), released.wait())))
+    busy.start()
+    assert begun.wait(10)
+    looks.all(lambda: done.append(1), lambda: done.append(2), lambda: done.append(3))
+    released.set()
+    busy.join(10)
+    assert done == [1, 2, 3]
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_a_part_that_fails_is_known_when_the_others_have_ended(failing):
+    begun, ended = threading.Barrier(2), []
+
+    def part(number):
+        begun.wait(5)
+        if number == failing:
+            raise ZeroDivisionError(number)
+        ended.append(number)
+
+    with pytest.raises(ZeroDivisionError):
+        SideBySide(2).all(lambda: part(0), lambda: part(1))
+    assert ended == [1 - failing]
+
+
+def test_of_two_failures_the_first_in_their_order_counts():
+    begun = threading.Barrier(2)
+
+    def fail(error):
+        begun.wait(5)
+        raise error
+
+    with pytest.raises(KeyError):
+        SideBySide(2).all(lambda: fail(KeyError()), lambda: fail(ValueError()))
+
+
+def test_in_turn_ends_with_the_first_failure():
+    done = []
+    with pytest.raises(IndexError):
+        in_turn(lambda: done.append(1), lambda: [].pop(), lambda: done.append(3))
+    assert done == [1]

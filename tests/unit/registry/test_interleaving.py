@@ -2,6 +2,9 @@
 
 A driver stops before each of its operations, so that two requests can be run step by step in every order. A
 request may also finish before the other begins to change anything; then the later one wins, as it should.
+
+What a push does side by side is done one after the other here, in either order: that is all that the other
+request can see of it.
 """
 
 from __future__ import annotations
@@ -17,12 +20,22 @@ from lab.examples import examples
 from lab.registry_client import OCI_MANIFEST, ROOT, RegistryClient, descriptor, image_manifest
 
 from cfmiddleware.digest import Digest
+from cfmiddleware.process.sidebyside import SideBySide, in_turn
 from cfmiddleware.storage.memory import MemoryDriver
 
 SUBJECT = Digest.of(b"a manifest that nobody pushed")
 
 _CHANGES = ("write", "create", "delete")
 _OPERATIONS = ("stat", "read", "list", "walk", *_CHANGES)
+
+
+@pytest.fixture(autouse=True, params=["as they stand", "the other way round"])
+def order_of_parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run what may be done side by side in this order."""
+    backwards = request.param != "as they stand"
+    monkeypatch.setattr(
+        SideBySide, "all", lambda self, *parts: in_turn(*(reversed(parts) if backwards else parts))
+    )
 
 
 class Turns:
@@ -61,6 +74,8 @@ class SteppedDriver:
 
     :param clock: whether the times of objects tell which is older; those of S3 are whole seconds.
     """
+
+    remote = True
 
     def __init__(self, inner: MemoryDriver, clock: bool = True) -> None:
         self._inner = inner
@@ -223,8 +238,7 @@ def test_a_tag_that_a_push_moves_while_its_old_manifest_is_deleted_is_not_lost()
         assert answers == [201, 202]
         assert client.get("/v2/app/manifests/v1").data == state["new"], steps
         assert client.get(f"/v2/app/manifests/{state['old']}").status_code == 404
-        index = client.driver.list(f"{ROOT}repositories/app/_manifests/tags/v1/index/sha256/")
-        assert Digest.of(state["new"]).hex + "/" in index, steps
+        assert is_entered(client, state["new"]), steps
 
 
 def test_a_tag_that_a_push_makes_while_it_is_deleted_is_there_or_wholly_gone():
@@ -256,6 +270,7 @@ def test_a_tag_that_a_push_makes_while_it_is_deleted_is_there_or_wholly_gone():
             assert removed is not None
             assert answer.data == state["new"], steps
             assert client.get("/v2/app/tags/list").json["tags"] == ["v1"]
+            assert is_entered(client, state["new"]), steps
 
 
 def test_a_blob_pushed_while_it_is_deleted_is_whole_or_gone():
@@ -280,6 +295,12 @@ def test_a_blob_pushed_while_it_is_deleted_is_whole_or_gone():
         removed, linked = (first_change(steps, who, "/_layers/") for who in (DELETE, PUSH))
         answer = client.get(f"/v2/app/blobs/{digest}")
         assert answer.status_code == (200 if linked > removed else 404), steps
+
+
+def is_entered(client, content):
+    """Return whether the index of the tag v1 has a manifest."""
+    index = client.driver.list(f"{ROOT}repositories/app/_manifests/tags/v1/index/sha256/")
+    return Digest.of(content).hex + "/" in index
 
 
 def sample(found: Iterator[tuple[int, ...]]) -> list[tuple[int, ...]]:

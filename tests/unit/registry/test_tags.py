@@ -40,6 +40,7 @@ def driver() -> Spied:
 def test_tags_of_a_manifest_that_was_pushed_again_are_never_gone(driver: Spied):
     tags = Tags(driver, None)
     for name in ("a", "b"):
+        tags.announce("app", name, DIGEST)
         tags.point("app", name, DIGEST)
     write_link(driver, paths.revision_link("app", DIGEST), DIGEST)  # the push that goes on meanwhile
 
@@ -52,6 +53,7 @@ def test_tags_of_a_manifest_that_was_pushed_again_are_never_gone(driver: Spied):
 def test_a_push_in_the_middle_spares_the_tags_that_are_left_and_gets_its_own_back(driver: Spied):
     tags = Tags(driver, None)
     for name in ("a", "b"):
+        tags.announce("app", name, DIGEST)
         tags.point("app", name, DIGEST)
     driver.happens = lambda: write_link(driver, paths.revision_link("app", DIGEST), DIGEST)
 
