@@ -502,8 +502,8 @@ def test_distributions_garbage_collector_deletes_what_ours_no_longer_needs(
 
     gone = {unwanted.manifest, *unwanted.blobs} - set(other_image.blobs)
     assert not [digest for digest in gone if own_bucket.has_data(digest)]
-    # The links to blobs stay, in Distribution's way. A pull is redirected by the link alone and finds nothing; a
-    # push asks with HEAD, which looks at the data.
+    # The links to blobs stay, in Distribution's way. A pull is redirected by the link and finds nothing;
+    # a push asks with HEAD, which looks at the data.
     for digest in gone - {unwanted.manifest}:
         assert own_bucket.ours.get(f"app/blobs/{digest}").status in (403, 404)
         assert own_bucket.ours.ask("HEAD", f"app/blobs/{digest}").status == 404
