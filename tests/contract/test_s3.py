@@ -22,6 +22,7 @@ from lab.watched_s3 import WATCHED, WATCHED_ALSO_OVER_TLS
 
 from cfmiddleware.errors import ConfigError, ObjectExists, ObjectNotFound, StorageUnavailable
 from cfmiddleware.storage.s3 import S3Driver, S3Options
+from cfmiddleware.storage.s3.openbodies import OpenBodies
 
 
 @pytest.fixture(params=WATCHED)
@@ -408,3 +409,18 @@ def test_skipverify_takes_any_certificate(watched_ceph_over_tls, monkeypatch):
     driver.check()
     driver.write("/a", b"content")
     assert driver.read("/a") == b"content"
+
+
+def test_an_answer_that_was_closed_because_nobody_read_it_is_read_on_from_there(driver, monkeypatch):
+    content = b"".join(b"%d;" % number for number in range(100_000))
+    driver.write("/a", content)
+    bodies = OpenBodies(limit=1, idle=0.0, patience=0.1)
+    monkeypatch.setattr(driver, "_bodies", lambda: bodies)
+
+    readers = [driver.open("/a", offset, 300_000) for offset in (0, 1000, 2000)]
+    pieces = [[next(reader)] for reader in readers]
+    for piece, reader in zip(pieces, readers, strict=True):
+        piece.extend(reader)
+
+    for offset, piece in zip((0, 1000, 2000), pieces, strict=True):
+        assert b"".join(piece) == content[offset : offset + 300_000]

@@ -14,6 +14,7 @@ from cfmiddleware.errors import StorageUnavailable
 from cfmiddleware.storage.driver import LARGEST_CHUNK
 
 from .errors import status_of, storage_error
+from .openbodies import OpenBodies
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
@@ -33,6 +34,7 @@ class S3Reader:
     :param etag: what the object must still be when it is asked for again; empty where the server says none.
     :param start: the offset of the first byte, in bytes.
     :param end: the offset after the last byte.
+    :param bodies: the answers that are open, this one among them; None for one that is read at once.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class S3Reader:
         etag: str,
         start: int,
         end: int,
+        bodies: OpenBodies | None = None,
     ) -> None:
         self._client = client
         self._bucket = bucket
@@ -54,21 +57,40 @@ class S3Reader:
         self._etag = etag
         self._position = start
         self._end = end
+        self._bodies = bodies
+        self._is_closed = body is None
         self.size = end - start
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
-        if self._body is None:
+        if self._is_closed:
             raise StopIteration
         if self._position >= self._end:
             self.close()
             raise StopIteration
+        if self._bodies is None:
+            return self._next()
+        if not self._bodies.begin(self):  # it was closed, because nobody had read it for a while
+            self._bodies.make_room()
+            try:
+                self._ask_again()
+            except BaseException:
+                self._bodies.failed()
+                raise
+            self._bodies.opened(self)
+            self._bodies.begin(self)
+        try:
+            return self._next()
+        finally:
+            self._bodies.end(self)
+
+    def _next(self) -> bytes:
         failures = 0
         while True:
             try:
-                chunk = self._body.read(min(LARGEST_CHUNK, self._end - self._position))
+                chunk = self._body.read(min(LARGEST_CHUNK, self._end - self._position)) if self._body else b""
                 if not chunk:
                     raise EOFError
             except (BotoCoreError, HTTPError, OSError, EOFError) as error:
@@ -86,11 +108,18 @@ class S3Reader:
                 self._position += len(chunk)
                 return bytes(chunk)
 
-    def close(self) -> None:
-        """Close the connection, or give it back when everything was read."""
+    def pause(self) -> None:
+        """Close the answer; the next chunk is asked for anew."""
         body, self._body = self._body, None
         if body is not None:
             body.close()
+
+    def close(self) -> None:
+        """Close the connection, or give it back when everything was read."""
+        self._is_closed = True
+        if self._bodies is not None:
+            self._bodies.gone(self)
+        self.pause()
 
     def _ask_again(self) -> None:
         if self._body is not None:

@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cfmiddleware.errors import ConfigError, ObjectExists, StorageError, StorageUnavailable
 from cfmiddleware.parse import Parser, anything, boolean, read
+from cfmiddleware.process.cache import PerProcess
 from cfmiddleware.storage.driver import Stat, fingerprint
 from cfmiddleware.storage.pathcheck import (
     InvalidPath,
@@ -31,6 +32,7 @@ from .errors import status_of, storage_error, translated, was_retried
 from .multipart import MultipartUpload, abort_upload
 from .objectreader import S3Reader, read_all
 from .objectwriter import S3Writer
+from .openbodies import OpenBodies
 from .options import S3Options
 from .partbudget import PartBudget
 from .presign import Presigner
@@ -82,6 +84,7 @@ class S3Driver:
         self._bucket = options.bucket
         self._root = clean_root(options.rootdirectory)
         self._client = ClientPerProcess(options, where)
+        self._bodies = PerProcess(OpenBodies)
         #: Signs URLs for the whole key of an object: ``(key, expires) -> (url, expires)``.
         self.presigner = Presigner(options, self._client.connection)
         self._budget = PartBudget(options.uploadbuffers)
@@ -136,6 +139,19 @@ class S3Driver:
 
     def open(self, path: str, offset: int = 0, length: int | None = None) -> S3Reader:
         """Open the object at *path*; a connection that breaks off is replaced while it is read."""
+        bodies = self._bodies()
+        bodies.make_room()
+        try:
+            reader = self._open(path, offset, length, bodies)
+        except BaseException:
+            bodies.failed()
+            raise
+        bodies.opened(reader)
+        return reader
+
+    def _open(
+        self, path: str, offset: int = 0, length: int | None = None, bodies: OpenBodies | None = None
+    ) -> S3Reader:
         check_range(offset, length)
         key = self.key(path)
         if length == 0:
@@ -155,13 +171,12 @@ class S3Driver:
         if wanted and answer["ContentLength"] and not answer.get("ContentRange"):
             answer["Body"].close()
             raise StorageUnavailable(f"S3 sent all of {path} where a range was asked for")
-        return S3Reader(
-            self._client(), self._bucket, key, path, answer["Body"], answer.get("ETag", ""), offset, end
-        )
+        etag = answer.get("ETag", "")
+        return S3Reader(self._client(), self._bucket, key, path, answer["Body"], etag, offset, end, bodies)
 
     def read(self, path: str) -> bytes:
         """Return the object at *path*."""
-        return read_all(self.open(path))
+        return read_all(self._open(path))
 
     def write(self, path: str, content: bytes | bytearray) -> None:
         """Put *content* at *path*."""
