@@ -7,15 +7,21 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from cfmiddleware.errors import StorageUnavailable
+
 # Far more than are read at full speed at a time. A gateway of Ceph serves 512 requests at a time to all.
 _LIMIT = 96
 
 # Seconds without a read after which an answer may be closed. Its reader asks again from where it is.
 _IDLE = 0.5
 
-# Seconds that a new reader waits where all others are read all the time; then there is one more.
-_PATIENCE = 5.0
+# Seconds that a new reader waits where all others are read all the time.
+_PATIENCE = 30.0
 _PAUSE = 0.05
+
+
+def _too_many() -> StorageUnavailable:
+    return StorageUnavailable(f"{_LIMIT} objects are being read already")
 
 
 class Pausable(Protocol):
@@ -52,15 +58,26 @@ class OpenBodies:
         self._clock = clock
         self._sleep = sleep
         self._lock = threading.Lock()
+        self._turn = threading.Lock()  # held by the one that looks for room; the others wait for it in a row
         self._coming = 0
         # When each was last read, in this order; infinity while it is.
         self._read_at: dict[Pausable, float] = {}
 
     def make_room(self) -> None:
-        """Wait until one more may be opened, and count it until :meth:`opened` or :meth:`failed`."""
+        """Wait until one more may be opened, and count it until :meth:`opened` or :meth:`failed`.
+
+        :raises StorageUnavailable: if all others are read all the time.
+        """
         deadline = self._clock() + self._patience
-        while not self._has_room(force=self._clock() >= deadline):
-            self._sleep(_PAUSE)
+        if not self._turn.acquire(timeout=self._patience):
+            raise _too_many()
+        try:
+            while not self._has_room():
+                if self._clock() >= deadline:
+                    raise _too_many()
+                self._sleep(_PAUSE)
+        finally:
+            self._turn.release()
 
     def failed(self) -> None:
         """Count no longer what could not be opened."""
@@ -93,7 +110,7 @@ class OpenBodies:
         with self._lock:
             self._read_at.pop(reader, None)
 
-    def _has_room(self, *, force: bool) -> bool:
+    def _has_room(self) -> bool:
         with self._lock:
             idle: list[Pausable] = []
             if len(self._read_at) + self._coming >= self._limit:
@@ -101,7 +118,7 @@ class OpenBodies:
                 idle = [reader for reader, read_at in self._read_at.items() if read_at <= before]
                 for reader in idle:
                     del self._read_at[reader]
-            room = force or len(self._read_at) + self._coming < self._limit
+            room = len(self._read_at) + self._coming < self._limit
             if room:
                 self._coming += 1
         for reader in idle:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from cfmiddleware.errors import StorageUnavailable
 from cfmiddleware.storage.s3.openbodies import OpenBodies
 
 
@@ -66,10 +69,15 @@ def test_one_that_is_being_read_is_not_closed_however_long_that_takes():
     busy = opened(open_bodies)
     open_bodies.begin(busy)
 
-    opened(open_bodies)
+    with pytest.raises(StorageUnavailable, match="are being read already"):
+        opened(open_bodies)
 
     assert busy.pauses == 0
-    assert 5 <= time.now < 6  # it was waited for, and then there was one more
+    assert 5 <= time.now < 6  # it was waited for
+    open_bodies.end(busy)
+    time.now += 1
+    opened(open_bodies)
+    assert busy.pauses == 1
 
 
 def test_what_is_gone_or_could_not_be_opened_takes_no_room():
