@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
+#: How many bytes the first answer has at the most, and how much longer each further one may be. A client that
+#: does not read on has cost little, and one that does costs few requests.
+FIRST_ANSWER = 1 << 20
+_GROWTH = 8
+_LARGEST_ANSWER = 1 << 26
+
 # Attempts in a row that bring nothing. boto3 retries what fails before the first byte by itself.
 _FRUITLESS = 4
 
@@ -30,7 +36,7 @@ _FRUITLESS = 4
 class S3Reader:
     """The body of a GetObject, which is asked for again from where it broke off.
 
-    :param body: the body of the first answer.
+    :param body: the body of the first answer, which may end before *end*.
     :param etag: what the object must still be when it is asked for again; empty where the server says none.
     :param start: the offset of the first byte, in bytes.
     :param end: the offset after the last byte.
@@ -58,6 +64,9 @@ class S3Reader:
         self._position = start
         self._end = end
         self._bodies = bodies
+        # Where the answer that is read now ends, and how long the next one may be.
+        self._answered = end if bodies is None else min(end, start + FIRST_ANSWER)
+        self._window = end - start if bodies is None else FIRST_ANSWER * _GROWTH
         self._is_closed = body is None
         self.size = end - start
 
@@ -88,9 +97,12 @@ class S3Reader:
 
     def _next(self) -> bytes:
         failures = 0
+        if self._position >= self._answered:
+            self._ask_again()
         while True:
             try:
-                chunk = self._body.read(min(LARGEST_CHUNK, self._end - self._position)) if self._body else b""
+                left = min(LARGEST_CHUNK, self._answered - self._position)
+                chunk = self._body.read(left) if self._body else b""
                 if not chunk:
                     raise EOFError
             except (BotoCoreError, HTTPError, OSError, EOFError) as error:
@@ -125,11 +137,12 @@ class S3Reader:
         if self._body is not None:
             self._body.close()
         unchanged: dict[str, Any] = {"IfMatch": self._etag} if self._etag else {}
+        end = min(self._end, self._position + self._window)
         try:
             self._body = self._client.get_object(
                 Bucket=self._bucket,
                 Key=self._key,
-                Range=f"bytes={self._position}-{self._end - 1}",
+                Range=f"bytes={self._position}-{end - 1}",
                 **unchanged,
             )["Body"]
         except ClientError as error:
@@ -140,6 +153,8 @@ class S3Reader:
         except (BotoCoreError, OSError) as error:
             self._body = None
             raise storage_error(error, self._path) from error
+        self._answered = end
+        self._window = min(self._window * _GROWTH, _LARGEST_ANSWER)
 
 
 def read_all(reader: S3Reader) -> bytes:

@@ -30,7 +30,7 @@ from .copyplan import Part, Source, Span, plan
 from .diagnosis import config_error
 from .errors import status_of, storage_error, translated, was_retried
 from .multipart import MultipartUpload, abort_upload
-from .objectreader import S3Reader, read_all
+from .objectreader import FIRST_ANSWER, S3Reader, read_all
 from .objectwriter import S3Writer
 from .openbodies import OpenBodies
 from .options import S3Options
@@ -158,8 +158,9 @@ class S3Driver:
             self.stat(path)
             return self._reader(path, key)
         wanted: dict[str, Any] = {}
-        if offset or length is not None:
-            wanted["Range"] = f"bytes={offset}-{'' if length is None else offset + length - 1}"
+        until = length if bodies is None else min(length or FIRST_ANSWER, FIRST_ANSWER)
+        if offset or until is not None:
+            wanted["Range"] = f"bytes={offset}-{'' if until is None else offset + until - 1}"
         try:
             answer = self._client().get_object(Bucket=self._bucket, Key=key, **wanted)
         except (ClientError, BotoCoreError, OSError) as error:
@@ -171,6 +172,10 @@ class S3Driver:
         if wanted and answer["ContentLength"] and not answer.get("ContentRange"):
             answer["Body"].close()
             raise StorageUnavailable(f"S3 sent all of {path} where a range was asked for")
+        if bodies is not None and answer.get("ContentRange"):
+            end = _size_in(answer["ContentRange"], path)
+            if length is not None:
+                end = min(end, offset + length)
         etag = answer.get("ETag", "")
         return S3Reader(self._client(), self._bucket, key, path, answer["Body"], etag, offset, end, bodies)
 
@@ -380,3 +385,14 @@ class S3Driver:
             keys = [error["Key"] for error in failed]
         first, code = f"/{failed[0].get('Key')}", failed[0].get("Code")
         raise StorageUnavailable(f"S3 did not delete {len(failed)} objects, the first {first}: {code}")
+
+
+def _size_in(content_range: str, path: str) -> int:
+    """Return the size of an object, which ``Content-Range`` names (RFC 9110, 14.4).
+
+    :raises StorageUnavailable: if it does not.
+    """
+    size = content_range.rpartition("/")[2]
+    if not (size.isascii() and size.isdigit()):
+        raise StorageUnavailable(f"S3 does not say how large {path} is: {content_range!r}")
+    return int(size)
