@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 _BACKLOG = 2048
 
-# Seconds of silence until the first question, seconds between two, and how many stay unanswered at the end.
-_KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
+# Seconds of silence until the first question, seconds between two, and how many stay unanswered at the end;
+# and how many bytes the system takes that it cannot send yet: a client that does not read would get megabytes.
+_TCP_OPTIONS = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4, "TCP_NOTSENT_LOWAT": 1 << 17}
 
 
 class Served(NamedTuple):
@@ -124,7 +125,7 @@ def listen(address: Address, option: str) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            _keep_alive(listener)
+            _prepare(listener)
             listener.bind(name)
             listener.listen(_BACKLOG)
         except OSError:
@@ -143,10 +144,13 @@ def listen(address: Address, option: str) -> socket.socket:
     return listener
 
 
-def _keep_alive(listener: socket.socket) -> None:
-    """Have the system notice clients that are gone without a word; accepted connections inherit this."""
+def _prepare(listener: socket.socket) -> None:
+    """Have the system notice clients that are gone without a word, and keep little for slow readers.
+
+    Accepted connections inherit this.
+    """
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     with contextlib.suppress(OSError):  # where a connection is not TCP
-        for option, value in _KEEPALIVE.items():
+        for option, value in _TCP_OPTIONS.items():
             if hasattr(socket, option):
                 listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
