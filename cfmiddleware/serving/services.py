@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _BACKLOG = 2048
 
 # Seconds of silence until the first question, seconds between two, and how many stay unanswered at the end;
-# and how many bytes the system takes that it cannot send yet: a client that does not read would get megabytes.
+# and how many bytes the system takes that it cannot send yet: who does not read would get megabytes.
 _TCP_OPTIONS = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4, "TCP_NOTSENT_LOWAT": 1 << 17}
 
 
