@@ -7,13 +7,13 @@ import http.client
 import os
 import shutil
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from lab.repeating import Act, Repeating, ended
 from lab.required import cannot_run
 from lab.servers import CFMIDDLEWARE, Server, eventually, free_ports, running
 from lab.serving import wait_for_greeting
@@ -73,52 +73,18 @@ def haproxy(directory: Path) -> list[str]:
     return ["haproxy", "-f", str(directory / "balancer.conf")]
 
 
-class Clients:
-    """Good clients: 200 redirects and 5 pushes a second, over connections that stay."""
+def pull_of(digest: Digest) -> Act:
+    def pull(connection: http.client.HTTPConnection) -> str:
+        connection.request("GET", f"/v2/app/blobs/{digest}")
+        return ended(connection, 307)
 
-    def __init__(self, port: int, digest: Digest) -> None:
-        self.failures: list[str] = []
-        self.done = 0
-        self._port, self._digest = port, digest
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(self._pull, 0.1)) for _ in range(20)]
-        self._threads += [threading.Thread(target=self._run, args=(self._push, 1.0)) for _ in range(5)]
+    return pull
 
-    def __enter__(self) -> Clients:
-        for thread in self._threads:
-            thread.start()
-        return self
 
-    def __exit__(self, *error: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self, act: Callable[[http.client.HTTPConnection], str], pause: float) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=SOON)
-        while not self._stop.wait(pause):
-            try:
-                failure = act(connection)
-            except OSError as error:
-                failure = repr(error)
-                connection.close()
-            if failure:
-                self.failures.append(failure)
-            self.done += 1
-
-    def _pull(self, connection: http.client.HTTPConnection) -> str:
-        connection.request("GET", f"/v2/app/blobs/{self._digest}")
-        return self._read(connection, 307)
-
-    def _push(self, connection: http.client.HTTPConnection) -> str:
-        content = os.urandom(40_000)
-        connection.request("POST", f"/v2/app/blobs/uploads/?digest={Digest.of(content)}", content)
-        return self._read(connection, 201)
-
-    def _read(self, connection: http.client.HTTPConnection, wanted: int) -> str:
-        answer = connection.getresponse()
-        body = answer.read()
-        return "" if answer.status == wanted else f"{answer.status} {body[:200]!r}"
+def push(connection: http.client.HTTPConnection, content: bytes | None = None) -> str:
+    content = os.urandom(40_000) if content is None else content
+    connection.request("POST", f"/v2/app/blobs/uploads/?digest={Digest.of(content)}", content)
+    return ended(connection, 201)
 
 
 def configured(directory: Path, port: int) -> Path:
@@ -190,8 +156,10 @@ def test_a_rolling_restart_fails_nobody(
     ):
         content = b"layer"
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SOON)
-        assert eventually(lambda: pushed(connection, content), SOON)
-        with Clients(port, Digest.of(content)) as clients:
+        assert eventually(lambda: push(connection, content) == "", SOON)
+        # 200 redirects and 5 pushes a second.
+        acts = [(pull_of(Digest.of(content)), 0.1)] * 20 + [(push, 1.0)] * 5
+        with Repeating(port, acts) as clients:
             for instance in (*both, *both):
                 time.sleep(1)
                 instance.restart()
@@ -199,10 +167,3 @@ def test_a_rolling_restart_fails_nobody(
 
     assert clients.done > 500
     assert clients.failures == []
-
-
-def pushed(connection: http.client.HTTPConnection, content: bytes) -> bool:
-    connection.request("POST", f"/v2/app/blobs/uploads/?digest={Digest.of(content)}", content)
-    answer = connection.getresponse()
-    answer.read()
-    return answer.status == 201

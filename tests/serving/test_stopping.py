@@ -6,12 +6,12 @@ import http.client
 import os
 import signal
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from lab.repeating import Repeating, ended
 from lab.servers import CFMIDDLEWARE, Server, eventually, free_port, running
 from lab.serving import Service, ask, children, wait_for_greeting
 
@@ -96,46 +96,16 @@ def test_connections_that_were_open_get_their_answer(service: Service):
     assert service.server.process.wait(SOON) == 0
 
 
-class Asking:
-    """Asks for /v2/ again and again, over connections that stay."""
-
-    def __init__(self, port: int, number: int) -> None:
-        self.failures: list[str] = []
-        self.asked = 0
-        self._port = port
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(number)]
-
-    def __enter__(self) -> Asking:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=SOON)
-        while not self._stop.is_set():
-            try:
-                connection.request("GET", "/v2/")
-                status = connection.getresponse()
-                status.read()
-                if status.status != 200:
-                    self.failures.append(str(status.status))
-            except OSError as error:
-                self.failures.append(repr(error))
-                connection.close()
-            self.asked += 1
+def base(connection: http.client.HTTPConnection) -> str:
+    connection.request("GET", "/v2/")
+    return ended(connection, 200)
 
 
 def test_sighup_takes_up_the_configuration_without_a_lost_request(configured: Configured, service: Service):
     digest = service.push("app", b"layer")
     url = f"{service.url}/v2/app/blobs/{digest}"
     assert ask("DELETE", url).status == 405
-    with Asking(service.port, 4) as asking:
+    with Repeating(service.port, [(base, 0.0)] * 4) as asking:
         configured.configure(
             storage={"filesystem": {"rootdirectory": "objects"}, "delete": {"enabled": True}},
         )
@@ -146,7 +116,7 @@ def test_sighup_takes_up_the_configuration_without_a_lost_request(configured: Co
         # Both workers that are left are new ones.
         assert eventually(lambda: ask("DELETE", url).status in (202, 404))
 
-    assert asking.asked
+    assert asking.done
     assert asking.failures == []
 
 
