@@ -124,8 +124,12 @@ def serving(
 
 
 def wait_for_greeting(server: Server) -> None:
-    """Return when the command has said all that it has to say; its ports answer before that."""
-    assert eventually(lambda: "\n  look  " in server.stdout), server.stderr
+    """Return when the command has said all that it has to say, and has its gunicorns, which come last."""
+
+    def has_begun() -> bool:
+        return "\n  look  " in server.stdout and bool(children(server.process.pid))
+
+    assert eventually(has_begun), server.stderr
 
 
 def children(pid: int) -> list[int]:

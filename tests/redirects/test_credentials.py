@@ -51,9 +51,15 @@ class Lender:
         if self.lifetime is None:
             raise CredentialRetrievalError(provider="test", error_msg="nobody is there")
         token = f"token-{len(self.ends)}"
-        self.ends[token] = self.now + self.lifetime
-        end = datetime.fromtimestamp(self.ends[token], UTC).isoformat()
-        return {"access_key": "ASIATEST", "secret_key": "s", "token": token, "expiry_time": end}
+        # As it is told, in whole microseconds.
+        end = datetime.fromtimestamp(self.now + self.lifetime, UTC)
+        self.ends[token] = end.timestamp()
+        return {
+            "access_key": "ASIATEST",
+            "secret_key": "s",
+            "token": token,
+            "expiry_time": end.isoformat(),
+        }
 
     def credentials(self) -> RefreshableCredentials:
         lent = self.lend()
