@@ -69,9 +69,11 @@ class _Asking(asyncio.Protocol):
         except OSError:
             assert self.transport is not None
             self.transport.close()
-            return
-        assert self._answering.transport is not None
-        self._answering.transport.write(bytes(self._waiting))
+
+    def reached(self, server: asyncio.Transport) -> None:
+        """Send what came before the server was reached, and be done with it before more comes."""
+        server.write(bytes(self._waiting))
+        self._waiting.clear()
 
     def data_received(self, data: bytes) -> None:
         if self._answering.transport is None:
@@ -97,6 +99,7 @@ class _Answering(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
+        self._asking.reached(transport)
 
     def data_received(self, data: bytes) -> None:
         self._underway.append(data)
