@@ -209,11 +209,12 @@ def held_back() -> Iterator[MemoryHandler]:
 
 
 def replay(held: MemoryHandler) -> None:
-    """Log the messages that were held back, as logging is set up now."""
+    """Log the messages that were held back, in the form that is set up now and whatever its level.
+
+    They are about the configuration: whoever asked for errors alone must hear of them too.
+    """
     for record in held.buffer:
-        logger = logging.getLogger(record.name)
-        if logger.isEnabledFor(record.levelno):
-            logger.handle(record)
+        logging.getLogger(record.name).handle(record)
 
 
 def to_stderr(level: str = "INFO") -> None:

@@ -21,6 +21,10 @@ def _prefix(value: object, name: str) -> str:
     return parse.text(value, name).rstrip("/")
 
 
+def _network(value: object, name: str) -> str:
+    return parse.choice(value, name, ("tcp",))
+
+
 def _origin(value: object, name: str) -> str:
     """Read scheme and host, perhaps with a port and a path that stands in front of all."""
     text = parse.text(value, name)
@@ -43,6 +47,7 @@ class HTTPOptions:
     """How the registry is reached.
 
     :param addr: where ``cfmiddleware serve`` listens. ``:5000`` is every address of the machine.
+    :param net: the kind of address: ``tcp``.
     :param prefix: the path in front of ``/v2/``, such as ``/registry``. The wrapper is told as well.
     :param host: the scheme and the host of URLs in responses, such as ``https://registry.example.com``; the
         request's by default.
@@ -56,6 +61,7 @@ class HTTPOptions:
     """
 
     addr: Address = DEFAULT_ADDRESS
+    net: str = "tcp"
     prefix: str = ""
     host: str = ""
     relativeurls: bool = False
@@ -65,6 +71,7 @@ class HTTPOptions:
 
     PARSERS: ClassVar[Mapping[str, parse.Parser]] = {
         "addr": Address.parse,
+        "net": _network,
         "prefix": _prefix,
         "host": _origin,
         "relativeurls": parse.boolean,

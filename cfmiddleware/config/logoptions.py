@@ -27,9 +27,11 @@ _FORMATTERS = ("text", "json", "logstash")
 _FIELD = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 
-def read_log(section: Mapping[str, Any]) -> LogOptions:
+def read_log(section: Mapping[str, Any], level: object = None) -> LogOptions:
     """Return the options of the section.
 
+    :param level: ``loglevel``, the older name at the top of the file, which counts where the section has no
+        level.
     :raises ConfigError: for an unknown option, or a value that cannot work.
     """
     parsers: dict[str, parse.Parser] = {
@@ -38,9 +40,10 @@ def read_log(section: Mapping[str, Any]) -> LogOptions:
         "fields": _fields,
         "accesslog": _access_log,
     }
+    older = parse.read({"loglevel": level}, {"loglevel": _level})
     read = parse.read(section, parsers, "log.")
     return LogOptions(
-        level=read.get("level", LogOptions.level),
+        level=read.get("level") or older.get("loglevel", LogOptions.level),
         json=read.get("formatter", "text") != "text",
         access=read.get("accesslog", LogOptions.access),
         fields=read.get("fields", {}),

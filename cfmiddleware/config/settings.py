@@ -82,7 +82,7 @@ def read_settings(tree: Mapping[str, Any], here: Path) -> Settings:
     def section(name: str) -> Mapping[str, Any]:
         return tree.get(name) or {}
 
-    log = read_log(section("log"))
+    log = read_log(section("log"), tree.get("loglevel"))
     http = read_http(section("http"), here)
     storage = read_storage(section("storage"), here)
     driver = storage.driver

@@ -13,6 +13,8 @@ import yaml
 from cfmiddleware.errors import ConfigError, cannot_be_read
 from cfmiddleware.parse import nearest, section
 
+from . import distributionkeys
+
 _log = logging.getLogger("cfmiddleware")
 
 #: The sections that are read, by their names at the top of the file.
@@ -29,38 +31,19 @@ SECTIONS = (
     "redis",
     "edge",
     "server",
-)
-
-#: What Distribution reads, or this package once read, and this version does not act on.
-_ABSENT = (
-    "notifications",
-    "health",
-    "proxy",
-    "policy",
-    "compatibility",
     "loglevel",
-    "log.hooks",
-    "log.reportcaller",
-    "http.net",
-    "http.secret",
-    "http.debug",
-    "http.http2",
-    "http.h2c",
-    "storage.tag",
-    "middleware.registry",
-    "middleware.repository",
-    "redis.maxidleconns",
-    "redis.minidleconns",
-    "redis.maxactiveconns",
-    "redis.connmaxidletime",
-    "redis.pool.maxidle",
-    "redis.pool.idletimeout",
-    "edge.workers",
-    "edge.threads",
-    "server.threads",
 )
 
-_NAMES = (*SECTIONS, *(name for name in _ABSENT if "." not in name))
+# Those that are values instead of sections.
+_SCALARS = ("version", "loglevel")
+
+# What this package once read.
+_FORMER = ("edge.workers", "edge.threads", "server.threads")
+
+# What no section reads: it is taken out of the tree.
+_UNREAD = (*distributionkeys.unread(), *(tuple(name.split(".")) for name in _FORMER))
+
+_NAMES = (*SECTIONS, *dict.fromkeys(path[0] for path in _UNREAD if path[0] not in SECTIONS))
 
 _VARIABLE = "REGISTRY_"
 
@@ -85,26 +68,26 @@ def load_tree(path: str | os.PathLike[str], environ: Mapping[str, str]) -> Tree:
 
 
 def known_sections(tree: Mapping[str, Any], source: str) -> Tree:
-    """Return the tree without what is not acted on, which one warning names.
+    """Return the tree without what is not acted on. A line says of each kind of it what it means.
 
-    :raises ConfigError: for a section that is unknown or is not a section.
+    :raises ConfigError: for a section that is unknown or is not a section, and for one without which the
+        registry would be something else.
     """
     for name in tree:
         if name not in _NAMES:
             raise ConfigError(f"{name}: there is no such section{nearest(str(name), _NAMES)}")
     if str(tree.get("version", "0.1")) != "0.1":
         raise ConfigError(f"version: {tree['version']!r} is not known; it is 0.1")
-    known = {
-        name: value if name == "version" else section(value, name)
-        for name, value in tree.items()
-        if name not in _ABSENT
-    }
-    unused = [name for name in _ABSENT if _value(tree, name.split("."))]
-    if unused:
-        _log.warning("%s: not acted on by this version: %s", source, ", ".join(unused))
-    for name in _ABSENT:
-        known = _without(known, name.split("."))
-    return known
+    known: Any = {name: value if name in _SCALARS else section(value, name) for name, value in tree.items()}
+    for line in distributionkeys.say(known):
+        _log.warning("%s: %s", source, line)
+    for name in _FORMER:
+        if distributionkeys.at(known, name.split(".")):
+            _log.warning("%s: %s: is not acted on any more", source, name)
+    for path in _UNREAD:
+        known = _without(known, path)
+    found: Tree = known
+    return found
 
 
 def override(tree: Tree, environ: Mapping[str, str], source: str) -> None:
@@ -171,14 +154,7 @@ def _parse_yaml(text: str, source: str) -> Tree:
     return tree
 
 
-def _value(node: Any, path: list[str]) -> Any:
-    """Return the value at *path* below *node*, or None."""
-    for step in path:
-        node = node.get(step) if isinstance(node, Mapping) else None
-    return node
-
-
-def _without(node: Any, path: list[str]) -> Any:
+def _without(node: Any, path: tuple[str, ...]) -> Any:
     """Return *node* without the value at *path* below it. The node itself is not changed."""
     if not isinstance(node, Mapping) or path[0] not in node:
         return node

@@ -55,10 +55,12 @@ def serve(service: Service) -> None:
         def reload(self) -> None:
             """Read the configuration again. gunicorn then starts new workers, and lets the old ones end."""
             try:
-                served = service.reread()
+                with logs.held_back() as messages:
+                    served = service.reread()
             except ConfigError as error:
                 _log.error("the %s goes on with the configuration that it has: %s", service.name, error)
                 return
+            logs.replay(messages)
             if served.address != self.served.address:
                 _log.warning(
                     "the %s listens on %s until it is started anew, not on %s",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -120,14 +121,38 @@ def test_it_says_what_anyone_may_do(tmp_path: Path, enabled: bool, may: str):
         assert f"anyone who reaches the port may {may}." in service.server.stdout
 
 
-def test_absent_sections_are_named_in_one_line_of_the_log(tmp_path: Path):
-    health = {"storagedriver": {"enabled": True}}
+@pytest.mark.parametrize("level", ["error", "debug"])
+def test_what_is_said_of_the_configuration_is_said_at_every_level(tmp_path: Path, level: str):
+    sections = {
+        "log": {"level": level},
+        "http": {"addr": f"127.0.0.1:{free_port()}", "debug": {"addr": "127.0.0.1:1"}},
+        "health": {"storagedriver": {"enabled": True}},
+    }
+    file = configuration(tmp_path, free_port(), edge=None, **sections)
+    options = {"originpath": "/team", "rootdirectory": "/team/prod"}
+    tree = yaml.safe_load(file.read_text())
+    tree["middleware"]["storage"][0]["options"].update(options)
+    file.write_text(yaml.safe_dump(tree))
 
-    with serving_file(tmp_path, edge=None, health=health, proxy={"remoteurl": "https://r"}) as service:
-        warnings = [line for line in service.server.stderr.splitlines() if "not acted on" in line]
+    with serving(tmp_path / "process", str(file), edge=False) as service:
+        lines = [line.partition("cfmiddleware: ")[2] for line in service.server.stderr.splitlines()]
 
-    assert len(warnings) == 1
-    assert warnings[0].endswith("config.yml: not acted on by this version: health, proxy")
+    assert [line.partition(": is not")[0] for line in lines] == [
+        f"{file}: http.debug.addr",
+        f"{file}: health.storagedriver",
+        "the Origin Path of the CloudFront distribution must be '/team'",
+    ]
+
+
+def test_what_is_said_of_the_configuration_is_said_again_when_it_is_read_again(tmp_path: Path):
+    with serving_file(tmp_path, edge=None, log={"level": "error"}) as service:
+        file = tmp_path / "config.yml"
+        tree = yaml.safe_load(file.read_text())
+        tree["health"] = {"storagedriver": {"enabled": True}}
+        file.write_text(yaml.safe_dump(tree))
+        service.server.process.send_signal(signal.SIGHUP)
+
+        assert eventually(lambda: "health.storagedriver: is not acted on" in service.server.stderr)
 
 
 def test_start_up_says_which_origin_path_cloudfront_must_have(tmp_path: Path):

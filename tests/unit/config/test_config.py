@@ -229,7 +229,7 @@ def test_a_directory_is_no_configuration(tmp_path: Path):
         Config.load(tmp_path, {})
 
 
-def test_sections_that_are_not_acted_on_are_named_in_one_warning(
+def test_each_kind_that_is_not_acted_on_is_said_in_a_line_of_its_own(
     directory: Path, caplog: pytest.LogCaptureFixture
 ):
     load(
@@ -237,17 +237,60 @@ def test_sections_that_are_not_acted_on_are_named_in_one_warning(
         """
         version: 0.1
         log: {level: info, hooks: [{type: mail}]}
-        storage: {inmemory: , tag: {concurrencylimit: 5}}
-        http: {addr: ":5000", debug: {addr: ":5001"}}
+        storage: {inmemory: , maintenance: {uploadpurging: {enabled: true, age: 1h}}}
+        http: {addr: ":5000", debug: {addr: ":5001", prometheus: {enabled: true}}}
         health: {storagedriver: {enabled: true}}
         notifications: {endpoints: [{name: a, url: http://a.example}]}
         """,
     )
 
-    (record,) = caplog.records
-    assert record.levelno == logging.WARNING
-    for name in ("log.hooks", "storage.tag", "http.debug", "health", "notifications"):
-        assert name in record.getMessage()
+    assert {record.levelno for record in caplog.records} == {logging.WARNING}
+    said = [record.getMessage().split(": is not acted on: ") for record in caplog.records]
+    assert [name for name, _ in said] == [
+        f"{directory}/config.yml: {name}"
+        for name in (
+            "log.hooks",
+            "storage.maintenance.uploadpurging",
+            "http.debug.addr",
+            "http.debug.prometheus",
+            "notifications.endpoints",
+            "health.storagedriver",
+        )
+    ]
+    assert all(len(meaning.split()) > 5 for _, meaning in said)
+
+
+def test_nothing_is_said_of_what_is_not_missed(directory: Path, caplog: pytest.LogCaptureFixture):
+    load(
+        directory,
+        """
+        version: 0.1
+        log: {reportcaller: false, hooks: [{type: mail, disabled: true}]}
+        storage: {inmemory: , tag: {concurrencylimit: 5}, maintenance: {uploadpurging: {enabled: false}}}
+        http: {net: tcp, secret: s, debug: {prometheus: {enabled: false}}, http2: {disabled: true}, h2c: {}}
+        health: {storagedriver: {enabled: false, interval: 10s}}
+        notifications: {events: {includereferences: true}, endpoints: [{name: a, disabled: true}]}
+        proxy: {remoteurl: "", username: ""}
+        compatibility: {schema1: {enabled: false, signingkeyfile: a}}
+        """,
+    )
+
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("text", "environ"),
+    [
+        ("proxy: {remoteurl: https://registry-1.docker.io}\nstorage: {inmemory: }", {}),
+        ("storage: {inmemory: }", {"REGISTRY_PROXY_REMOTEURL": "https://registry-1.docker.io"}),
+    ],
+)
+def test_a_mirror_of_another_registry_is_never_an_open_one_of_its_own(
+    directory: Path, text: str, environ: dict[str, str]
+):
+    line = refusal(directory, text, environ)
+
+    assert line.startswith("config.yml: proxy.remoteurl: this version is not a pull-through cache: ")
 
 
 # The whole of what YAML can say

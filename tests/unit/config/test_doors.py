@@ -40,6 +40,13 @@ edge: {addr: "127.0.0.1:0"}
 MISTAKES = [
     ("version: 0.1", "version: 0.2", "version: 0.2 is not known; it is 0.1"),
     ("version: 0.1", "loog: {}", "loog: there is no such section (did you mean 'log'?)"),
+    (
+        "version: 0.1",
+        "proxy: {remoteurl: https://registry-1.docker.io}",
+        "proxy.remoteurl: this version is not a pull-through cache: it would be an empty registry, to which "
+        "clients may push under the names of the other one; take the section out, or serve the mirror with "
+        "Distribution",
+    ),
     ("level: info", "level: shouting", "log.level: 'shouting' is none of error, warn, warning, info, debug"),
     ("level: info", "fields: [1]", "log.fields: must map names to values"),
     (

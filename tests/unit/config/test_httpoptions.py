@@ -238,7 +238,7 @@ def test_what_is_taken_fits_a_header_and_what_does_not_is_refused(name: str, val
     assert ":" not in name
 
 
-# http.draintimeout, and what is not acted on
+# http.draintimeout
 
 
 @pytest.mark.parametrize(
@@ -257,12 +257,3 @@ def test_the_drain_timeout_is_what_requests_get_when_the_server_stops(tree: dict
 def test_a_drain_timeout_that_is_none_is_refused():
     with pytest.raises(ConfigError, match=r"^config\.yml: http\.draintimeout: 'soon' is not a duration"):
         config(draintimeout="soon").server_options()
-
-
-@pytest.mark.parametrize("name", ["net", "secret", "debug", "http2", "h2c"])
-def test_what_is_not_acted_on_is_named(name: str, caplog: pytest.LogCaptureFixture):
-    config(**{name: {"disabled": True} if name in ("http2", "h2c") else "x"})
-
-    assert [record.getMessage() for record in caplog.records] == [
-        f"config.yml: not acted on by this version: http.{name}"
-    ]

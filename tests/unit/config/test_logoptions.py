@@ -52,3 +52,20 @@ def test_a_mistake_in_the_section_is_told_in_one_line(section: dict[str, Any], m
         log_options(**section)
 
     assert str(caught.value).startswith(f"config.yml: log.{message}")
+
+
+@pytest.mark.parametrize(
+    ("tree", "level"),
+    [
+        ({"loglevel": "error"}, "ERROR"),
+        ({"loglevel": "error", "log": {"level": "debug"}}, "DEBUG"),
+        ({"loglevel": None}, "INFO"),
+    ],
+)
+def test_the_older_name_of_the_level_counts_where_the_newer_is_absent(tree: dict[str, Any], level: str):
+    assert Config(tree, "config.yml", Path()).log_options().level == level
+
+
+def test_a_mistake_in_the_older_name_is_told_too():
+    with pytest.raises(ConfigError, match=r"^config\.yml: loglevel: 'loud' is none of error"):
+        Config({"loglevel": "loud"}, "config.yml", Path())

@@ -1,0 +1,338 @@
+"""Every key of Distribution's configuration, in its versions 2 and 3, and what becomes of it here.
+
+The start's warnings, the table in the docs and the test that walks all keys are made from this list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+from cfmiddleware.errors import ConfigError
+
+#: ``acted on``; ``not needed``, of which nothing is said because nothing is missing; ``warned``, in a line of
+#: its own; ``error``, which ends the start.
+Verdict = Literal["acted on", "not needed", "warned", "error"]
+
+
+def has_value(value: object) -> bool:
+    """Return whether a section says anything: files often have sections whose values are empty or off."""
+    if isinstance(value, Mapping):
+        return any(map(has_value, value.values()))
+    if isinstance(value, list):
+        return any(map(has_value, value))
+    return bool(value)
+
+
+class Key(NamedTuple):
+    """A key, or several that lie below one section and share a verdict.
+
+    :param name: the path from the top of the file.
+    :param verdict: what becomes of it.
+    :param text: what it means for the operator. A warning or an error says it.
+    :param below: the keys below *name* that this is about; none if it is about *name* itself.
+    :param asks: whether a value at *name* asks for something that is missing here.
+    """
+
+    name: str
+    verdict: Verdict
+    text: str
+    below: tuple[str, ...] = ()
+    asks: Callable[[object], bool] = has_value
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The whole path of each key."""
+        return tuple(f"{self.name}.{key}" for key in self.below) or (self.name,)
+
+
+def _endpoints(value: object) -> bool:
+    """Return whether an endpoint for notifications, or a hook, is not disabled."""
+    entries = value if isinstance(value, list) else [value]
+    return any(has_value(e) and not (isinstance(e, Mapping) and e.get("disabled")) for e in entries)
+
+
+def _purges(value: object) -> bool:
+    return isinstance(value, Mapping) and bool(value) and value.get("enabled", True) not in (False, "false")
+
+
+def _enabled(value: object) -> bool:
+    return isinstance(value, Mapping) and value.get("enabled") not in (None, False, "false")
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+_NO_DRIVER = "there is no such driver; there are filesystem, inmemory and s3"
+_OTHER_POOL = "redis-py keeps the connections that it has made, poolsize of them at the most"
+_NO_CHECKS = "/v2/ answers whether or not this check would fail"
+
+#: The keys, section by section in the order of Distribution's reference.
+KEYS: tuple[Key, ...] = (
+    Key("version", "acted on", "0.1 is the only one"),
+    Key("log", "acted on", "", _words("level formatter fields accesslog.disabled")),
+    Key(
+        "log.hooks",
+        "warned",
+        "no mail is sent for messages of the log",
+        _words(
+            "disabled type levels options.smtp.addr options.smtp.username options.smtp.password "
+            "options.smtp.insecure options.from options.to"
+        ),
+        _endpoints,
+    ),
+    Key("log.reportcaller", "warned", "messages do not name the line of the program that wrote them"),
+    Key("loglevel", "acted on", "counts where log.level is not given"),
+    Key("storage.filesystem.rootdirectory", "acted on", ""),
+    Key(
+        "storage.filesystem.maxthreads",
+        "acted on",
+        "it always holds: a worker works on one file at a time",
+    ),
+    Key(
+        "storage.s3",
+        "acted on",
+        "",
+        _words(
+            "accesskey secretkey region regionendpoint redirectendpoint forcepathstyle bucket encrypt keyid "
+            "secure skipverify v4auth chunksize multipartcopychunksize multipartcopymaxconcurrency "
+            "multipartcopythresholdsize rootdirectory storageclass useragent usedualstack accelerate "
+            "usefipsendpoint objectacl loglevel"
+        ),
+    ),
+    Key("storage.inmemory", "acted on", ""),
+    Key(
+        "storage.azure",
+        "error",
+        _NO_DRIVER,
+        _words(
+            "accountname accountkey container rootdirectory realm credentials.type credentials.clientid "
+            "credentials.tenantid credentials.secret max_retries retry_delay"
+        ),
+    ),
+    Key(
+        "storage.gcs",
+        "error",
+        _NO_DRIVER,
+        _words(
+            "bucket keyfile rootdirectory chunksize credentials.type credentials.project_id "
+            "credentials.private_key_id credentials.private_key credentials.client_email "
+            "credentials.client_id credentials.auth_uri credentials.token_uri "
+            "credentials.auth_provider_x509_cert_url credentials.client_x509_cert_url"
+        ),
+    ),
+    Key(
+        "storage.swift",
+        "error",
+        _NO_DRIVER,
+        _words(
+            "username password authurl tenant tenantid domain domainid insecureskipverify region container "
+            "rootdirectory"
+        ),
+    ),
+    Key(
+        "storage.oss",
+        "error",
+        _NO_DRIVER,
+        _words(
+            "accesskeyid accesskeysecret region endpoint internal bucket encrypt secure chunksize "
+            "rootdirectory"
+        ),
+    ),
+    Key(
+        "storage.tag.concurrencylimit",
+        "not needed",
+        "how many tags are looked up side by side follows from the storage",
+    ),
+    Key("storage.delete.enabled", "acted on", ""),
+    Key("storage.redirect.disable", "acted on", ""),
+    Key("storage.cache", "acted on", "", _words("blobdescriptor blobdescriptorsize layerinfo")),
+    Key(
+        "storage.maintenance.uploadpurging",
+        "warned",
+        "uploads that clients have abandoned stay in the storage, and take room, until somebody deletes them",
+        _words("enabled age interval dryrun"),
+        _purges,
+    ),
+    Key("storage.maintenance.readonly.enabled", "acted on", ""),
+    Key("auth.silly", "error", "there are htpasswd and token", _words("realm service")),
+    Key(
+        "auth.token",
+        "acted on",
+        "",
+        _words("autoredirect autoredirectpath realm service issuer rootcertbundle jwks signingalgorithms"),
+    ),
+    Key("auth.htpasswd", "acted on", "", _words("realm path")),
+    Key(
+        "middleware.registry",
+        "warned",
+        "Distribution's own extensions in Go cannot be loaded",
+        _words("name options"),
+        _endpoints,
+    ),
+    Key(
+        "middleware.repository",
+        "warned",
+        "Distribution's own extensions in Go cannot be loaded",
+        _words("name options"),
+        _endpoints,
+    ),
+    Key("middleware.storage", "acted on", "", _words("name disabled")),
+    Key(
+        "middleware.storage.cloudfront",
+        "acted on",
+        "an entry with this name",
+        _words(
+            "baseurl privatekey keypairid duration ipfilteredby awsregion updatefrequency updatefrenquency "
+            "iprangesurl"
+        ),
+    ),
+    Key(
+        "reporting.bugsnag",
+        "warned",
+        "no error is reported there; errors are in the log",
+        _words("apikey releasestage endpoint"),
+    ),
+    Key(
+        "reporting.newrelic",
+        "warned",
+        "nothing is reported there; errors and requests are in the log",
+        _words("licensekey name verbose"),
+    ),
+    Key("catalog.maxentries", "acted on", ""),
+    Key("tags.maxtags", "acted on", ""),
+    Key("http", "acted on", "", _words("addr net prefix host relativeurls draintimeout headers")),
+    Key("http.secret", "not needed", "uploads hold no state that would have to be signed"),
+    Key(
+        "http.tls",
+        "acted on",
+        "",
+        _words("certificate key clientcas clientauth minimumtls ciphersuites"),
+    ),
+    Key(
+        "http.tls.letsencrypt",
+        "error",
+        "this version fetches no certificates",
+        _words("cachefile email hosts directoryurl"),
+    ),
+    Key("http.debug.addr", "warned", "there is no server for /debug/health and profiles"),
+    Key(
+        "http.debug.prometheus",
+        "warned",
+        "there are no metrics, and what scrapes them gets no answer",
+        _words("enabled path"),
+        _enabled,
+    ),
+    Key("http.http2.disabled", "not needed", "HTTP/1.1 is spoken; HTTP/2 is left to a proxy"),
+    Key(
+        "http.h2c.enabled",
+        "warned",
+        "HTTP/2 is not spoken; a proxy that speaks nothing else to the registry gets no answer",
+        (),
+        lambda value: value not in (None, False, "false"),
+    ),
+    Key("notifications.events.includereferences", "not needed", "it has no meaning without endpoints"),
+    Key(
+        "notifications.endpoints",
+        "warned",
+        "no event is sent; who waits for pushes, pulls and deletes there hears of none",
+        _words(
+            "name disabled url headers timeout threshold backoff ignoredmediatypes ignore.mediatypes "
+            "ignore.actions"
+        ),
+        _endpoints,
+    ),
+    Key(
+        "redis",
+        "acted on",
+        "",
+        _words(
+            "addr addrs username password db dialtimeout readtimeout writetimeout poolsize pool.maxactive"
+        ),
+    ),
+    Key("redis.tls", "acted on", "", _words("enabled certificate key clientcas")),
+    Key("redis.pool.maxidle", "warned", _OTHER_POOL),
+    Key("redis.maxidleconns", "warned", _OTHER_POOL),
+    Key("redis.maxactiveconns", "warned", _OTHER_POOL),
+    Key("redis.minidleconns", "warned", "connections are made when they are first needed"),
+    Key("redis.pool.idletimeout", "warned", "idle connections stay open until Redis closes them"),
+    Key("redis.connmaxidletime", "warned", "idle connections stay open until Redis closes them"),
+    Key(
+        "health.storagedriver",
+        "warned",
+        "/v2/ answers whether or not the storage can be reached",
+        _words("enabled interval threshold"),
+        _enabled,
+    ),
+    Key("health.file", "warned", _NO_CHECKS, _words("file interval threshold")),
+    Key("health.http", "warned", _NO_CHECKS, _words("uri headers statuscode timeout interval threshold")),
+    Key("health.tcp", "warned", _NO_CHECKS, _words("addr timeout interval threshold")),
+    Key(
+        "proxy.remoteurl",
+        "error",
+        "this version is not a pull-through cache: it would be an empty registry, to which clients may push "
+        "under the names of the other one; take the section out, or serve the mirror with Distribution",
+    ),
+    Key(
+        "proxy",
+        "not needed",
+        "they have no meaning without remoteurl",
+        _words("username password exec.command exec.lifetime ttl cachewritetimeout"),
+    ),
+    Key("validation", "acted on", "", _words("enabled disabled")),
+    Key("validation.manifests.indexes", "acted on", "", _words("platforms platformlist")),
+    Key(
+        "policy.repository.classes",
+        "warned",
+        "repositories of every class, plugins included, may be pushed",
+    ),
+    Key(
+        "compatibility.schema1.enabled",
+        "warned",
+        "manifests of Docker's schema 1 are refused",
+        (),
+        lambda value: value not in (None, False, "false"),
+    ),
+    Key("compatibility.schema1.signingkeyfile", "not needed", "nothing is signed without schema 1"),
+)
+
+_ACTED_ON = frozenset(name for key in KEYS if key.verdict == "acted on" for name in key.names)
+
+
+def say(tree: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each key of a configuration that asks for something that is missing here.
+
+    :raises ConfigError: for one without which the registry would be something else.
+    """
+    for key in KEYS:
+        if key.verdict in ("warned", "error") and key.asks(at(tree, key.name.split("."))):
+            if key.verdict == "warned":
+                yield f"{key.name}: is not acted on: {key.text}"
+            elif key.name == "proxy.remoteurl":  # the others are refused where their sections are read
+                raise ConfigError(f"{key.name}: {key.text}")
+
+
+def unread() -> tuple[tuple[str, ...], ...]:
+    """Return the paths of what no section reads, each as high up as nothing below it is acted on."""
+    found: dict[tuple[str, ...], None] = {}
+    for key in KEYS:
+        if key.verdict in ("warned", "not needed") or key.name == "proxy.remoteurl":
+            for name in key.names:
+                found[_highest(name.split("."))] = None
+    return tuple(found)
+
+
+def _highest(path: list[str]) -> tuple[str, ...]:
+    for length in range(1, len(path)):
+        above = ".".join(path[:length])
+        if not any(name == above or name.startswith(above + ".") for name in _ACTED_ON):
+            return tuple(path[:length])
+    return tuple(path)
+
+
+def at(tree: object, path: list[str]) -> Any:
+    """Return the value at *path* below *tree*, or None."""
+    for step in path:
+        tree = tree.get(step) if isinstance(tree, Mapping) else None
+    return tree
