@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,17 @@ _UNREAD = (*distributionkeys.unread(), *(tuple(name.split(".")) for name in _FOR
 _NAMES = (*SECTIONS, *dict.fromkeys(path[0] for path in _UNREAD if path[0] not in SECTIONS))
 
 _VARIABLE = "REGISTRY_"
+
+# What Kubernetes calls its variables, and what it gives them. An option with such a name has another value.
+_OF_SERVICES = (
+    (re.compile(r"(?:^|_)service_host$"), re.compile(r"[0-9a-fA-F.:]*|None")),
+    (re.compile(r"(?:^|_)service_port(?:_[a-z0-9_]+)?$"), re.compile(r"[0-9]*")),
+    (re.compile(r"(?:^|_)port(?:_[0-9]+_(?:tcp|udp|sctp))?$"), re.compile(r"(?:tcp|udp|sctp)://.*")),
+    (re.compile(r"(?:^|_)port_[0-9]+_(?:tcp|udp|sctp)_(?:proto|port|addr)$"), re.compile(r"[0-9a-zA-Z.:]*")),
+)
+
+# Sections whose options have the names that an operator gives them.
+_FREE_NAMES = ("log_fields_", "http_headers_", "edge_publickeys_")
 
 # A date that is not in the calendar is a plain ValueError, endless nesting a RecursionError.
 _YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError)
@@ -94,19 +106,23 @@ def override(tree: Tree, environ: Mapping[str, str], source: str) -> None:
     """Replace values of *tree* by ``REGISTRY_...`` variables, as Distribution does.
 
     ``REGISTRY_STORAGE_S3_BUCKET`` is ``storage.s3.bucket``, ``REGISTRY_MIDDLEWARE_STORAGE_0_NAME`` the name
-    of the first storage middleware. Values are YAML. A variable that does not name a section is ignored:
-    names of other programs begin with ``REGISTRY_`` too. ``REGISTRY_VERSION`` is ignored as well, because
+    of the first storage middleware. Values are YAML. A variable that does not name a section is passed over
+    with a warning: names of other programs begin with ``REGISTRY_`` too. So are those that Kubernetes sets
+    for a Service whose name begins with ``registry-``. ``REGISTRY_VERSION`` is passed over as well, because
     images say with it which registry they hold.
 
     :raises ConfigError: for a value that is not YAML, or a path that leads through a value.
     """
+    foreign, of_services = [], []
     for variable in sorted(name for name in environ if name.startswith(_VARIABLE)):
         path = variable[len(_VARIABLE) :].lower().split("_")
         if path == ["version"]:
             continue
-        # Kubernetes sets the last two for a service named ``registry-redis``.
-        if path[0] not in _NAMES or path[:2] in (["redis", "port"], ["redis", "service"]):
-            _log.warning("the variable %s names nothing in a configuration and is ignored", variable)
+        if _is_of_service(path, environ[variable]):
+            of_services.append(variable)
+            continue
+        if path[0] not in _NAMES:
+            foreign.append(variable)
             continue
         try:
             value = yaml.safe_load(environ[variable])
@@ -115,6 +131,22 @@ def override(tree: Tree, environ: Mapping[str, str], source: str) -> None:
         if path in (["storage"], ["auth"]) and isinstance(value, str):  # a name without options
             value = {value: {}}
         _replace(tree, path, value, f"{source}: {variable}")
+    if of_services:
+        _log.warning("variables of Kubernetes Services are passed over: %s", ", ".join(of_services))
+    for variable in foreign:
+        _log.warning("the variable %s names nothing in a configuration and is passed over", variable)
+
+
+def _is_of_service(path: list[str], value: str) -> bool:
+    """Return whether Kubernetes sets such a variable for a Service, such as one named ``registry-http``.
+
+    It sets seven or more for each Service of a namespace, in every pod of it (Kubernetes, "Environment
+    variables").
+    """
+    name = "_".join(path)
+    if name.startswith(_FREE_NAMES):
+        return False
+    return any(form.search(name) and content.fullmatch(value.strip()) for form, content in _OF_SERVICES)
 
 
 def _replace(node: Any, path: list[str], value: Any, variable: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from lab.examples import examples
 from werkzeug.test import Client
 
 from cfmiddleware.config import Config
+from cfmiddleware.config.tree import load_tree
 from cfmiddleware.digest import Digest
 
 
@@ -78,23 +78,70 @@ def test_the_new_driver_takes_options_from_further_variables(directory: Path):
     assert config.data() == str(directory / "here")
 
 
-def test_variables_of_other_programs_are_ignored_with_a_warning(
+def test_variables_of_other_programs_are_passed_over_with_a_warning(
     directory: Path, caplog: pytest.LogCaptureFixture
 ):
-    build(overridden(directory, WRAPPED, PORT_5000_TCP="tcp://10.0.0.1:5000", SERVICE_HOST="10.0.0.1"))
-    # Those of services with the names registry and registry-redis.
-    redis = {
-        "REDIS_PORT_6379_TCP_PROTO": "tcp",
-        "REDIS_PORT": "tcp://10.0.0.1",
-        "REDIS_SERVICE_HOST": "10.0.0.1",
-    }
-    build(overridden(directory, WRAPPED, **redis))
+    build(overridden(directory, WRAPPED, PASSWORD_FILE="/run/secret", URL="https://registry.example.com"))
 
-    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(warnings) == 5
-    assert "REGISTRY_PORT_5000_TCP" in warnings[0]
-    assert "REGISTRY_SERVICE_HOST" in warnings[1]
-    assert all("REGISTRY_REDIS_" in warning for warning in warnings[2:])
+    assert caplog.messages[:2] == [
+        f"the variable REGISTRY_{name} names nothing in a configuration and is passed over"
+        for name in ("PASSWORD_FILE", "URL")
+    ]
+
+
+def variables_of_service(name: str, port: str = "5001") -> dict[str, str]:
+    """Return what Kubernetes sets in every pod for the Service `registry-NAME`, without `REGISTRY_`."""
+    name = f"{name}_" if name else ""
+    return {
+        f"{name}SERVICE_HOST": "10.0.0.7",
+        f"{name}SERVICE_PORT": port,
+        f"{name}SERVICE_PORT_HTTP_API": port,
+        f"{name}PORT": f"tcp://10.0.0.7:{port}",
+        f"{name}PORT_{port}_TCP": f"tcp://10.0.0.7:{port}",
+        f"{name}PORT_{port}_TCP_PROTO": "tcp",
+        f"{name}PORT_{port}_TCP_PORT": port,
+        f"{name}PORT_{port}_TCP_ADDR": "10.0.0.7",
+    }
+
+
+#: The sections, and others that begin like one: a Service may have any name.
+SERVICES = [
+    *("", "LOG", "STORAGE", "AUTH", "MIDDLEWARE", "HTTP", "CATALOG", "TAGS", "VALIDATION", "REDIS", "EDGE"),
+    *("SERVER", "NOTIFICATIONS", "HEALTH", "PROXY", "POLICY", "HTTP_PUBLIC", "STORAGE_S3", "LOG_LEVEL"),
+]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_variables_of_a_kubernetes_service_are_passed_over_with_one_warning(
+    directory: Path, caplog: pytest.LogCaptureFixture, service: str
+):
+    variables = variables_of_service(service)
+
+    load(directory, WRAPPED)
+    file = directory / "config.yml"
+    caplog.clear()
+
+    with_them = load_tree(file, {f"REGISTRY_{name}": value for name, value in variables.items()})
+
+    assert with_them == load_tree(file, {})
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith("variables of Kubernetes Services are passed over: REGISTRY_")
+    assert all(f"REGISTRY_{name}" in caplog.messages[0] for name in variables)
+
+
+def test_a_service_with_an_ipv6_address_is_one_too(directory: Path):
+    variables = variables_of_service("HTTP")
+    changed = {name: value.replace("10.0.0.7", "[fd00::7]") for name, value in variables.items()}
+    changed["HTTP_SERVICE_HOST"] = "fd00::7"
+    changed["HTTP_PORT_5001_TCP_ADDR"] = "fd00::7"
+
+    assert str(overridden(directory, WRAPPED, **changed).address()) == "127.0.0.1:5055"
+
+
+def test_a_name_that_the_operator_chose_is_not_taken_for_a_services(directory: Path):
+    fields = overridden(directory, WRAPPED, LOG_FIELDS_PORT="tcp://a")
+
+    assert fields.log_options().fields == {"port": "tcp://a"}
 
 
 def test_the_version_of_an_image_is_not_that_of_the_configuration(directory: Path):
