@@ -82,6 +82,7 @@ class Setting(NamedTuple):
     :param users: the content of a password file, for a server that asks for passwords.
     :param objects: another directory of objects than the usual one; the storage is a directory then.
     :param endpoint: another way to the S3 server.
+    :param descriptors: how many descriptors it may remember; 0 for its own number.
     """
 
     tls: bool = False
@@ -89,6 +90,7 @@ class Setting(NamedTuple):
     users: bytes = b""
     objects: Path | None = None
     endpoint: str = ""
+    descriptors: int = 0
 
 
 class Attacked(NamedTuple):
@@ -165,6 +167,8 @@ def _configuration(name: str, place: Place, setting: Setting, port: int, home: P
     if setting.tls:
         http["tls"] = {"certificate": str(place.certificate), "key": str(place.certificate)}
     storage: dict[str, Any] = {"delete": {"enabled": True}, "cache": {"blobdescriptor": "inmemory"}}
+    if setting.descriptors:
+        storage["cache"]["blobdescriptorsize"] = setting.descriptors
     in_s3 = bool(place.s3) and setting.objects is None
     if in_s3:
         storage["s3"] = place.s3 | {"bucket": place.bucket(name)}

@@ -30,6 +30,8 @@ class ServerOptions:
     :param handshaketimeout: how long a client gets for the TLS handshake.
     :param bodytimeout: how long a client may send nothing of a request's body. An upload that ends so can be
         resumed.
+    :param bodyrate: how many bytes of a body a second a client sends at least while it holds the place of an
+        upload that others wait for; 0 lets it take its time.
     :param answertimeout: how long a client may read nothing of an answer.
     :param idletimeout: how long a connection stays without a request. A proxy in front keeps its own for a
         shorter time.
@@ -48,6 +50,7 @@ class ServerOptions:
     headtimeout: float = 20
     handshaketimeout: float = 20
     bodytimeout: float = 60
+    bodyrate: int = 1 << 14
     answertimeout: float = 60
     idletimeout: float = 75
     headersize: int = 1 << 16
@@ -63,6 +66,7 @@ class ServerOptions:
         "headtimeout": _deadline,
         "handshaketimeout": _deadline,
         "bodytimeout": _deadline,
+        "bodyrate": partial(parse.integer, minimum=0, maximum=1 << 30),
         "answertimeout": _deadline,
         "idletimeout": _deadline,
         "headersize": _size,

@@ -2,7 +2,8 @@
 
 What is limited is work and memory, never clients: a request takes a place when its client has shown that it
 sends. Before that the first bytes of its body are read, and most bodies end with them. So those who send a
-byte and are silent, however many they are, keep nobody from pushing.
+byte and are silent, however many they are, keep nobody from pushing. Those who go on slowly keep their place
+while nobody else wants it; then the server ends their wait (``cfmiddleware.hurry`` in the environ).
 
 Under a server with a thread for each request, waiting is what must be limited: a request takes its place
 before its body is read, and is refused at once where there is none. So slow pushes leave the other threads to
@@ -60,9 +61,14 @@ class Admission:
         held = next((place for place in places if place.enter(seconds)), None)
         if places and held is None:
             raise errors.too_many_uploads()
+        hurry = request.environ.get("cfmiddleware.hurry") if held is not None else None
         try:
+            if held is not None and hurry is not None:
+                hurry(lambda: held.waiting > 0)
             yield request
         finally:
+            if hurry is not None:
+                hurry(None)
             if held is not None:
                 held.leave()
 

@@ -20,10 +20,13 @@ from gunicorn.http.unreader import SocketUnreader
 
 from . import refusals
 from .answer import Answer
+from .pace import Pace
 from .patience import Wait
 from .plainhead import read_plain
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .worker import Worker
 
 _log = logging.getLogger("cfmiddleware")
@@ -74,6 +77,7 @@ class HTTPConnection:
         "_client_sends",
         "_continue",
         "_limits",
+        "_pace",
         "_sock",
         "_worker",
         "expired",
@@ -91,6 +95,7 @@ class HTTPConnection:
         self._base = base
         self._buffer = b""
         self._continue = False
+        self._pace: Pace | None = None
         self._client_sends = True  # until its end has been seen
         self.wait: Wait | None = Wait.IDLE
         self.since = time.monotonic()
@@ -123,9 +128,24 @@ class HTTPConnection:
         """End the wait of another greenlet, which then finds ``expired`` set."""
         self.expired = True
         # The class, because TLS has a shutdown of its own that forgets the session. It wakes the greenlet.
-        how = socket.SHUT_RD if self.wait in (Wait.HEAD, Wait.BODY) else socket.SHUT_RDWR
+        how = socket.SHUT_RD if self.wait in (Wait.HEAD, Wait.BODY, Wait.PLACE) else socket.SHUT_RDWR
         with contextlib.suppress(OSError):
             gevent.socket.socket.shutdown(self._sock, how)
+
+    def is_in_the_way(self, now: float) -> bool:
+        """Return whether it is slow in sending a body, and keeps others from sending theirs."""
+        if self._pace is None or self.wait is not Wait.BODY:
+            return False
+        return self._pace.is_too_slow(now - self.since)
+
+    def hurry(self, is_wanted: Callable[[], bool] | None) -> None:
+        """Have the client send its body at a least rate for as long as *is_wanted* says that others wait for
+        what it holds, or, with None, let it take its time again.
+
+        Apps find this in the environ as ``cfmiddleware.hurry``.
+        """
+        rate = self._limits.bodyrate
+        self._pace = Pace(rate, is_wanted) if is_wanted is not None and rate else None
 
     def _begin(self, wait: Wait, seconds: float) -> None:
         self.wait = wait
@@ -185,6 +205,7 @@ class HTTPConnection:
         except ParseException as error:
             raise _Refused(refusals.refusal_of(error, self._limits.headersize)) from None
         environ["wsgi.multithread"] = True
+        environ["cfmiddleware.hurry"] = self.hurry
         environ["wsgi.url_scheme"] = self._base["wsgi.url_scheme"]
         if not self._run_app(environ, answer) or request.body.failed:
             return False
@@ -316,6 +337,8 @@ class HTTPConnection:
             if not self.expired:
                 raise
             data = b""
+        if self._pace is not None:
+            self._pace.received(len(data), time.monotonic() - self.since)
         self._done()
         if not data:
             self._client_sends = False

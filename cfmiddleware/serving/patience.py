@@ -26,6 +26,7 @@ class Wait(Enum):
     IDLE = "sent no request"
     HEAD = "did not end a request's head"
     BODY = "sent nothing more of a request's body"
+    PLACE = "held an upload's place that others wanted, and did not send server.bodyrate"
     ANSWER = "read nothing more of an answer"
 
 
@@ -42,6 +43,9 @@ class Waiting(Protocol):
 
     def expire(self) -> None:
         """End the wait."""
+
+    def is_in_the_way(self, now: float) -> bool:
+        """Return whether it is slow in sending a body, and keeps others from sending theirs."""
 
 
 class Patience:
@@ -64,7 +68,11 @@ class Patience:
     def look(self) -> None:
         """End every wait that is over, and say so seldom."""
         now = time.monotonic()
-        for connection in [each for each in self._connections if each.expires <= now]:
+        for connection in list(self._connections):
+            if connection.expires > now:
+                if not connection.is_in_the_way(now):
+                    continue
+                connection.wait = Wait.PLACE
             wait = connection.wait
             connection.expires = math.inf
             if wait is None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +15,8 @@ import pytest
 import yaml
 from lab.servers import CFMIDDLEWARE, eventually, free_port, running
 from lab.serving import Service, ask, children, wait_for_greeting, workers
+
+from cfmiddleware.digest import Digest
 
 SOON = 20
 
@@ -149,6 +154,51 @@ def test_more_connections_than_there_may_be_end_idle_ones_and_no_worker(tmp_path
         assert children(master) == before
         assert "50 connections are open" in service.server.stderr
         assert idle[0].recv(1) == b""
+
+
+#: More than is read of a body before its request takes a place.
+BEGUN = b"b" * 20_000
+
+
+def begun_upload(service: Service, size: int) -> socket.socket:
+    """Return a connection whose client has sent the beginning of a body, which has a place then."""
+    location = ask("POST", f"{service.url}/v2/app/blobs/uploads/").headers["Location"]
+    target = location[location.index("/v2/") :]
+    head = f"PATCH {target} HTTP/1.1\r\nHost: registry\r\nContent-Length: {size}\r\n\r\n"
+    return connected(service, head.encode() + BEGUN)
+
+
+@pytest.mark.parametrize("chunk", [b"", b"x"], ids=["silent", "byte-by-byte"])
+def test_who_holds_an_uploads_place_and_does_not_go_on_gives_it_to_those_who_wait(
+    tmp_path: Path, chunk: bytes
+):
+    with registry(tmp_path, uploads=1) as service, begun_upload(service, 1 << 20) as slow:
+        stop = threading.Event()
+
+        def drip() -> None:
+            with contextlib.suppress(OSError):
+                while chunk and not stop.wait(0.1):
+                    slow.sendall(chunk)
+
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        try:
+            content = os.urandom(1 << 20)
+            answer = ask("POST", f"{service.url}/v2/app/blobs/uploads/?digest={Digest.of(content)}", content)
+            assert answer.status == 201
+            rest(slow)
+        finally:
+            stop.set()
+            dripping.join()
+        assert eventually(lambda: "held an upload's place that others wanted" in service.server.stderr)
+
+
+def test_a_slow_upload_that_is_in_nobodys_way_takes_its_time(tmp_path: Path):
+    with registry(tmp_path, uploads=1) as service, begun_upload(service, len(BEGUN) + 4) as slow:
+        for byte in b"last":
+            time.sleep(1)
+            slow.sendall(bytes([byte]))
+        assert slow.recv(1 << 16).startswith(b"HTTP/1.1 202 ")
 
 
 def test_a_low_limit_of_descriptors_is_raised_as_far_as_the_system_lets(tmp_path: Path):
