@@ -20,6 +20,7 @@ from .cache.descriptors import DescriptorCache
 from .catalog import Catalog
 from .errors import RegistryError
 from .manifests import Manifests
+from .reading import Reading
 from .referrers import Referrers
 from .requests import Request
 from .routes import Resource, parse_route
@@ -92,12 +93,13 @@ class Registry:
         self._admission = Admission(max_uploads, uploadwait)
         self._readonly = readonly
         self._auth = auth
-        blobs = Blobs(driver, descriptors)
+        reading = Reading()
+        blobs = Blobs(driver, reading, descriptors)
         uploads = Uploads(driver, blobs, inline_limit, mountsearch)
         tags = Tags(driver, maxtags)
         turns = ParseTurns()
         referrers = Referrers(driver, tags, turns)
-        manifests = Manifests(driver, blobs, tags, referrers, required or Required(), turns)
+        manifests = Manifests(driver, blobs, tags, referrers, required or Required(), turns, reading)
         self._handlers: dict[Resource, dict[str, _Handler]] = {
             "base": {"GET": _base},
             "catalog": {"GET": Catalog(driver, maxentries).get},

@@ -14,6 +14,7 @@ from cfmiddleware.wsgi.response import NO_BYTES, Response, empty
 
 from . import errors
 from .cache.descriptors import Ask, DescriptorCache, Located
+from .reading import Reading
 from .requests import Request
 from .routes import parse_digest
 from .store import paths
@@ -47,13 +48,15 @@ class BlobListener(Protocol):
 class LazyBody:
     """The bytes of an object, which is opened when the first chunk is asked for.
 
+    :param reading: gives the turn to open it.
     :param span: which of its bytes; None for all, whose number need not be known.
     """
 
-    __slots__ = ("_closed", "_driver", "_path", "_reader", "_span")
+    __slots__ = ("_closed", "_driver", "_path", "_reader", "_reading", "_span")
 
-    def __init__(self, driver: Driver, path: str, span: Span | None) -> None:
+    def __init__(self, driver: Driver, reading: Reading, path: str, span: Span | None) -> None:
         self._driver = driver
+        self._reading = reading
         self._path = path
         self._span = span
         self._reader: Reader | None = None
@@ -67,7 +70,8 @@ class LazyBody:
             raise StopIteration
         if self._reader is None:
             wanted = () if self._span is None else self._span
-            self._reader = self._driver.open(self._path, *wanted)
+            with self._reading.turn():
+                self._reader = self._driver.open(self._path, *wanted)
         return next(self._reader)
 
     def close(self) -> None:
@@ -81,11 +85,13 @@ class Blobs:
     """The blobs of all repositories.
 
     :param driver: where they are.
+    :param reading: gives pulls their turns.
     :param descriptors: the descriptor cache that pulls use; without it the storage is asked each time.
     """
 
-    def __init__(self, driver: Driver, descriptors: DescriptorCache | None = None) -> None:
+    def __init__(self, driver: Driver, reading: Reading, descriptors: DescriptorCache | None = None) -> None:
         self._driver = driver
+        self._reading = reading
         self._descriptors = descriptors
         # A few blobs are asked for again and again, and a driver checks every path.
         self._key = lru_cache(maxsize=4096)(driver.key)
@@ -136,7 +142,8 @@ class Blobs:
         :raises RegistryError: ``BLOB_UNKNOWN`` if it is gone; the descriptor cache then forgets it.
         """
         try:
-            return self._driver.open(path, *span)
+            with self._reading.turn():
+                return self._driver.open(path, *span)
         except ObjectNotFound:
             self._forget(repository, digest)
             raise errors.blob_unknown(digest) from None
@@ -200,7 +207,7 @@ class Blobs:
                     return Response(304, headers)
                 if probe.redirects():
                     # Without a length: it is not known, and this response is not sent.
-                    body = LazyBody(self._driver, located.path, None)
+                    body = LazyBody(self._driver, self._reading, located.path, None)
                     return Response(200, [*headers, _CONTENT_TYPE], body)
                 located = self._find(request.repository, digest, sized=True)
                 self._tell(probe, located)
@@ -229,7 +236,9 @@ class Blobs:
             return Response(304, headers)
         headers += [_CONTENT_TYPE, *selected.headers]
         span = selected.span
-        body: Iterable[bytes] = LazyBody(self._driver, located.path, span) if span.length else NO_BYTES
+        body: Iterable[bytes] = NO_BYTES
+        if span.length:
+            body = LazyBody(self._driver, self._reading, located.path, span)
         if opened and request.method == "GET" and span.length:
             body = self._open(request.repository, digest, located.path, span)
         return Response(selected.status, headers, body)
@@ -239,14 +248,15 @@ class Blobs:
         opened: list[Reader] = []
 
         def ask() -> Located | None:
-            located = self.locate(repository, digest, sized=False)
-            if located is None:
-                return None
-            try:
-                opened.append(self._driver.open(located.path))
-            except ObjectNotFound:
-                return None
-            return located._replace(size=opened[0].size)
+            with self._reading.turn():
+                located = self.locate(repository, digest, sized=False)
+                if located is None:
+                    return None
+                try:
+                    opened.append(self._driver.open(located.path))
+                except ObjectNotFound:
+                    return None
+                return located._replace(size=opened[0].size)
 
         located = self._known(repository, digest, ask, sized=False)
         reader = opened[0] if opened else self._open(repository, digest, located.path)

@@ -17,6 +17,7 @@ from cfmiddleware.wsgi.response import Response, empty
 from . import errors
 from .blobs import Blobs
 from .bodies import BodyBroken, content_length, read_body
+from .reading import Reading
 from .referrers import Referrers
 from .requests import Request
 from .routes import parse_digest, parse_reference, parse_tag
@@ -47,6 +48,7 @@ class Manifests:
     :param referrers: those of them that have a subject.
     :param required: which of the things that a manifest refers to must be there before it.
     :param turns: parses them.
+    :param reading: gives pulls their turns.
     """
 
     def __init__(
@@ -57,7 +59,9 @@ class Manifests:
         referrers: Referrers,
         required: Required,
         turns: ParseTurns,
+        reading: Reading,
     ) -> None:
+        self._reading = reading
         self._driver = driver
         self._blobs = blobs
         self._tags = tags
@@ -74,6 +78,10 @@ class Manifests:
         The response has the manifest as it was pushed, whatever the ``Accept`` header says. Another type
         would be another manifest, with another digest.
         """
+        with self._reading.turn():
+            return self._get(request)
+
+    def _get(self, request: Request) -> Response:
         reference = parse_reference(request.route.reference)
         digest = self._resolve(request.repository, reference)
         # The revision is checked for tags as well, because a delete removes it first.
