@@ -75,6 +75,7 @@ def load_tree(path: str | os.PathLike[str], environ: Mapping[str, str]) -> Tree:
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: the configuration {cannot_be_read(error)}") from None
     tree = _parse_yaml(text, str(path))
+    _keep_headers_as_written(tree, text)
     override(tree, environ, str(path))
     return tree
 
@@ -128,6 +129,8 @@ def override(tree: Tree, environ: Mapping[str, str], source: str) -> None:
             value = yaml.safe_load(environ[variable])
         except _YAML_ERRORS:
             raise ConfigError(f"{source}: {variable}: the value is not YAML; put it in quotes") from None
+        if path[:2] == ["http", "headers"]:
+            value = yaml.load(environ[variable], Loader=yaml.BaseLoader)  # noqa: S506 (it makes text alone)
         if path in (["storage"], ["auth"]) and isinstance(value, str):  # a name without options
             value = {value: {}}
         _replace(tree, path, value, f"{source}: {variable}")
@@ -184,6 +187,20 @@ def _parse_yaml(text: str, source: str) -> Tree:
     if not isinstance(tree, dict):
         raise ConfigError(f"{source}: a configuration is a mapping of sections such as storage and http")
     return tree
+
+
+def _keep_headers_as_written(tree: Tree, text: str) -> None:
+    """Give headers the values that stand in the file: ``[true]``, ``[1.10]`` and dates are texts there."""
+    http = tree.get("http")
+    headers = http.get("headers") if isinstance(http, dict) else None
+    if not isinstance(http, dict) or not isinstance(headers, dict):
+        return
+    listed = (value if isinstance(value, list) else [value] for value in headers.values())
+    if all(isinstance(value, str) for values in listed for value in values):
+        return
+    written = yaml.load(text, Loader=yaml.BaseLoader)["http"]["headers"]  # noqa: S506 (it makes text alone)
+    # An anchor that is merged in (`<<`) is not resolved in it.
+    http["headers"] = {name: written.get(str(name), value) for name, value in headers.items()}
 
 
 def _without(node: Any, path: tuple[str, ...]) -> Any:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from cfmiddleware.errors import StorageFull, StorageUnavailable
 from cfmiddleware.storage.driver import Driver
 from cfmiddleware.wsgi.accessrecord import ACCESS, AccessRecord
-from cfmiddleware.wsgi.response import NO_BYTES, STATUS_LINES, Response, as_json
+from cfmiddleware.wsgi.response import NO_BYTES, STATUS_LINES, Response, as_json, empty
 
 from . import errors
 from .admission import ADMITTED, Admission
@@ -101,6 +101,7 @@ class Registry:
         referrers = Referrers(driver, tags, turns)
         manifests = Manifests(driver, blobs, tags, referrers, required or Required(), turns, reading)
         self._handlers: dict[Resource, dict[str, _Handler]] = {
+            "root": {"GET": _alive},
             "base": {"GET": _base},
             "catalog": {"GET": Catalog(driver, maxentries).get},
             "tags": {"GET": tags.get},
@@ -159,12 +160,15 @@ class Registry:
         if record is not None:
             record.repository = route.repository
             record.sent = "app" if route.resource == "blob" and request.method == "GET" else ""
-        if self._auth is not None:
+        methods = self._handlers[route.resource]
+        if request.method == "OPTIONS":
+            # A browser asks before it sends a request of another site, and sends no credential with that.
+            return empty(200, {"Allow": ", ".join(sorted([*methods, "OPTIONS"]))})
+        if self._auth is not None and route.resource != "root":
             grant = self._auth.authorize(request)
             request = granted(request, grant)
             if record is not None:
                 record.user = grant.user
-        methods = self._handlers[route.resource]
         handler = methods.get(environ["REQUEST_METHOD"])
         if handler is None:
             raise errors.method_unsupported(methods, readonly=self._readonly)
@@ -172,6 +176,11 @@ class Registry:
             return handler(request)
         with self._admission.admit(request) as admitted:
             return handler(admitted)
+
+
+def _alive(request: Request) -> Response:
+    """Answer who asks without a credential whether there is a server: balancers, and Kubernetes' probes."""
+    return empty(200, {"Cache-Control": "no-cache"})
 
 
 def _base(request: Request) -> Response:

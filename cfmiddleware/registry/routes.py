@@ -10,7 +10,7 @@ from cfmiddleware.reference import BlobPath, is_name, is_tag, parse_blob_path
 
 from . import errors
 
-Resource = Literal["base", "catalog", "blob", "uploads", "upload", "manifest", "tags", "referrers"]
+Resource = Literal["root", "base", "catalog", "blob", "uploads", "upload", "manifest", "tags", "referrers"]
 
 
 class Route(NamedTuple):
@@ -46,6 +46,8 @@ def parse_route(path: str, prefix: str = "") -> Route:
     blob = parse_blob_path(path, prefix)
     if blob is not None:  # what is asked for most
         return _blob_route(blob)
+    if path in ("", "/", prefix, prefix + "/"):
+        return Route("root")
     if not path.startswith(prefix + "/v2"):
         raise errors.no_such_path()
     rest = path[len(prefix) + len("/v2") :]

@@ -62,11 +62,8 @@ def read(section: object, name: str = "headers") -> list[tuple[str, str]]:
         if str(header).lower() in _NOT_OURS:
             raise ConfigError(f"{where}: is written by the server itself, as the connection needs it")
         for value in values if isinstance(values, list) else [values]:
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, str | int)
-                or not _VALUE.fullmatch(str(value))
-            ):
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            if not isinstance(value, str | int | float) or not _VALUE.fullmatch(text):
                 raise ConfigError(f"{where}: a value must be text of one line; put it in quotes")
-            found.append((str(header), str(value)))
+            found.append((str(header), text))
     return found
