@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from cfmiddleware.process.throttle import Throttle
 from cfmiddleware.reference import has_whole_segments
 from cfmiddleware.signing.originpath import encode_key, path_below
 
+from .misses import Miss
 from .presigned import PresignedURLs, Unusable
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _log = logging.getLogger("cfmiddleware")
 
 
 class BlobURLs:
-    """Makes the URLs of blobs. What cannot be made is logged, and never fails a pull.
+    """Makes the URLs of blobs. What cannot be made never fails a pull.
 
     :param baseurl: the distribution's URL, without a slash at its end.
     :param originpath: the distribution's Origin Path: empty, or ``/`` and whole segments.
@@ -40,20 +40,16 @@ class BlobURLs:
         # A few objects are asked for over and over. An unreachable one raises, and so is not kept.
         self._reachable_url = lru_cache(maxsize=4096)(self._edge_url)
         self._throttle = Throttle()
-        self._lock = threading.Lock()
-        #: Signatures that could not be made.
-        self.failures = 0
 
-    def edge_url(self, key: str) -> str | None:
-        """Return the URL of an object at CloudFront, unsigned, or None if CloudFront cannot reach it."""
+    def edge_url(self, key: str) -> str | Miss:
+        """Return the URL of an object at CloudFront, unsigned, or why CloudFront cannot reach it."""
         try:
             return self._reachable_url(key)
-        except _UnreachableError as reason:
-            _log.warning("not redirected: %s", reason)
-            return None
+        except _UnreachableError as error:
+            return error.miss
 
-    def sign(self, url: str, digest: Digest, address: str | None) -> str | None:
-        """Return a URL signed, or None where it cannot be signed, which is counted.
+    def sign(self, url: str, digest: Digest, address: str | None) -> str | Miss:
+        """Return a URL signed, or why it cannot be signed.
 
         :param url: what :meth:`edge_url` returned.
         :param digest: the blob's.
@@ -62,17 +58,13 @@ class BlobURLs:
         try:
             return self._signer.url(url, digest.hex, address)
         except Exception as error:  # noqa: BLE001 (whatever it is, it must not fail the pull)
-            with self._lock:
-                self.failures += 1
-            _log.error("not redirected: the URL of %s could not be signed: %s", digest, error)
-            return None
+            return Miss("signing", f"the URL of {digest} could not be signed: {error}")
 
     def presign(self, key: str, digest: Digest) -> str | None:
         """Return a presigned URL of S3 for the object at *key*, or None where none can be made."""
         if self._presigned is None:
             return None
         if not has_whole_segments(key):
-            _log.warning("not redirected: %s", _folded(key))
             return None
         try:
             return self._presigned.url(key, digest.hex)
@@ -94,16 +86,16 @@ class BlobURLs:
         """
         path = path_below(key, self._originpath)
         if path is None:
-            raise _UnreachableError(f"key {key!r} is not below the Origin Path {self._originpath!r}")
+            said = f"key {key!r} is not below the Origin Path {self._originpath!r}"
+            raise _UnreachableError(Miss("origin-path", said))
         if not has_whole_segments(path[1:]):
-            raise _UnreachableError(_folded(path[1:]))
+            said = f"key {path[1:]!r} has an empty, '.' or '..' segment"
+            raise _UnreachableError(Miss("key-segments", said))
         return self._baseurl + encode_key(path)
 
 
 class _UnreachableError(Exception):
-    """CloudFront does not reach an object; the message says why."""
+    """CloudFront does not reach an object."""
 
-
-def _folded(key: str) -> str:
-    """Return why a key is not redirected to: clients and CloudFront may fold its segments."""
-    return f"key {key!r} has an empty, '.' or '..' segment"
+    def __init__(self, miss: Miss) -> None:
+        self.miss = miss

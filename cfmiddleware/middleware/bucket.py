@@ -25,7 +25,20 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _PRESIGNED = re.compile(
     r"x-amz-[a-z-]+|awsaccesskeyid|signature|expires|x-id|response-[a-z-]+", re.IGNORECASE
 )
-_PORTS = {"http": 80, "https": 443}
+
+#: The ports that need not stand in a URL.
+PORTS = {"http": 80, "https": 443}
+
+
+def aws_label(host: str) -> str | None:
+    """Return what stands in front of an endpoint of AWS's S3 in a host's name: a bucket's name, or nothing.
+
+    :returns: None for a host that is not S3 of AWS.
+    """
+    for start in (0, *(match.end() for match in re.finditer(r"\.", host))):
+        if _AWS.fullmatch(host, start):
+            return host[: max(0, start - 1)]
+    return None
 
 
 class Bucket:
@@ -40,19 +53,21 @@ class Bucket:
     def __init__(self, name: str, endpoint: str | None = None) -> None:
         if not _NAME.fullmatch(name):
             raise ConfigError(f"bucket: {name!r} is not the name of a bucket")
-        self._name = name
-        self._endpoint: tuple[str, int] | None = None
-        self._base = ""
+        self.name = name
+        #: Host and port of the server; None for AWS's.
+        self.endpoint: tuple[str, int] | None = None
+        #: The path of the endpoint, without a slash at its end.
+        self.base = ""
         if endpoint:
             try:
                 url = urlsplit(endpoint if "://" in endpoint else "https://" + endpoint)
-                host, port = url.hostname, url.port or _PORTS[url.scheme]
+                host, port = url.hostname, url.port or PORTS[url.scheme]
             except (ValueError, KeyError):
                 host, port = None, 0
             if not host:
                 raise ConfigError(f"regionendpoint: {endpoint!r} is not a URL like https://s3.example.com")
-            self._endpoint = (host, port)
-            self._base = url.path.rstrip("/")
+            self.endpoint = (host, port)
+            self.base = url.path.rstrip("/")
 
     def key(self, location: str) -> str | None:
         """Return the key of the object that the URL *location* names in this bucket, or None."""
@@ -60,7 +75,7 @@ class Bucket:
             return None
         try:
             url = urlsplit(location)
-            port = url.port or _PORTS[url.scheme]
+            port = url.port or PORTS[url.scheme]
         except (ValueError, KeyError):
             return None
         host = url.hostname
@@ -84,21 +99,21 @@ class Bucket:
 
     def _path_in_bucket(self, host: str, port: int, scheme: str, path: str) -> str | None:
         """Return the part of *path* below the bucket, still encoded, or None for a URL outside the bucket."""
-        if self._endpoint is not None:
-            at_endpoint = (host, port) == self._endpoint
-            as_host = (host, port) == (f"{self._name.lower()}.{self._endpoint[0]}", self._endpoint[1])
-            base = self._base
+        if self.endpoint is not None:
+            at_endpoint = (host, port) == self.endpoint
+            as_host = (host, port) == (f"{self.name.lower()}.{self.endpoint[0]}", self.endpoint[1])
+            base = self.base
         else:
-            if port != _PORTS[scheme]:
+            if port != PORTS[scheme]:
                 return None
             at_endpoint = _AWS.fullmatch(host) is not None
-            label = self._name.lower() + "."
+            label = self.name.lower() + "."
             as_host = host.startswith(label) and _AWS.fullmatch(host, len(label)) is not None
             base = ""
         if as_host:
             start = base + "/"
         elif at_endpoint:
-            start = f"{base}/{self._name}/"
+            start = f"{base}/{self.name}/"
         else:
             return None
         return path[len(start) :] if path.startswith(start) else None

@@ -6,7 +6,9 @@ import re
 from typing import TYPE_CHECKING
 
 from .bucket import Bucket
+from .elsewhere import elsewhere
 from .layout import Layout
+from .misses import Miss
 from .options import WrapperOptions
 from .probe import Probe
 
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 
 _REDIRECTS = frozenset(("301", "302", "303", "307", "308"))
 _TOTAL = re.compile(r"bytes [0-9]+-[0-9]+/([0-9]+)")
+
+_NO_DIGEST = Miss("no-digest", "the app answers 200 without Docker-Content-Digest")
+_OTHER_DIGEST = Miss("other-digest", "the app's Docker-Content-Digest is not the digest that was asked for")
 
 
 class Judge:
@@ -35,24 +40,32 @@ class Judge:
         #: Whether the size of a blob decides on its redirect.
         self.needs_size = bool(options.minimumsize)
 
-    def key(self, blob: BlobPath, status: str, headers: Headers, probe: Probe) -> str | None:
-        """Return the key of the object that an answer stands for, or None if the answer is not a yes.
+    def key(self, blob: BlobPath, status: str, headers: Headers, probe: Probe) -> str | Miss | None:
+        """Return the key of the object that an answer stands for.
+
+        :returns: None for an answer that refuses the blob, and why there is no redirect for one that gives it
+            and is handed on nevertheless.
 
         :param blob: the blob that was asked for.
         :param status: the status line of the answer.
         :param headers: the headers of the answer.
         :param probe: what the app said beside its answer.
         """
-        if probe.declined:
-            return None
         code = status[:3]
         if code in ("200", "206"):
-            if not self._is_the_blob(blob.digest, headers) or self._is_small(headers, probe):
-                return None
+            if probe.declined:
+                return Miss("declined")
+            miss = self._unlike_the_blob(blob.digest, headers)
+            if miss is not None:
+                return miss
+            if self._is_small(headers, probe):
+                return Miss("small")
             named = self.named(probe)
             return self._layout.key(*blob) if named is None else named
-        if code in _REDIRECTS and self._bucket is not None:
-            return self._key_of_redirect(self._bucket, blob.digest, headers)
+        if code in _REDIRECTS:
+            if probe.declined:
+                return Miss("declined")
+            return self._key_of_redirect(blob.digest, headers)
         return None
 
     def named(self, probe: Probe) -> str | None:
@@ -63,18 +76,18 @@ class Judge:
             return f"{self._root}/{probe.path.lstrip('/')}".lstrip("/")
         return None
 
-    def _is_the_blob(self, digest: Digest, headers: Headers) -> bool:
-        """Return whether the headers of a 200 are those of the blob, and not of a page for people."""
+    def _unlike_the_blob(self, digest: Digest, headers: Headers) -> Miss | None:
+        """Return why the headers of a 200 are not those of the blob, but perhaps of a page for people."""
         is_named = not self._require_digest
         for name, value in headers:
             field = name.lower()
             if field == "docker-content-digest":
                 if value.strip() != str(digest):
-                    return False
+                    return _OTHER_DIGEST
                 is_named = True
             elif field == "content-type" and value.strip().lower().startswith("text/html"):
-                return False
-        return is_named
+                return Miss("html", "the app answers a blob's path with a page (Content-Type: text/html)")
+        return None if is_named else _NO_DIGEST
 
     def _is_small(self, headers: Headers, probe: Probe) -> bool:
         """Return whether the whole blob is known to be too small to be worth a second connection."""
@@ -90,9 +103,8 @@ class Judge:
                 size = int(fields["content-length"])
         return size is not None and size < self._minimum_size
 
-    @staticmethod
-    def _key_of_redirect(bucket: Bucket, digest: Digest, headers: Headers) -> str | None:
-        """Return the key that the app's own redirect leads to, or None if it does not lead into the bucket.
+    def _key_of_redirect(self, digest: Digest, headers: Headers) -> str | Miss:
+        """Return the key that the app's own redirect leads to, or why it is handed on as it is.
 
         The app itself sends the client to this object, so it need not name the digest. Flask and Django put a
         small page for people into every redirect, so the content's type says nothing.
@@ -101,7 +113,10 @@ class Judge:
         for name, value in headers:
             field = name.lower()
             if field == "docker-content-digest" and value.strip() != str(digest):
-                return None
+                return _OTHER_DIGEST
             if field == "location":
                 locations.append(value)
-        return bucket.key(locations[0]) if len(locations) == 1 else None
+        if len(locations) != 1:
+            return Miss("unclear-redirect", f"the app's redirect has {len(locations)} Location headers")
+        key = None if self._bucket is None else self._bucket.key(locations[0])
+        return elsewhere(locations[0], self._bucket) if key is None else key

@@ -219,10 +219,12 @@ class WrapperOptions:
     :param hash: the hash that is signed, ``sha1`` or ``sha256``, which adds ``Hash-Algorithm=SHA256`` to each
         URL.
     :param bindip: whether each URL is bound to the client's IPv4 address, by a custom policy. CloudFront has
-        no such policy for IPv6, so the app serves clients with IPv6.
+        no such policy for IPv6, so the app serves clients with IPv6, and those whose address is not known.
+        Private, loopback and link-local IPv4 addresses are not bound: CloudFront sees such clients by
+        another address.
     :param trustedproxies: how many proxies in front append to ``X-Forwarded-For``. The client is the value
-        that the outermost of them wrote. Where there are fewer values, or one that is not a bare address, the
-        client is unknown, and its URL is not bound.
+        that the outermost of them wrote, less a port behind it. Where there are fewer values, or one that is
+        not an address, the client is unknown.
     :param probe: how the app is asked. ``get``: by the client's own GET. ``head``: by a HEAD first, for apps
         that open the object before their first chunk *and* authorise HEAD as they do GET. ``none``: not at
         all, so that **everybody gets a URL for every digest**; for public registries alone.

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Iterable
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from cfmiddleware.wsgi.accessrecord import ACCESS
-from cfmiddleware.wsgi.client import client_address, client_text
+from cfmiddleware.wsgi.client import client_text
 
+from .binding import Binding
 from .bloburls import BlobURLs
 from .judge import Judge
 from .layout import Layout
+from .misses import Miss, Misses
 from .options import WrapperOptions
 from .probe import Probe, close, respond_or_redirect
 from .probecache import Approval, ProbeCache
@@ -37,6 +38,7 @@ class Pulls:
     :param urls: makes the URLs to redirect to.
     :param address_filter: which clients are near the bucket; None where no client is.
     :param cache: remembers the app's yes; None where it is asked each time.
+    :param misses: told of each pull that the app allowed and that was not redirected.
     """
 
     def __init__(
@@ -47,13 +49,15 @@ class Pulls:
         urls: BlobURLs,
         address_filter: AddressFilter | None,
         cache: ProbeCache | None,
+        misses: Misses,
     ) -> None:
+        self._misses = misses
         self._layout = layout
         self._judge = judge
         self._urls = urls
         self._filter = address_filter
         self._proxies = options.trustedproxies
-        self._bind = options.bindip
+        self._binding = Binding(options.trustedproxies) if options.bindip else None
         ways: dict[str, Way] = {"get": self._by_get, "head": self._by_head, "none": self._unasked}
         self._way = ways[options.probe]
         if cache is not None:
@@ -67,15 +71,16 @@ class Pulls:
         if record is not None:
             record.repository, record.sent = blob.repository, "app"
         near = self._filter is not None and self._filter.matches(client_text(environ, self._proxies))
-        client = client_address(environ, self._proxies) if self._bind else None
-        # CloudFront has no policy that could bind a URL to an IPv6 address.
-        bindable = not isinstance(client, ipaddress.IPv6Address)
-        if not (near or bindable):
-            return app(environ, start_response)
-        address = None if client is None else str(client)
-        pull = Pull(self._judge, self._urls, blob, address, near=near, edge=bindable)
+        address: str | Miss | None = None
+        if self._binding is not None:
+            address = self._binding.address(environ, near=near)
+            if isinstance(address, Miss) and not near:
+                return app(environ, self._misses.watching(address, start_response))
+        pull = Pull(self._judge, self._urls, blob, address, near=near)
         response = self._way(app, pull, environ, start_response)
         if response is not None:
+            if pull.miss is not None:
+                self._misses.tell(pull.miss)
             return response
         if record is not None:
             record.sent = pull.sent
@@ -147,14 +152,13 @@ class Pull:
     :param judge: reads the app's answer.
     :param urls: makes the URL to redirect to.
     :param blob: the blob that the client asks for.
-    :param address: the address to bind the URL to; None for none.
+    :param address: the address to bind the URL to, None for none, or why the client cannot be sent to
+        CloudFront.
     :param near: whether the client is near the bucket.
-    :param edge: whether the client can be sent to CloudFront.
     """
 
     __slots__ = (
         "_address",
-        "_edge",
         "_edge_url",
         "_judge",
         "_location",
@@ -163,18 +167,24 @@ class Pull:
         "_urls",
         "blob",
         "key",
+        "miss",
         "probe",
         "sent",
     )
 
     def __init__(
-        self, judge: Judge, urls: BlobURLs, blob: BlobPath, address: str | None, *, near: bool, edge: bool
+        self,
+        judge: Judge,
+        urls: BlobURLs,
+        blob: BlobPath,
+        address: str | Miss | None,
+        *,
+        near: bool,
     ) -> None:
         self._judge = judge
         self._urls = urls
         self._address = address
         self._near = near
-        self._edge = edge
         self._edge_url: str | None = None
         self._location: str | None = None
         self._signed: str | None = None  # the key that the location is for
@@ -182,6 +192,8 @@ class Pull:
         self.probe = Probe(judge.needs_size, self._is_ready)
         #: The object's whole key in the bucket, once it is known.
         self.key = ""
+        #: Why there is no redirect, though the app allows the pull.
+        self.miss: Miss | None = None
         #: Where the redirect leads: ``edge`` or ``s3``.
         self.sent = "edge"
 
@@ -197,7 +209,11 @@ class Pull:
     def judge(self, status: str, headers: Headers) -> bool:
         """Return whether the app said yes, and to an object that the client can be sent to."""
         key = self._judge.key(self.blob, status, headers, self.probe)
-        return key is not None and self.find(key)
+        if isinstance(key, str):
+            self.miss = None
+            return self.find(key)
+        self.miss = key
+        return False
 
     def find(self, key: str) -> bool:
         """Return whether the client can be sent to the object at *key*.
@@ -207,8 +223,12 @@ class Pull:
         self.key = key
         if self._near:
             return True
-        self._edge_url = self._urls.edge_url(key) if self._edge else None
-        return self._edge_url is not None
+        url = self._address if isinstance(self._address, Miss) else self._urls.edge_url(key)
+        if isinstance(url, Miss):
+            self._edge_url, self.miss = None, url
+            return False
+        self._edge_url = url
+        return True
 
     def sign(self) -> bool:
         """Return whether the redirect is at hand: to S3 for a client near it if possible, and else to
@@ -225,8 +245,12 @@ class Pull:
             self._near = False
             if not self.find(self.key):
                 return False
-        if self._edge_url is not None:
-            self._location = self._urls.sign(self._edge_url, self.blob.digest, self._address)
+        if self._edge_url is not None and not isinstance(self._address, Miss):
+            location = self._urls.sign(self._edge_url, self.blob.digest, self._address)
+            if isinstance(location, Miss):
+                self._location, self.miss = None, location
+            else:
+                self._location = location
         return self._location is not None
 
     def redirect(self, start_response: StartResponse) -> Iterable[bytes]:

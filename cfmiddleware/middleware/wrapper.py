@@ -30,6 +30,7 @@ from cfmiddleware.signing.windows import ExpiryWindow
 from .bloburls import BlobURLs
 from .judge import Judge
 from .layout import Layout
+from .misses import Miss, Misses
 from .options import WrapperKeywords, WrapperOptions
 from .presigned import Presign, PresignedURLs
 from .probecache import ProbeCache, monotonic
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from cfmiddleware.wsgi.types import App, StartResponse
 
 _log = logging.getLogger("cfmiddleware")
+
+_REWRITTEN = Miss("rewritten-path", "the path of a blob is not, letter by letter, what the client sent")
 
 
 class CloudFrontMiddleware:
@@ -91,6 +94,7 @@ class CloudFrontMiddleware:
         self._filter = _address_filter(options)
         presigned = None if self._filter is None else _presigned_urls(options, presign, window, clock)
         self._urls = BlobURLs(options.baseurl, self.originpath, self._signer, presigned)
+        self._misses = Misses()
         self._pulls = Pulls(
             options,
             self._layout,
@@ -98,10 +102,13 @@ class CloudFrontMiddleware:
             self._urls,
             self._filter,
             ProbeCache(options.probecache, clock=elapsed) if options.probecache else None,
+            self._misses,
         )
-        if self.rootdirectory:
-            # Operators get this wrong, and only CloudFront could tell.
-            _log.info(
+        if self.rootdirectory or self.originpath:
+            # Operators get this wrong, and only CloudFront could tell. Where nobody has set up logging, as
+            # under Flask and Django, Python shows only warnings.
+            _log.log(
+                logging.INFO if _log.hasHandlers() else logging.WARNING,
                 "the Origin Path of the CloudFront distribution must be %r%s",
                 self.originpath,
                 "" if self.originpath != self.rootdirectory else '; if it is blank, set originpath: ""',
@@ -110,15 +117,28 @@ class CloudFrontMiddleware:
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request (PEP 3333)."""
         if environ["REQUEST_METHOD"] == "GET":
-            blob = parse_blob_path(environ.get("PATH_INFO", ""), self._prefix)
+            path = environ.get("PATH_INFO", "")
+            blob = parse_blob_path(path, self._prefix)
             if blob is not None and _is_as_sent(environ, self._prefix):
                 return self._pulls.answer(self.app, blob, environ, start_response)
+            if "/blobs/sha" in path:
+                miss = _REWRITTEN if blob is not None else self._elsewhere(path)
+                if miss is not None:
+                    start_response = self._misses.watching(miss, start_response)
         return self.app(environ, start_response)
+
+    @property
+    def not_redirected(self) -> dict[str, int]:
+        """How many pulls of this process the app allowed and the wrapper did not redirect, by reason.
+
+        The reasons are those of the page on wrapping; each is there from the start, with 0.
+        """
+        return self._misses.counts
 
     @property
     def signing_failures(self) -> int:
         """Signatures that could not be made; the app served each of those pulls."""
-        return self._urls.failures
+        return self._misses.counts["signing"]
 
     def signed_blob(self, repository: str, digest: Digest, address: str | None = None) -> str:
         """Return the signed URL that a pull of a blob is redirected to, without asking the app.
@@ -127,13 +147,22 @@ class CloudFrontMiddleware:
         :raises ConfigError: for a blob whose key is not below the Origin Path.
         """
         url = self._urls.edge_url(self._layout.key(repository, digest))
-        if url is None:
-            raise ConfigError(f"{digest}: the key is not below the Origin Path {self.originpath!r}")
+        if isinstance(url, Miss):
+            raise ConfigError(f"{digest}: {url.said}")
         return self._signer.url(url, digest.hex, address)
 
     def signed(self, url: str, address: str | None = None) -> str:
         """Return *url*, which must be encoded already, signed."""
         return self._signer.url(url, Digest.of(url.encode()).hex, address)
+
+    def _elsewhere(self, path: str) -> Miss | None:
+        """Return why a blob is not redirected that the app may serve below another prefix."""
+        prefix = path.partition("/v2/")[0]
+        if prefix == self._prefix or parse_blob_path(path, prefix) is None:
+            return None
+        return Miss(
+            "other-prefix", f"the app serves a blob below {prefix[:100]!r}, and prefix is {self._prefix!r}"
+        )
 
     def close(self) -> None:
         """End what runs in the background of this process. The wrapper may still be used afterwards."""

@@ -7,10 +7,14 @@ last values can be trusted, as many as there are proxies.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from typing import Any
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+# An address as some balancers append it, with the port of the connection or in brackets.
+_WITH_PORT = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}")
 
 
 def parse_address(text: str) -> Address | None:
@@ -37,18 +41,25 @@ def client_address(environ: Mapping[str, Any], trustedproxies: int = 0) -> Addre
         ``X-Forwarded-For`` is not read.
 
     With N proxies the client is the N-th value of ``X-Forwarded-For`` from the right; fewer values than that,
-    or an N-th that is not a bare address, mean that a proxy was bypassed or misled: the client is unknown.
+    or an N-th that is not an address, mean that a proxy was bypassed or misled: the client is unknown. A port
+    behind the address is left out.
     """
     return parse_address(client_text(environ, trustedproxies))
 
 
 def client_text(environ: Mapping[str, Any], trustedproxies: int = 0) -> str:
-    """Return the text where the client's address should be, unparsed; an empty one if there is none.
+    """Return the text where the client's address should be, without a port; an empty one if there is none.
 
     It is for a caller that parses it as strictly as :func:`client_address`, and faster.
     """
     if not trustedproxies:
-        return environ.get("REMOTE_ADDR") or ""
+        return without_port(environ.get("REMOTE_ADDR") or "")
     # Only the last N values are split off: a client may fill the rest of the header.
     values = environ.get("HTTP_X_FORWARDED_FOR", "").rsplit(",", trustedproxies)[-trustedproxies:]
-    return values[0].strip(" \t") if len(values) == trustedproxies else ""
+    return without_port(values[0].strip(" \t")) if len(values) == trustedproxies else ""
+
+
+def without_port(text: str) -> str:
+    """Return the address of ``1.2.3.4:80``, ``[::1]:80`` and ``[::1]``, and any other text as it is."""
+    match = _WITH_PORT.fullmatch(text) if ":" in text else None
+    return text if match is None else match[1] or match[2]

@@ -31,7 +31,7 @@ class TestWhoIsNear:
 
     @pytest.mark.parametrize(
         "address",
-        [FAR, "::ffff:192.0.2.7", "2001:db9::1", "11.0.0.0", "", "unix:", "10.1.2.3:80", "010.1.2.3"],
+        [FAR, "::ffff:192.0.2.7", "2001:db9::1", "11.0.0.0", "", "unix:", "10.1.2.3:", "010.1.2.3"],
     )
     def test_everyone_else_is_sent_to_cloudfront(self, address: str):
         presign = Presigner()
@@ -55,7 +55,8 @@ class TestWhoIsNear:
             (NEAR, S3),
             ("", EDGE),
             (f'"{NEAR}"', EDGE),
-            (f"{NEAR}:80", EDGE),
+            (f"{NEAR}:80", S3),
+            (f"{NEAR}:", EDGE),
             ("::ffff:10.1.2.3", S3),
             ("2001:db8::7", S3),
         ],
@@ -200,7 +201,8 @@ class TestBoundUrls:
             assert wrapped.signing_failures == 0  # it was not even tried
 
     def test_a_near_client_with_ipv4_gets_a_bound_one_where_nothing_can_be_presigned(self):
-        assert "Policy=" in location(near_wrap(presign=Presigner(OSError()), bindip=True))
+        wrapped = near_wrap(presign=Presigner(OSError()), bindip=True, networks="198.51.100.0/24")
+        assert "Policy=" in location(wrapped, "198.51.100.1")
 
 
 class TestReuse:

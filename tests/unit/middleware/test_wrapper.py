@@ -269,8 +269,40 @@ class TestBoundToTheClientsAddress:
         assert app.environs == [environ]
 
     @pytest.mark.parametrize("address", ["", "unix:", '"192.0.2.7"'])
-    def test_an_unknown_client_gets_a_url_that_is_not_bound(self, address):
-        check(str(ask(wrap(App(), bindip=True, clock=clock), request(REMOTE_ADDR=address)).location))
+    def test_an_unknown_client_is_served_by_the_app_and_that_is_said_once(self, address, caplog):
+        wrapped = wrap(App(), bindip=True)
+        for _ in range(3):
+            assert ask(wrapped, request(REMOTE_ADDR=address)).code == 200
+        assert wrapped.not_redirected["unknown-client"] == 3
+        assert len(caplog.records) == 1
+        assert "set trustedproxies" in caplog.text
+
+    @pytest.mark.parametrize(
+        "address",
+        [
+            "10.0.3.7",
+            "172.31.255.1",
+            "192.168.1.1",
+            "100.64.0.1",
+            "127.0.0.1",
+            "169.254.1.1",
+            "::ffff:10.0.3.7",
+        ],
+    )
+    def test_a_private_loopback_or_link_local_address_is_not_bound_and_that_is_said_once(
+        self, address, caplog
+    ):
+        wrapped = wrap(App(), bindip=True, clock=clock)
+        for _ in range(3):
+            environ = request(REMOTE_ADDR=address, HTTP_X_FORWARDED_FOR="203.0.113.9")
+            check(str(ask(wrapped, environ).location), address="203.0.113.9")
+        assert len(caplog.records) == 1
+        assert "set trustedproxies" in caplog.text
+
+    def test_an_address_with_a_port_is_read(self):
+        wrapped = wrap(App(), bindip=True, trustedproxies=1, clock=clock)
+        environ = request(HTTP_X_FORWARDED_FOR="203.0.113.9:4711")
+        check(str(ask(wrapped, environ).location), address="203.0.113.9")
 
     @pytest.mark.parametrize("forged", ["198.51.100.1", '"198.51.100.1"', "2001:db8::1", "", "a, b"])
     def test_what_a_client_says_of_itself_changes_nothing(self, forged):
@@ -283,11 +315,17 @@ class TestBoundToTheClientsAddress:
         check(str(ask(wrapped, environ).location), address="198.51.100.1")
 
     @pytest.mark.parametrize(
-        "forwarded", ["198.51.100.1", '"198.51.100.1", 203.0.113.9', "198.51.100.1:80,x"]
+        "forwarded", ["198.51.100.1", '"198.51.100.1", 203.0.113.9', "198.51.100.1:x,x", ""]
     )
     def test_too_few_or_quoted_values_make_the_client_unknown(self, forwarded):
-        wrapped = wrap(App(), bindip=True, trustedproxies=2, clock=clock)
-        check(str(ask(wrapped, request(HTTP_X_FORWARDED_FOR=forwarded)).location), address=None)
+        wrapped = wrap(App(), bindip=True, trustedproxies=2)
+        assert ask(wrapped, request(HTTP_X_FORWARDED_FOR=forwarded)).code == 200
+        assert wrapped.not_redirected["unknown-client"] == 1
+
+    def test_a_client_that_the_app_refuses_is_not_counted(self):
+        wrapped = wrap(App("401 Unauthorized"), bindip=True)
+        assert ask(wrapped, request(REMOTE_ADDR="")).code == 401
+        assert set(wrapped.not_redirected.values()) == {0}
 
     def test_two_clients_never_share_a_url(self):
         wrapped = wrap(App(), bindip=True)

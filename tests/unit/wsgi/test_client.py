@@ -46,8 +46,14 @@ def test_without_any_header_the_client_behind_a_proxy_is_unknown():
         '"192.0.2.1"',
         '"192.0.2.1',
         "'192.0.2.1'",
-        "192.0.2.1:8080",
-        "[2001:db8::1]",
+        "192.0.2.1:",
+        "192.0.2.1:x",
+        "192.0.2.1:123456",
+        "192.0.2.1:80:80",
+        "[2001:db8::1",
+        "[2001:db8::1]80",
+        "[2001:db8::1]:",
+        "[fe80::1%eth0]:80",
         "fe80::1%eth0",
         "192.0.2",
         "192.0.2.256",
@@ -62,10 +68,28 @@ def test_without_any_header_the_client_behind_a_proxy_is_unknown():
         "192.0.2.1\x00",
     ],
 )
-def test_what_is_no_bare_address_is_none(value: str):
+def test_what_is_not_an_address_is_none(value: str):
     assert parse_address(value) is None
     assert client_address({"HTTP_X_FORWARDED_FOR": value}, 1) is None
     assert client_address({"REMOTE_ADDR": value}) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "address"),
+    [
+        ("192.0.2.1:8080", "192.0.2.1"),
+        ("[2001:db8::1]", "2001:db8::1"),
+        ("[2001:db8::1]:80", "2001:db8::1"),
+        ("[::ffff:192.0.2.1]:80", "192.0.2.1"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("::1", "::1"),
+    ],
+)
+def test_a_port_behind_an_address_is_left_out(value: str, address: str):
+    assert client_address({"REMOTE_ADDR": value}) == ipaddress.ip_address(address)
+    assert client_address({"HTTP_X_FORWARDED_FOR": f"x, {value}, 10.0.0.1"}, 2) == ipaddress.ip_address(
+        address
+    )
 
 
 @given(st.text(max_size=30))
