@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from lab import PROJECT
 
 
@@ -19,6 +20,7 @@ def run(tmp_path: Path, program: str, *arguments: str) -> tuple[str, str]:
     return done.stdout, done.stderr
 
 
+@pytest.mark.long
 def test_attacks_by_connections_and_requests_are_made_and_reported(tmp_path: Path):
     few = ["--connections", "50", "--seconds", "2", "--large", "1", "--quick", "--against", "serve"]
     page, said = run(
@@ -51,6 +53,7 @@ def test_an_attack_that_is_unknown_is_named(tmp_path: Path):
     assert "'z' is unknown; there are a, b" in done.stderr
 
 
+@pytest.mark.long
 def test_a_short_mixed_load_ends_well_or_says_what_did_not(tmp_path: Path):
     page, said = run(tmp_path, "soak.py", "--seconds", "6", "--clients", "4", "--storage", "filesystem")
 

@@ -51,7 +51,7 @@ class Place(NamedTuple):
 
 #: hypercorn is not in the extra `test`, because what it needs has been missing from the index.
 INSTALLED = [
-    pytest.param(server, marks=[pytest.mark.servers] if server.debian else [])
+    pytest.param(server, marks=[pytest.mark.servers, pytest.mark.long] if server.debian else [])
     for server in (*SERVERS, HYPERCORN)
     if server is not HYPERCORN or not server.missing()
 ]

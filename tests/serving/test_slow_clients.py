@@ -30,7 +30,7 @@ SERVED, REDIRECTED = b"s" * (2 << 20), b"r" * ((2 << 20) + 1)
 
 #: Every kind of slow client on every kind of connection; in plain HTTP there is no handshake to stall in.
 WAYS = [
-    pytest.param(kind, tls, id=f"{kind}-{'tls' if tls else 'plain'}")
+    pytest.param(kind, tls, id=f"{kind}-{'tls' if tls else 'plain'}", marks=[pytest.mark.long] if tls else [])
     for kind, tls in itertools.product(KINDS, (False, True))
     if tls or kind != "handshake"
 ]
