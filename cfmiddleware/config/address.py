@@ -1,6 +1,8 @@
-"""Addresses to listen on, written ``host:port``."""
+"""Addresses to listen on, written ``host:port``, and paths of sockets."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from cfmiddleware import parse
 from cfmiddleware.errors import ConfigError
@@ -26,6 +28,28 @@ class Address(tuple[str, int]):
             raise ConfigError(f"{name}: {text!r} is not an address; write it like 127.0.0.1:5000")
         return cls((found[0] or "0.0.0.0", found[1]))  # noqa: S104 (what `:5000` means)
 
+
+class SocketPath(str):
+    """The path of a Unix socket to listen on."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: object, name: str, here: Path) -> SocketPath:
+        """Read a path, which is relative to *here*.
+
+        :raises ConfigError: for one that no socket can have, naming the option *name*.
+        """
+        path = str(here / parse.text(text, name))
+        if "\0" in path or len(path.encode("utf-8", "surrogateescape")) > _LONGEST:
+            raise ConfigError(
+                f"{name}: {path!r} is too long for the path of a socket, of at most {_LONGEST} bytes"
+            )
+        return cls(path)
+
+
+# What Linux has room for (unix(7)).
+_LONGEST = 107
 
 #: Where the registry listens by default.
 DEFAULT_ADDRESS = Address(("127.0.0.1", 5000))

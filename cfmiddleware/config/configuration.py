@@ -14,7 +14,7 @@ from cfmiddleware.logs import LogOptions
 from cfmiddleware.wsgi.headers import ExtraHeaders
 
 from . import build
-from .address import Address
+from .address import Address, SocketPath
 from .serveroptions import ServerOptions
 from .settings import read_settings
 from .tlsoptions import TLSOptions
@@ -118,7 +118,7 @@ class Config:
 
     # What the server needs to know
 
-    def address(self) -> Address:
+    def address(self) -> Address | SocketPath:
         """Return where the registry listens."""
         return self.settings.http.addr
 

@@ -13,7 +13,7 @@ from cfmiddleware import parse
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.wsgi import headers
 
-from .address import DEFAULT_ADDRESS, Address
+from .address import DEFAULT_ADDRESS, Address, SocketPath
 from .tlsoptions import TLSOptions, read_tls
 
 
@@ -22,7 +22,7 @@ def _prefix(value: object, name: str) -> str:
 
 
 def _network(value: object, name: str) -> str:
-    return parse.choice(value, name, ("tcp",))
+    return parse.choice(value, name, ("tcp", "unix"))
 
 
 def _origin(value: object, name: str) -> str:
@@ -47,7 +47,9 @@ class HTTPOptions:
     """How the registry is reached.
 
     :param addr: where ``cfmiddleware serve`` listens. ``:5000`` is every address of the machine.
-    :param net: the kind of address: ``tcp``.
+        With ``net: unix`` it is the path of a socket.
+    :param net: the kind of address: ``tcp``, or ``unix`` for a socket that a proxy on the same machine uses.
+        It has the permissions that the umask leaves.
     :param prefix: the path in front of ``/v2/``, such as ``/registry``. The wrapper is told as well.
     :param host: the scheme and the host of URLs in responses, such as ``https://registry.example.com``; the
         request's by default.
@@ -60,7 +62,7 @@ class HTTPOptions:
     :param tls: the certificate that ``cfmiddleware serve`` speaks TLS with; without it, plain HTTP.
     """
 
-    addr: Address = DEFAULT_ADDRESS
+    addr: Address | SocketPath = DEFAULT_ADDRESS
     net: str = "tcp"
     prefix: str = ""
     host: str = ""
@@ -89,4 +91,7 @@ def read_http(section: Mapping[str, Any], here: Path) -> HTTPOptions:
     """
     given = dict(section)
     tls = read_tls(parse.section(given.pop("tls", None), "http.tls"), here)
-    return parse.options(HTTPOptions, given, "http", tls=tls)
+    further: dict[str, Any] = {}
+    if str(given.get("net") or "").strip().lower() == "unix":
+        further["addr"] = SocketPath.parse(given.pop("addr", None), "http.addr", here)
+    return parse.options(HTTPOptions, given, "http", tls=tls, **further)

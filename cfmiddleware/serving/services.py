@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import socket
+import stat
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from cfmiddleware.config import Config
-from cfmiddleware.config.address import DEFAULT_EDGE, Address
+from cfmiddleware.config.address import DEFAULT_EDGE, Address, SocketPath
 from cfmiddleware.config.serveroptions import ServerOptions
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.logs import LogOptions
@@ -43,7 +45,7 @@ class Served(NamedTuple):
     options: ServerOptions
     certificates: Certificates | None
     log: LogOptions
-    address: Address
+    address: Address | SocketPath
 
 
 class Service(NamedTuple):
@@ -62,8 +64,11 @@ class Service(NamedTuple):
 
     @property
     def url(self) -> str:
-        """The URL that a client on this machine uses."""
-        host, port = self.socket.getsockname()[:2]
+        """The URL that a client on this machine uses; ``unix:`` and the path for a socket."""
+        name = self.socket.getsockname()
+        if isinstance(name, str):
+            return f"unix:{name}"
+        host, port = name[:2]
         return f"{'https' if self.served.certificates else 'http'}://{Address((host, port))}"
 
 
@@ -111,12 +116,15 @@ def _edge(config: Config, address: str | None) -> Served:
     return Served(app, config.server_options(), None, config.log_options(), where or DEFAULT_EDGE)
 
 
-def listen(address: Address, option: str) -> socket.socket:
+def listen(address: Address | SocketPath, option: str) -> socket.socket:
     """Return a listening socket.
 
     :param option: what sets the address, for the error.
-    :raises ConfigError: for a taken port, one that needs privileges, an address of another machine.
+    :raises ConfigError: for a taken port, one that needs privileges, an address of another machine, and for a
+        path where no socket can be.
     """
+    if isinstance(address, SocketPath):
+        return _listen_at(address, option)
     host, port = address
     try:
         family, kind, protocol, _, name = original("socket", "getaddrinfo")(
@@ -142,6 +150,35 @@ def listen(address: Address, option: str) -> socket.socket:
             ) from None
         raise ConfigError(f"cannot listen on {address}: {error.strerror}; see {option}") from None
     return listener
+
+
+def _listen_at(path: SocketPath, option: str) -> socket.socket:
+    """Return a socket that listens at a path, in the place of one that nobody listens at any more."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_abandoned(path)
+        listener.bind(path)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigError(
+                f"{path} is taken: stop what listens there, or choose another path with {option}"
+            ) from None
+        raise ConfigError(f"cannot listen at {path}: {error.strerror}; see {option}") from None
+    return listener
+
+
+def _remove_abandoned(path: str) -> None:
+    """Remove the socket at *path* that a server which was killed has left."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
+        try:
+            trial.connect(path)
+        except ConnectionRefusedError:
+            if stat.S_ISSOCK(os.stat(path).st_mode):  # the system refuses for any other file too
+                os.unlink(path)
+        except OSError:
+            pass
 
 
 def _prepare(listener: socket.socket) -> None:

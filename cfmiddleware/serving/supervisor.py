@@ -11,7 +11,10 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from cfmiddleware.config.address import SocketPath
 
 from .allocator import give_back_large_blocks
 from .master import serve
@@ -72,6 +75,9 @@ def run(services: Sequence[Service]) -> int:
             status = os.waitstatus_to_exitcode(outcome) or 1
             signals.append(0)
             signal_all(children, signal.SIGTERM)
+    for service in services:
+        if isinstance(service.served.address, SocketPath):
+            Path(service.served.address).unlink(missing_ok=True)
     return 0 if status == 0 else 1
 
 

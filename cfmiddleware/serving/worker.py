@@ -111,8 +111,9 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             "wsgi.multithread": True,
             "wsgi.url_scheme": "https" if self.certificates else "http",
             "SERVER_PROTOCOL": "HTTP/1.1",
-            "SERVER_NAME": name[0],
-            "SERVER_PORT": str(name[1]),
+            # As gunicorn has it for a socket in the file system.
+            "SERVER_NAME": name if isinstance(name, str) else name[0],
+            "SERVER_PORT": "80" if isinstance(name, str) else str(name[1]),
             "SCRIPT_NAME": "",
             "cfmiddleware.server": name,
         }
@@ -135,7 +136,8 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             gevent.sleep(0)  # another worker may take the next one
 
     def _begin(self, client: Any, address: Any, base: dict[str, Any]) -> None:
-        own = {**base, "REMOTE_ADDR": address[0], "REMOTE_PORT": str(address[1])}
+        host, port = address[:2] or ("", "")  # the peer at a socket in the file system has no address
+        own = {**base, "REMOTE_ADDR": host, "REMOTE_PORT": str(port)}
         connection = HTTPConnection(self, client, address, own)
         self._connections[connection] = None
         gevent.spawn(self._serve, connection)

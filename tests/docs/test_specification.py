@@ -77,7 +77,12 @@ def test_every_endpoint_of_the_specification_is_in_the_table():
         "12b",
         "13",
     ]
-    assert [endpoint.id for endpoint in ENDPOINTS] == [*(f"end-{one}" for one in known), "end-14", "Docker", "Docker"]
+    assert [endpoint.id for endpoint in ENDPOINTS] == [
+        *(f"end-{one}" for one in known),
+        "end-14",
+        "Docker",
+        "Docker",
+    ]
 
 
 def test_every_resource_of_the_registry_is_in_the_table():
