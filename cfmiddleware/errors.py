@@ -6,7 +6,17 @@ Each family is caught in one place: :class:`ConfigError` by the commands and by 
 
 from __future__ import annotations
 
+import os
+import re
 from typing import ClassVar
+
+# Names that files have and secrets do not: with an ending, or a word for what is in the file.
+_FILE = re.compile(
+    r"[A-Za-z0-9_.-]{1,64}\.[a-z][a-z0-9]{1,7}"
+    r"|(?=.*(?:key|cert|pem|bundle|passw|jwk|token|secret|users|ranges))[a-z][a-z_-]{0,39}"
+)
+_WORDS = re.compile(r"[a-z]{1,20}(?:[/_-][a-z]{1,20}){1,9}")
+_DIRECTORY = re.compile(r"[A-Za-z0-9_.-]{1,39}")
 
 
 class ConfigError(ValueError):
@@ -36,6 +46,31 @@ def cannot_be_read(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"cannot be read: {error.strerror or type(error).__name__}"
     return "cannot be read: that is not a path"  # a ValueError: a zero byte, a surrogate
+
+
+def shown_path(path: str | os.PathLike[str]) -> str:
+    """Return a path as a message may show it, for a file that could not be read.
+
+    A key without its ``BEGIN`` line, or a password, may have been given as the path. So what is below the
+    directories that are there is shortened, unless it is named as files are.
+    """
+    text = os.fspath(path)
+    there, missing = text, ""
+    while there and not _is_there(there):
+        there = os.path.dirname(there) if there != os.path.dirname(there) else ""
+        missing = text[len(there) :].lstrip("/")
+    *directories, name = missing.split("/")
+    is_named = _FILE.fullmatch(name) and all(_DIRECTORY.fullmatch(part) for part in directories)
+    if not missing or is_named or (directories and _WORDS.fullmatch(missing)):
+        return text
+    return f"{text[: len(text) - len(missing)]}{missing[: min(8, len(missing) // 4)]}..."
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return os.path.lexists(path)
+    except ValueError:  # a zero byte, a surrogate
+        return False
 
 
 class StorageError(Exception):

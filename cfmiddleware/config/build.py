@@ -6,12 +6,13 @@ with the option's place in the configuration.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cfmiddleware.edge import Edge
-from cfmiddleware.errors import ConfigError, cannot_be_read
+from cfmiddleware.errors import ConfigError, cannot_be_read, shown_path
 from cfmiddleware.middleware.options import WrapperOptions
 from cfmiddleware.middleware.wrapper import CloudFrontMiddleware
 from cfmiddleware.registry.app import Registry
@@ -24,6 +25,8 @@ from .edgeoptions import EdgeOptions
 from .redisclient import client_settings, redis_descriptors
 from .settings import Settings, bucket_directory
 from .storageoptions import no_driver
+
+_log = logging.getLogger("cfmiddleware")
 
 if TYPE_CHECKING:
     from cfmiddleware.storage.driver import Driver
@@ -86,6 +89,9 @@ def wrapper(app: App, settings: Settings, options: WrapperOptions) -> CloudFront
     """
     settings.check_wrapper(options)
     driver = settings.storage.driver
+    warning = settings.unreachable_storage(options)
+    if warning:
+        _log.warning("%s", warning)
     return CloudFrontMiddleware(app, options, presign=driver.presigner if driver is not None else None)
 
 
@@ -136,5 +142,5 @@ def _public_key(name: str, file: str, here: Path) -> PublicKey:
     try:
         text = (here / file).read_text(encoding="utf-8", errors="replace")
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{place}: {file} {cannot_be_read(error)}") from None
+        raise ConfigError(f"{place}: {shown_path(file)} {cannot_be_read(error)}") from None
     return load_public_key(text, f"{place}: {file}")

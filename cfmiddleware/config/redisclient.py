@@ -6,7 +6,7 @@ import ssl
 from pathlib import Path
 from typing import Any
 
-from cfmiddleware.errors import ConfigError, cannot_be_read
+from cfmiddleware.errors import ConfigError, cannot_be_read, shown_path
 from cfmiddleware.registry.cache.redisdescriptors import RedisDescriptorCache
 
 from .redisoptions import RedisOptions, RedisTLSOptions
@@ -101,4 +101,4 @@ def _readable(file: Path, name: str) -> str:
     try:
         return file.read_text(encoding="ascii", errors="replace")
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{name}: {file} {cannot_be_read(error)}") from None
+        raise ConfigError(f"{name}: {shown_path(file)} {cannot_be_read(error)}") from None

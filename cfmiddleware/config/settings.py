@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.logs import LogOptions
@@ -26,6 +27,8 @@ from .redisoptions import RedisOptions, read_redis
 from .registryoptions import RegistryOptions, read_registry
 from .serveroptions import ServerOptions, read_server
 from .storageoptions import StorageOptions, read_storage
+
+_CLOUDFRONT = (".cloudfront.net", ".cloudfront.cn")
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,17 @@ class Settings:
             raise ConfigError(
                 f"bucket: must be that of storage.{driver.name}, which signs the URLs of clients near it"
             )
+
+    def unreachable_storage(self, options: WrapperOptions) -> str:
+        """Return what an operator should know where CloudFront cannot reach what is stored, else nothing."""
+        driver = self.storage.driver
+        host = urlsplit(options.baseurl).hostname or ""
+        if driver is None or driver.in_bucket or not host.endswith(_CLOUDFRONT):
+            return ""
+        return (
+            f"baseurl: {host!r} is CloudFront, which cannot reach storage.{driver.name}: every redirect "
+            "leads to an error; CloudFront needs storage.s3"
+        )
 
 
 def read_settings(tree: Mapping[str, Any], here: Path) -> Settings:

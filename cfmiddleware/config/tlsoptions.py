@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from cfmiddleware import parse
-from cfmiddleware.errors import ConfigError, cannot_be_read
+from cfmiddleware.errors import ConfigError, cannot_be_read, shown_path
 
 from .ciphersuites import SUITES_OF_TLS_1_3, openssl_name
 
@@ -179,4 +179,4 @@ def _check_readable(file: Path, option: str) -> None:
         with file.open("rb"):
             pass
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{option}: {file} {cannot_be_read(error)}") from None
+        raise ConfigError(f"{option}: {shown_path(file)} {cannot_be_read(error)}") from None

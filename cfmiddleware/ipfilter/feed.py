@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from cfmiddleware.errors import ConfigError
+from cfmiddleware.errors import ConfigError, shown_path
 from cfmiddleware.process.cache import PerProcess
 from cfmiddleware.process.throttle import Throttle
 from cfmiddleware.process.watchedfile import ChangingFile
@@ -71,7 +71,7 @@ class RangeFeed:
             try:
                 self._look_at(ChangingFile(file))
             except (OSError, ValueError) as error:
-                raise ConfigError(f"{file}: cannot be used: {_reason(error)}") from None
+                raise ConfigError(f"{shown_path(file)}: cannot be used: {_reason(error)}") from None
 
     def current(self) -> Networks:
         """Return the networks in force; none before the first good document."""

@@ -18,6 +18,7 @@ from cfmiddleware import parse
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.ipfilter.fetch import check_url
 from cfmiddleware.ipfilter.networks import AddressRange, parse_network
+from cfmiddleware.signing.keyfiles import contradicted_id
 from cfmiddleware.signing.originpath import directory
 from cfmiddleware.signing.windows import ExpiryWindow
 
@@ -34,8 +35,24 @@ _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
 _BASE_PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~-]|%[0-9A-F]{2})*)*")
 _REGION = re.compile(r"[a-z0-9-]{1,50}")
 
+# Under this many seconds, a lifetime is probably one of minutes that was written without a unit.
+_SHORT = 5 * 60
+
 _HOUR = 3600
 _DAY = 24 * _HOUR
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url if "://" in url else "https://" + url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_s3(host: str) -> bool:
+    """Return whether a host's name is one of AWS's S3, websites and access points included."""
+    is_aws = host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+    return is_aws and any(label == "s3" or label.startswith("s3-") for label in host.split("."))
 
 
 def _optional_directory(value: object, name: str) -> str:
@@ -413,6 +430,24 @@ class WrapperOptions:
     def warnings(self) -> list[str]:
         """Return what an operator should know of options that work, each beginning with the option's name."""
         found = []
+        host = urlsplit(self.baseurl).hostname or ""
+        if _is_s3(host) or (self.regionendpoint and host == _host(self.regionendpoint)):
+            found.append(
+                f"baseurl: {host!r} is S3 itself, which refuses CloudFront's signatures; it must be the URL "
+                "of the distribution, such as https://d111111abcdef8.cloudfront.net"
+            )
+        if self.keypairid and "-----BEGIN" not in self.privatekey:
+            other = contradicted_id(self.privatekey, self.keypairid)
+            if other is not None:
+                found.append(
+                    f"keypairid: is {self.keypairid!r}, and the name of the private key's file says "
+                    f"{other!r}; CloudFront refuses every URL if that is not the id of this key"
+                )
+        if self.duration < _SHORT:
+            found.append(
+                f"duration: signed URLs live for {self.duration} seconds, which is short for slow clients "
+                "and clocks that differ; a number without a unit is seconds, so write 60m for an hour"
+            )
         if self.awsregion and self.ipfilteredby != "awsregion":
             found.append("awsregion: has no effect without ipfilteredby: awsregion")
         if self.probe == "none":

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from cfmiddleware.errors import ConfigError, cannot_be_read
+from cfmiddleware.errors import ConfigError, cannot_be_read, shown_path
 
 #: A file may change twice within what its times can tell apart: a tick of the kernel, or two seconds on some
 #: file systems. So one that changed this recently, in seconds, is read again at the next look.
@@ -140,7 +140,7 @@ class WatchedFiles(Generic[T]):
             try:
                 content = file.read_if_changed()
             except (OSError, ValueError) as error:
-                raise ConfigError(f"{file.path}: {cannot_be_read(error)}") from None
+                raise ConfigError(f"{shown_path(file.path)}: {cannot_be_read(error)}") from None
             if content is not None:
                 self._contents[index] = content
                 changed.append(file.path)

@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from cfmiddleware.errors import ConfigError, cannot_be_read
+from cfmiddleware.errors import ConfigError, cannot_be_read, shown_path
 
 _NAME = re.compile(r"pk-([A-Za-z0-9]+)\.pem|([A-Z][A-Z0-9]*)\.pem")
 
@@ -62,7 +62,7 @@ class SingleFile:
         try:
             found = os.stat(target)
         except OSError as error:
-            raise ConfigError(f"{self._path}: {cannot_be_read(error)}") from None
+            raise ConfigError(f"{shown_path(self._path)}: {cannot_be_read(error)}") from None
         if not stat.S_ISREG(found.st_mode):
             raise ConfigError(f"{self._path}: is not a regular file")
         id = self._id or id_of(os.path.basename(self._path)) or id_of(os.path.basename(target))
@@ -92,7 +92,7 @@ class Directory:
         try:
             names = os.listdir(self._path)
         except OSError as error:
-            raise ConfigError(f"{self._path}: {cannot_be_read(error)}") from None
+            raise ConfigError(f"{shown_path(self._path)}: {cannot_be_read(error)}") from None
         for name in names:
             id = id_of(name)
             if id is None:
@@ -113,6 +113,18 @@ def id_of(name: str) -> str | None:
     """Return the key pair's id that a file's name says (``pk-<id>.pem`` or ``<ID>.pem``), or None."""
     match = _NAME.fullmatch(name)
     return (match[1] or match[2]) if match else None
+
+
+def contradicted_id(path: str, id: str) -> str | None:
+    """Return the id that the name of a key's file says if it is another than *id*, else None.
+
+    A name in capitals without a digit, such as ``KEY.pem``, says nothing.
+    """
+    for file in (path, os.path.realpath(path)):
+        found = id_of(os.path.basename(file))
+        if found is not None and (os.path.basename(file).startswith("pk-") or re.search("[0-9]", found)):
+            return None if found == id else found
+    return None
 
 
 def write_private(file: Path, text: str, mode: int = 0o600) -> None:

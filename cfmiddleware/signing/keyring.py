@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from cfmiddleware.errors import ConfigError, cannot_be_read
+from cfmiddleware.errors import ConfigError, cannot_be_read, shown_path
 from cfmiddleware.process.cache import PerProcess
 
 from .keyfiles import Directory, SingleFile
@@ -22,9 +22,6 @@ from .keys import KeyPair, PublicKey, load_private_key, load_public_key
 from .keywatch import KeyWatch
 
 _ID = re.compile(r"[A-Za-z0-9_-]+")
-
-# A key without its BEGIN line that is given as a path must not be repeated in an error.
-_LIKE_A_KEY = re.compile(r"[A-Za-z0-9+/=\s]{100,}+")
 
 
 class KeyRing:
@@ -127,6 +124,6 @@ def _is_directory(path: str) -> bool:
     try:
         return stat.S_ISDIR(os.stat(path).st_mode)
     except OSError as error:
-        if _LIKE_A_KEY.fullmatch(path):
-            raise neither from None
-        raise ConfigError(f"{path}: {cannot_be_read(error)}") from None
+        shown = shown_path(path)
+        hint = "" if shown == path else "; a key itself needs its -----BEGIN line"
+        raise ConfigError(f"{shown}: {cannot_be_read(error)}{hint}") from None

@@ -781,7 +781,7 @@ def test_it_may_stand_in_an_ini_file(tmp_path: Path):
 
 def from_a_file(directory: Path, given: Any) -> Config:
     (directory / f"pk-{KEY_PAIR_ID}.pem").write_text(key(1).private_pem)
-    options = {"baseurl": EDGE, "privatekey": f"pk-{KEY_PAIR_ID}.pem", "probecache": given}
+    options = {"baseurl": "a.example", "privatekey": f"pk-{KEY_PAIR_ID}.pem", "probecache": given}
     tree = {
         "version": 0.1,
         "storage": {"inmemory": {}},
