@@ -1,6 +1,6 @@
 """The sections ``catalog``, ``tags`` and ``validation`` of a configuration.
 
-They are Distribution's, with ``validation.manifests.layers`` added::
+They are Distribution's, with ``validation.manifests.layers`` and ``mediatypes`` added::
 
     catalog:
       maxentries: 1000
@@ -10,6 +10,7 @@ They are Distribution's, with ``validation.manifests.layers`` added::
       disabled: false           # true: as platforms: none
       manifests:
         layers: all             # or none: images may be pushed without their layers
+        mediatypes: all         # or distribution: those that its garbage collector can read
         indexes:
           platforms: all        # or none, or list: which images of an index must be there before it
           platformlist:         # those of the list
@@ -36,7 +37,7 @@ class RegistryOptions:
 
     :param maxentries: how many repositories one page of the catalog has at the most (``catalog``).
     :param maxtags: how many tags one page of a list of tags has at the most (``tags``); None for no limit.
-    :param required: which of the objects that a manifest refers to must be there before it (``validation``).
+    :param required: what a manifest must be, and what must be there before it (``validation``).
     """
 
     maxentries: int = 1000
@@ -67,7 +68,12 @@ def _required(validation: Mapping[str, Any]) -> Required:
         "manifests": parse.section,
     }
     read = parse.read(validation, parsers, "validation.")
-    parsers = {"layers": _layers, "indexes": parse.section, "urls": parse.anything}
+    parsers = {
+        "layers": _layers,
+        "mediatypes": _media_types,
+        "indexes": parse.section,
+        "urls": parse.anything,
+    }
     manifests = parse.read(read.get("manifests", {}), parsers, "validation.manifests.")
     parsers = {"platforms": _which_platforms, "platformlist": _platform_list}
     where = "validation.manifests.indexes"
@@ -77,11 +83,19 @@ def _required(validation: Mapping[str, Any]) -> Required:
         platforms = frozenset()
     elif indexes.get("platforms") == "list":
         platforms = indexes.get("platformlist") or _platforms(None, f"{where}.platformlist")
-    return Required(layers=manifests.get("layers", "all") == "all", platforms=platforms)
+    return Required(
+        layers=manifests.get("layers", "all") == "all",
+        platforms=platforms,
+        collectable=manifests.get("mediatypes") == "distribution",
+    )
 
 
 def _layers(value: object, name: str) -> str:
     return parse.choice(value, name, _ALL_OR_NONE)
+
+
+def _media_types(value: object, name: str) -> str:
+    return parse.choice(value, name, ("all", "distribution"))
 
 
 def _which_platforms(value: object, name: str) -> str:

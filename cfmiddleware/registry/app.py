@@ -23,7 +23,7 @@ from .manifests import Manifests
 from .reading import Reading
 from .referrers import Referrers
 from .requests import Request
-from .routes import Resource, parse_route
+from .routes import Resource, below_v2_without_slash, parse_route
 from .store.manifest import Required
 from .store.turns import ParseTurns
 from .store.upload import DEFAULT_INLINE_LIMIT
@@ -116,6 +116,11 @@ class Registry:
             },
             "manifest": {"GET": manifests.get, "PUT": manifests.put, "DELETE": manifests.delete},
         }
+        self._expectations: dict[Resource, Callable[[Request], None]] = {
+            "uploads": uploads.expect_start,
+            "upload": uploads.expect,
+            "manifest": manifests.expect,
+        }
         if readonly:
             for methods in self._handlers.values():
                 for method in methods.keys() - {"GET", "HEAD"}:
@@ -152,9 +157,17 @@ class Registry:
             return errors.unknown().response()
 
     def _dispatch(self, environ: Environ) -> Response:
-        route = parse_route(environ.get("PATH_INFO", ""), self._prefix)
-        mount = environ.get("SCRIPT_NAME", "")
+        path, mount = environ.get("PATH_INFO", ""), environ.get("SCRIPT_NAME", "")
         base = (quote(mount, safe="/", encoding="latin-1") if mount else "") + self._prefix
+        try:
+            route = parse_route(path, self._prefix)
+        except RegistryError:
+            moved = below_v2_without_slash(path, self._prefix)
+            if moved is None:
+                raise
+            query = environ.get("QUERY_STRING", "")
+            location = f"{base}/v2/{quote(moved, safe='/:')}" + (f"?{query}" if query else "")
+            return empty(301, {"Location": location})
         request = Request(environ, route, base, self._host, self._relative)
         record: AccessRecord | None = environ.get(ACCESS)
         if record is not None:
@@ -174,6 +187,10 @@ class Registry:
             raise errors.method_unsupported(methods, readonly=self._readonly)
         if request.method not in ADMITTED:
             return handler(request)
+        expect = self._expectations.get(route.resource)
+        if expect is not None and request.header("Expect"):
+            # The client waits with the body for a 100 Continue, which it gets when the body is first read.
+            expect(request)
         with self._admission.admit(request) as admitted:
             return handler(admitted)
 

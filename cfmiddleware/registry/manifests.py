@@ -145,6 +145,18 @@ class Manifests:
         except ObjectNotFound:
             return None
 
+    def expect(self, request: Request) -> None:
+        """Refuse what :meth:`put` would refuse before it reads the body, and what it would throw away."""
+        parse_reference(request.route.reference)
+        for tag in request.query.get("tag", []):
+            parse_tag(tag)
+        try:
+            announced = content_length(request.environ) or 0
+        except BodyBroken as broken:
+            raise errors.manifest_invalid(str(broken)) from None
+        if announced > MAX_SIZE:
+            raise errors.manifest_too_large(MAX_SIZE)
+
     def put(self, request: Request) -> Response:
         """Answer PUT: by tag, or by digest and with any number of ``tag`` parameters."""
         reference = parse_reference(request.route.reference)

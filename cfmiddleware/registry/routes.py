@@ -65,6 +65,22 @@ def parse_route(path: str, prefix: str = "") -> Route:
     return found
 
 
+def below_v2_without_slash(path: str, prefix: str = "") -> str | None:
+    """Return what follows ``/v2/`` in a path that names a resource but for one slash at its end, without that
+    slash; None for any other path. Distribution redirects such requests, whatever their method.
+
+    :param path: a path that :func:`parse_route` refuses.
+    """
+    shorter = path[:-1]
+    if not path.endswith("/") or not path.isascii():
+        return None
+    try:
+        parse_route(shorter, prefix)
+    except errors.RegistryError:
+        return None
+    return shorter.removeprefix(f"{prefix}/v2/") if shorter.startswith(f"{prefix}/v2/") else None
+
+
 @lru_cache(maxsize=4096)
 def _blob_route(blob: BlobPath) -> Route:
     return Route("blob", blob.repository, str(blob.digest))

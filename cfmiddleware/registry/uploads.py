@@ -87,7 +87,9 @@ class Uploads:
         mount, source = request.parameter("mount"), request.parameter("from")
         if mount is None:
             return None
-        digest = parse_digest(mount)
+        digest = _mounted(mount)
+        if digest is None:
+            return None
         for name in self._sources(request, digest, source):
             # The link must be there. That the bytes exist does not mean that this client may read them.
             located = self._blobs.locate(name, digest)
@@ -110,6 +112,28 @@ class Uploads:
         if not self._blobs.stored(digest):
             return ()
         return islice(repositories(self._driver), self._mountsearch)
+
+    def expect_start(self, request: Request) -> None:
+        """Refuse what :meth:`start` would refuse before it reads the body."""
+        digest = request.parameter("digest")
+        if digest is not None:
+            parse_digest(digest)
+
+    def expect(self, request: Request) -> None:
+        """Refuse what :meth:`patch` or :meth:`finish` would refuse before it reads the body."""
+        text = request.parameter("digest")
+        if request.method == "PUT" and text is None:
+            raise errors.digest_missing()
+        digest = parse_digest(text) if request.method == "PUT" and text is not None else None
+        upload = self._upload(request)
+        try:
+            self._checked_body(request, upload, upload.state())
+        except UploadUnknown:
+            # A PUT that is repeated because its answer was lost is answered like the first.
+            if digest is None or self._blobs.locate(request.repository, digest) is None:
+                raise errors.upload_unknown() from None
+        except BodyBroken as broken:
+            raise errors.upload_invalid(str(broken)) from None
 
     def status(self, request: Request) -> Response:
         """Answer GET: where the upload stands."""
@@ -227,11 +251,21 @@ def _algorithm(request: Request) -> str:
     """
     named = request.parameter("digest-algorithm")
     if named is None:
-        mount = request.parameter("mount")
-        return "sha256" if mount is None else parse_digest(mount).algorithm
+        digest = _mounted(request.parameter("mount") or "")
+        return "sha256" if digest is None else digest.algorithm
     if named not in HEX_LENGTHS:
         raise errors.digest_algorithm_invalid()
     return named
+
+
+def _mounted(mount: str) -> Digest | None:
+    """Return the digest to mount, or None for a text that is none: then there is nothing to mount, and the
+    client uploads. Distribution does so, for algorithms that it does not know as for any other text.
+    """
+    try:
+        return Digest.parse(mount)
+    except ValueError:
+        return None
 
 
 def _standing(request: Request, upload: Upload, state: State) -> dict[str, str]:

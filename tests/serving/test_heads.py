@@ -126,6 +126,17 @@ def test_http_1_0_is_spoken(service: Service):
     assert body == b"{}"
 
 
+@pytest.mark.parametrize(
+    "line",
+    [b"PATCH /v2/app/blobs/uploads/unknown", b"PUT /v2/app/manifests/.x", b"POST /v2/app/nothing/here"],
+)
+def test_no_body_is_asked_for_where_the_path_leads_nowhere(service: Service, line: bytes):
+    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
+        head = line + b" HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+        connection.sendall(head + b"Content-Length: 50000000\r\n\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 40")
+
+
 def test_a_body_is_asked_for_when_it_is_read(service: Service):
     with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
         head = b"PUT /v2/app/manifests/x HTTP/1.1\r\nHost: x\r\n"

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.registry.errors import RegistryError, manifest_invalid
@@ -25,6 +25,7 @@ _DOCKER_SCHEMA_1_SIGNED = "application/vnd.docker.distribution.manifest.v1+prett
 _IMAGES = {OCI_MANIFEST, DOCKER_MANIFEST}
 _INDEXES = {OCI_INDEX, DOCKER_LIST}
 _TYPES = _IMAGES | _INDEXES
+_OCI = {OCI_MANIFEST, OCI_INDEX}
 
 # What programs send that do not know a type; no manifest has it.
 _GENERIC = {
@@ -49,15 +50,18 @@ _NOT_DISTRIBUTED = (
 
 
 class Required(NamedTuple):
-    """Which of the things that a manifest refers to must be in the repository before it.
+    """What a manifest that is pushed must be, and what must be in the repository before it.
 
-    :param layers: whether its layers must be; if not, an image may be sparse.
+    :param layers: whether the layers must be there; if not, an image may be sparse.
     :param platforms: the platforms, each an operating system and an architecture, whose entries of an index
-        must be; None for all platforms.
+        must be there; None for all platforms.
+    :param collectable: whether it must be of a media type that Distribution's garbage collector can read. One
+        manifest that it cannot read makes it stop.
     """
 
     layers: bool = True
     platforms: frozenset[tuple[str, str]] | None = None
+    collectable: bool = False
 
     def wants(self, entry: Mapping[str, Any]) -> bool:
         """Return whether an entry of an index must be in the repository."""
@@ -122,6 +126,8 @@ def parse_manifest(content: bytes, content_type: str = "", required: Required | 
     sent = content_type.partition(";")[0].strip().lower()
     media_type = _checked_type(fields, sent)
     required = required or Required()
+    if required.collectable:
+        _check_collectable(fields, media_type)
     manifest = Manifest(
         media_type,
         _type_in(fields),
@@ -130,11 +136,9 @@ def parse_manifest(content: bytes, content_type: str = "", required: Required | 
         annotations=_annotations(fields),
     )
     if media_type in _TYPES:
-        if fields.get("schemaVersion") != 2:
-            raise manifest_invalid("schemaVersion must be 2")
-        for name in ("manifests",) if media_type in _INDEXES else ("config", "layers"):
-            if fields.get(name) is None:
-                raise manifest_invalid(f"{name} is missing")
+        _check_version(fields)
+        if media_type in _IMAGES and fields.get("config") is None:
+            raise manifest_invalid("config is missing")
     manifests, others = _entries(fields, required)
     return manifest._replace(blobs=_blobs(fields, required), manifests=manifests, others=others)
 
@@ -177,8 +181,22 @@ def _type_in(fields: dict[str, Any]) -> TypeInBytes:
     elif is_schema_1:
         media_type = _DOCKER_SCHEMA_1_SIGNED if "signatures" in fields else _DOCKER_SCHEMA_1
     else:
-        media_type = OCI_INDEX if "manifests" in fields else OCI_MANIFEST
-    return TypeInBytes(is_schema_1 or isinstance(stated, str), media_type)
+        media_type = OCI_INDEX if _shape(fields) == "index" else OCI_MANIFEST
+    return TypeInBytes(is_schema_1 or (isinstance(stated, str) and stated != ""), media_type)
+
+
+def _shape(fields: Mapping[str, Any]) -> Literal["image", "index", "both", ""]:
+    """Return what a manifest's fields make it.
+
+    Programs in Go write an empty list as ``null``, or leave it out, and some write ``[]`` for fields that are
+    another type's. So what is empty counts only where nothing else tells.
+    """
+    is_image = any(fields.get(name) not in (None, []) for name in ("config", "layers"))
+    is_index = fields.get("manifests") not in (None, [])
+    if not is_image and not is_index:
+        is_image, is_index = "config" in fields or "layers" in fields, "manifests" in fields
+        is_image = is_image and not is_index
+    return "both" if is_image and is_index else "image" if is_image else "index" if is_index else ""
 
 
 def indexed(content: bytes) -> list[Digest]:
@@ -211,10 +229,12 @@ def _checked_type(fields: dict[str, Any], sent: str) -> str:
         or (isinstance(stated, str) and stated in schema_1)
     ):
         raise manifest_invalid("Docker's schema 1 is not supported")
-    is_image, is_index = "config" in fields or "layers" in fields, "manifests" in fields
-    if is_image and is_index:
+    shape = _shape(fields)
+    if shape == "both":
         # A document that is both could be signed as the one and run as the other (CVE-2021-41190).
         raise manifest_invalid("a manifest has either config and layers, or manifests")
+    if stated == "":  # which programs in Go write for a field that they did not set
+        stated = None
     if stated is not None and not (isinstance(stated, str) and _MEDIA_TYPE.fullmatch(stated)):
         raise manifest_invalid(f"mediaType {str(stated)[:100]!r} is not of the form application/...")
     media_type: str
@@ -226,13 +246,32 @@ def _checked_type(fields: dict[str, Any], sent: str) -> str:
         if not _MEDIA_TYPE.fullmatch(sent):
             raise manifest_invalid("the Content-Type is not of the form application/...")
         media_type = sent
-    elif is_image or is_index:
-        media_type = OCI_INDEX if is_index else OCI_MANIFEST
+    elif shape:
+        media_type = OCI_INDEX if shape == "index" else OCI_MANIFEST
     else:
         raise manifest_invalid("a manifest has config and layers, or manifests, or a media type of its own")
-    if (media_type in _IMAGES and is_index) or (media_type in _INDEXES and is_image):
+    if (media_type in _IMAGES and fields.get("manifests")) or (media_type in _INDEXES and shape == "image"):
         raise manifest_invalid(f"the media type {media_type} is not one of a manifest with these fields")
     return media_type
+
+
+def _check_version(fields: dict[str, Any]) -> None:
+    version = fields.get("schemaVersion")
+    if version != 2 or not isinstance(version, int):  # 2.0 is a number that programs in Go do not read
+        raise manifest_invalid("schemaVersion must be 2")
+
+
+def _check_collectable(fields: dict[str, Any], media_type: str) -> None:
+    """Refuse what Distribution's garbage collector cannot read, because it would stop there.
+
+    It goes by the bytes: what the ``Content-Type`` said is not kept there.
+    """
+    if media_type not in _TYPES:
+        raise manifest_invalid(
+            f"the media type {media_type} is not accepted (validation.manifests.mediatypes: distribution)"
+        )
+    if media_type not in _OCI and not fields.get("mediaType"):
+        raise manifest_invalid("mediaType is missing (validation.manifests.mediatypes: distribution)")
 
 
 def _artifact_type(fields: dict[str, Any]) -> str:
@@ -277,7 +316,9 @@ def _entries(fields: dict[str, Any], required: Required) -> tuple[tuple[Digest, 
 
 
 def _list(fields: dict[str, Any], name: str) -> list[Any]:
-    value = fields.get(name, [])
+    value = fields.get(name)
+    if value is None:
+        return []
     if not isinstance(value, list):
         raise manifest_invalid(f"{name} must be a list")
     return value
@@ -286,10 +327,11 @@ def _list(fields: dict[str, Any], name: str) -> list[Any]:
 def _digest(descriptor: Any, name: str) -> Digest:
     if not isinstance(descriptor, dict):
         raise manifest_invalid(f"{name} must be a descriptor")
+    # Which number it is, and whether there is one, is the client's affair. The registry does not use it.
     size = descriptor.get("size")
-    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or abs(size) >= 1 << 63):
         raise manifest_invalid(f"{name}.size must be a number of bytes")
-    if not isinstance(descriptor.get("mediaType", ""), str):
+    if not isinstance(descriptor.get("mediaType"), str | None):
         raise manifest_invalid(f"{name}.mediaType must be a text")
     try:
         return Digest.parse(str(descriptor.get("digest")))

@@ -122,6 +122,7 @@ def test_redirects_can_be_switched_off(tmp_path, disable, wrapped):
         ("tags: {maxtags: many}", "tags.maxtags"),
         ("tags: 5", "tags: must be a section"),
         ("validation: {manifests: {layers: some}}", "validation.manifests.layers"),
+        ("validation: {manifests: {mediatypes: some}}", "validation.manifests.mediatypes"),
         ("validation: {manifests: {indexes: {platforms: linux}}}", "validation.manifests.indexes.platforms"),
         (
             "validation: {manifests: {indexes: {platforms: list}}}",
@@ -151,3 +152,11 @@ def test_a_mistake_about_redirects_is_named_with_its_place(tmp_path, text, named
     with pytest.raises(ConfigError) as raised:
         load(tmp_path, text + CLOUDFRONT)
     assert named in str(raised.value)
+
+
+@pytest.mark.parametrize(("value", "status"), [("all", 201), ("distribution", 400)])
+def test_media_types_that_distribution_does_not_know_are_refused_on_request(configured, value, status):
+    client = configured(f"validation: {{manifests: {{mediatypes: {value}}}}}")
+    thing = "application/vnd.example.thing.v1+json"
+    answer = client.push_manifest("app", "x", {"schemaVersion": 2, "mediaType": thing}, thing)
+    assert answer.status_code == status

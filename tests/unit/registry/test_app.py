@@ -104,3 +104,26 @@ def test_a_push_that_failed_at_its_end_succeeds_when_it_is_tried_again(sizes):
     client.driver.broken = False
     assert client.put(f"{url}?digest={digest}").status_code == 201
     assert client.get(f"/v2/app/blobs/{digest}").data == content
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "to"),
+    [
+        ("GET", "/v2/_catalog/?n=1", "/v2/_catalog?n=1"),
+        ("GET", "/v2/app/x/tags/list/", "/v2/app/x/tags/list"),
+        ("HEAD", "/v2/app/manifests/uploads/", "/v2/app/manifests/uploads"),
+        ("PUT", "/v2/app/manifests/latest/", "/v2/app/manifests/latest"),
+        ("GET", f"/v2/app/blobs/{Digest.of(b'')}/", f"/v2/app/blobs/{Digest.of(b'')}"),
+        ("PATCH", "/v2/app/blobs/uploads/id/", "/v2/app/blobs/uploads/id"),
+        ("GET", "/v2//", "/v2/"),
+    ],
+)
+def test_a_slash_too_many_is_redirected_as_distribution_does_it(method, path, to):
+    client = RegistryClient(MemoryDriver(), prefix="/at")
+    answer = client.open("/at" + path, method=method)
+    assert (answer.status_code, answer.headers["Location"]) == (301, "/at" + to)
+
+
+@pytest.mark.parametrize("path", ["/v2/app/tags/", "/v2/app/", "/v2/app/manifests//"])
+def test_a_slash_at_the_end_of_what_is_no_path_is_404(path):
+    assert RegistryClient(MemoryDriver()).get(path).status_code == 404

@@ -13,6 +13,7 @@ from lab.registry_client import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
     DRIVERS,
+    LAYER,
     OCI_INDEX,
     OCI_MANIFEST,
     ROOT,
@@ -169,23 +170,33 @@ BAD = {
     "no fields": {},
     "no schema version": {"config": CONFIG_DESCRIPTOR, "layers": []},
     "Docker schema 1": {"schemaVersion": 1, "name": "app", "fsLayers": [], "history": []},
-    "no layers": {"schemaVersion": 2, "config": CONFIG_DESCRIPTOR},
     "no config": {"schemaVersion": 2, "layers": []},
     "config no descriptor": {"schemaVersion": 2, "config": "x", "layers": []},
     "config without digest": {"schemaVersion": 2, "config": {"size": 1}, "layers": []},
-    "a layer without size": {
+    "a size of many digits": {
         "schemaVersion": 2,
         "config": CONFIG_DESCRIPTOR,
-        "layers": [{"digest": str(ABSENT)}],
+        "layers": [{"digest": str(ABSENT), "size": 1 << 63}],
     },
     "layers no list": {"schemaVersion": 2, "config": CONFIG_DESCRIPTOR, "layers": {}},
     "a bad digest": {"schemaVersion": 2, "config": {"digest": "sha256:x", "size": 1}, "layers": []},
-    "both image and index": {"schemaVersion": 2, "config": CONFIG_DESCRIPTOR, "layers": [], "manifests": []},
+    "both image and index": {
+        "schemaVersion": 2,
+        "config": CONFIG_DESCRIPTOR,
+        "layers": [],
+        "manifests": [CONFIG_DESCRIPTOR],
+    },
+    "a version that is no whole number": {
+        "schemaVersion": 2.0,
+        "mediaType": OCI_MANIFEST,
+        "config": CONFIG_DESCRIPTOR,
+        "layers": [],
+    },
     "a type of the other kind": {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "manifests": []},
     "an unknown type": {"schemaVersion": 2, "mediaType": "text/plain", "manifests": []},
     "a type that is no text": {"schemaVersion": 2, "mediaType": [1], "manifests": []},
     "a bad subject": {"schemaVersion": 2, "manifests": [], "subject": "latest"},
-    "manifests no list": {"schemaVersion": 2, "manifests": None},
+    "manifests no list": {"schemaVersion": 2, "manifests": {}},
     "an entry that is none": {"schemaVersion": 2, "manifests": [None]},
     "an entry of no type": {"schemaVersion": 2, "manifests": [{**CONFIG_DESCRIPTOR, "mediaType": []}]},
 }
@@ -580,3 +591,125 @@ def test_nothing_is_deleted_where_deleting_is_off(client):
         answer = careful.delete(f"/v2/app/manifests/{reference}")
         assert (answer.status_code, error_code(answer)) == (405, "UNSUPPORTED")
         assert answer.headers["Allow"] == "GET, HEAD, PUT"
+
+
+# What Distribution 2.8.2 takes. A program in Go writes an empty list as null, and a number that it did not
+# set not at all.
+AS_CLIENTS_WRITE_THEM = {
+    "layers null": {"layers": None},
+    "no layers": {"layers": ...},
+    "manifests null beside layers": {"manifests": None},
+    "no mediaType": {"mediaType": ...},
+    "mediaType empty": {"mediaType": ""},
+    "annotations and subject null": {"annotations": None, "subject": None},
+}
+
+
+@pytest.mark.parametrize("media_type", [OCI_MANIFEST, DOCKER_MANIFEST])
+@pytest.mark.parametrize("what", AS_CLIENTS_WRITE_THEM)
+def test_images_as_clients_write_them_come_back_byte_for_byte(client, manifest, what, media_type):
+    fields = {**manifest, "mediaType": media_type, **AS_CLIENTS_WRITE_THEM[what]}
+    content = encode({name: value for name, value in fields.items() if value is not ...})
+
+    assert_comes_back(client, content, media_type)
+
+
+@pytest.mark.parametrize("media_type", [OCI_INDEX, DOCKER_LIST])
+@pytest.mark.parametrize(
+    "fields",
+    [{"manifests": None}, {}, {"manifests": [], "layers": None, "config": None}, {"manifests": []}],
+)
+@pytest.mark.parametrize("stated", [True, False])
+def test_indexes_as_clients_write_them_come_back_byte_for_byte(client, fields, media_type, stated):
+    own = {"mediaType": media_type} if stated else {"mediaType": ""}
+
+    assert_comes_back(client, encode({"schemaVersion": 2, **own, **fields}), media_type)
+
+
+@pytest.mark.parametrize("size", [..., None, -1, 0, 12_345])
+@pytest.mark.parametrize("name", ["config", "layers", "manifests", "subject"])
+def test_the_size_in_a_descriptor_is_the_clients_affair(client, manifest, name, size):
+    pushed = client.push_manifest("app", "entry", manifest).headers["Docker-Content-Digest"]
+
+    def described(digest, media_type):
+        fields = {"mediaType": media_type, "digest": str(digest), "size": size}
+        return {key: value for key, value in fields.items() if value is not ...}
+
+    media_type = OCI_INDEX if name == "manifests" else OCI_MANIFEST
+    if name == "manifests":
+        fields = {"schemaVersion": 2, "mediaType": media_type, "manifests": [described(pushed, OCI_MANIFEST)]}
+    elif name == "layers":
+        fields = {**manifest, "layers": [described(manifest["layers"][0]["digest"], LAYER)]}
+    elif name == "config":
+        fields = {**manifest, "config": described(manifest["config"]["digest"], CONFIG)}
+    else:
+        fields = {**manifest, "subject": described(pushed, OCI_MANIFEST)}
+
+    assert_comes_back(client, encode(fields), media_type)
+
+
+def assert_comes_back(client, content, media_type):
+    answer = client.push_manifest("app", "latest", content, content_type=media_type)
+    assert answer.status_code == 201, answer.text
+    pulled = client.get("/v2/app/manifests/latest")
+    assert (pulled.data, pulled.headers["Content-Type"]) == (content, media_type)
+    again = client.push_manifest("app", "copy", pulled.data, content_type=pulled.headers["Content-Type"])
+    assert again.headers["Docker-Content-Digest"] == str(Digest.of(content))
+
+
+OTHER_TYPE = "application/vnd.example.thing.v1+json"
+
+
+@pytest.mark.parametrize(
+    ("fields", "content_type"),
+    [
+        ({"mediaType": OTHER_TYPE}, OTHER_TYPE),
+        ({}, OTHER_TYPE),
+        ({"mediaType": ""}, DOCKER_MANIFEST),
+        ({}, DOCKER_LIST),
+    ],
+)
+def test_what_distributions_collector_cannot_read_is_refused_on_request(manifest, fields, content_type):
+    strict = RegistryClient(MemoryDriver(), required=parser.Required(layers=False, collectable=True))
+    strict.push_blob("app", b"{}")
+    content = {"manifests": []} if content_type == DOCKER_LIST else manifest
+    content = {name: value for name, value in content.items() if name != "mediaType"}
+
+    answer = strict.push_manifest("app", "x", {"schemaVersion": 2, **content, **fields}, content_type)
+
+    assert (answer.status_code, error_code(answer)) == (400, "MANIFEST_INVALID")
+    assert "validation.manifests.mediatypes" in answer.json["errors"][0]["message"]
+
+
+@pytest.mark.parametrize("stated", [{"mediaType": OCI_MANIFEST}, {"mediaType": ""}, {}])
+def test_what_distributions_collector_can_read_is_taken(manifest, stated):
+    strict = RegistryClient(MemoryDriver(), required=parser.Required(layers=False, collectable=True))
+    strict.push_blob("app", b"{}")
+    fields = {name: value for name, value in manifest.items() if name != "mediaType"}
+
+    answer = strict.push_manifest("app", "x", {**fields, **stated}, OCI_MANIFEST)
+
+    assert answer.status_code == 201, answer.text
+
+
+def test_what_a_put_would_refuse_is_refused_before_a_client_that_expects_sends_its_body():
+    client, asked = RegistryClient(MemoryDriver()), Unasked()
+    for path, length, status in [
+        ("/v2/app/manifests/.x", 2, 400),
+        ("/v2/app/manifests/sha256:x", 2, 400),
+        ("/v2/app/manifests/x?tag=.x", 2, 400),
+        ("/v2/app/manifests/x", MAX_SIZE + 1, 413),
+    ]:
+        given = {"CONTENT_LENGTH": str(length), "wsgi.input": asked}
+        answer = client.put(path, headers=EXPECTING, environ_overrides=given)
+        assert answer.status_code == status, path
+
+
+EXPECTING = {"Expect": "100-continue"}
+
+
+class Unasked(io.RawIOBase):
+    """A body that nobody may ask for."""
+
+    def read(self, size=-1):
+        raise AssertionError("the body was asked for")

@@ -631,3 +631,39 @@ def test_a_registry_that_its_server_mounts_leads_back_there():
     client = RegistryClient(MemoryDriver())
     answer = client.post("/v2/app/blobs/uploads/", environ_overrides={"SCRIPT_NAME": "/own hub"})
     assert urlsplit(answer.headers["Location"]).path.startswith("/own%20hub/v2/app/")
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "headers", "status", "code"),
+    [
+        ("PATCH", "/v2/app/blobs/uploads/unknown", {}, 404, "BLOB_UPLOAD_UNKNOWN"),
+        ("PUT", f"/v2/app/blobs/uploads/unknown?digest={Digest.of(b'x')}", {}, 404, "BLOB_UPLOAD_UNKNOWN"),
+        ("PUT", "/v2/app/blobs/uploads/unknown", {}, 400, "DIGEST_INVALID"),
+        ("PUT", "/v2/app/blobs/uploads/unknown?digest=sha256:x", {}, 400, "DIGEST_INVALID"),
+        ("PATCH", None, {"Content-Range": "5-9"}, 416, "BLOB_UPLOAD_INVALID"),
+        ("POST", "/v2/app/blobs/uploads/?digest=sha256:x", {}, 400, "DIGEST_INVALID"),
+    ],
+)
+def test_what_is_refused_anyway_is_refused_before_a_client_that_expects_sends_its_body(
+    method, url, headers, status, code
+):
+    class Unasked(io.RawIOBase):
+        def read(self, size=-1):
+            raise AssertionError("the body was asked for")
+
+    client = RegistryClient(MemoryDriver())
+    answer = client.open(
+        url or client.start("app"),
+        method=method,
+        headers={"Expect": "100-continue", **headers},
+        environ_overrides={"CONTENT_LENGTH": "50000000", "wsgi.input": Unasked()},
+    )
+
+    assert (answer.status_code, error_code(answer)) == (status, code)
+
+
+def test_a_put_that_is_repeated_with_an_expectation_is_answered_like_the_first():
+    client = RegistryClient(MemoryDriver())
+    url = f"{client.start('app')}?digest={Digest.of(b'bytes')}"
+    for _ in range(2):
+        assert client.put(url, data=b"bytes", headers={"Expect": "100-continue"}).status_code == 201
