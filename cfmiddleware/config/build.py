@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from cfmiddleware.edge import Edge
 from cfmiddleware.errors import ConfigError, cannot_be_read, shown_path
 from cfmiddleware.middleware.options import WrapperOptions
+from cfmiddleware.middleware.presigned import Presign
+from cfmiddleware.middleware.rewriteoptions import RewriteOptions, in_turn
 from cfmiddleware.middleware.wrapper import CloudFrontMiddleware
 from cfmiddleware.registry.app import Registry
 from cfmiddleware.registry.cache.descriptors import DescriptorCache, InMemoryDescriptorCache
@@ -92,7 +94,28 @@ def wrapper(app: App, settings: Settings, options: WrapperOptions) -> CloudFront
     warning = settings.unreachable_storage(options)
     if warning:
         _log.warning("%s", warning)
-    return CloudFrontMiddleware(app, options, presign=driver.presigner if driver is not None else None)
+    presigner = driver.presigner if driver is not None else None
+    entry = settings.cloudfront
+    if entry is None:
+        return CloudFrontMiddleware(app, options, presign=presigner)
+    return CloudFrontMiddleware(
+        app,
+        options,
+        presign=presigner and _rewritten(presigner, entry.rewrites_of_s3),
+        rewrites=entry.rewrites,
+    )
+
+
+def _rewritten(presign: Presign, rewrites: tuple[RewriteOptions, ...]) -> Presign:
+    """Return a presigner whose URLs are changed."""
+    if not rewrites:
+        return presign
+
+    def presigned(key: str, expires: int) -> tuple[str, int]:
+        url, end = presign(key, expires)
+        return in_turn(rewrites, url), end
+
+    return presigned
 
 
 def edge(settings: Settings, here: Path) -> Edge:

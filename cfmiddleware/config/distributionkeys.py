@@ -188,6 +188,13 @@ KEYS: tuple[Key, ...] = (
             "iprangesurl"
         ),
     ),
+    Key("middleware.storage.redirect.baseurl", "acted on", "an entry with this name"),
+    Key(
+        "middleware.storage.rewrite",
+        "acted on",
+        "an entry with this name",
+        _words("scheme host trimpathprefix"),
+    ),
     Key(
         "reporting.bugsnag",
         "warned",

@@ -7,6 +7,7 @@ and certificates, are opened where a part is built: a command may run as a user 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ from .serveroptions import ServerOptions, read_server
 from .storageoptions import StorageOptions, read_storage
 
 _CLOUDFRONT = (".cloudfront.net", ".cloudfront.cn")
+
+_log = logging.getLogger("cfmiddleware")
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,12 @@ def _check(settings: Settings) -> None:
     if settings.storage.cache.kind == "redis" and settings.redis is None:
         raise ConfigError("storage.cache.blobdescriptor: redis needs a section 'redis' with 'addr'")
     if settings.cloudfront is not None:
+        if settings.cloudfront.options.unsigned and settings.cloudfront.options.baseurl and settings.auth:
+            _log.warning(
+                "%sunsigned: whoever knows the URL of a blob gets it; only the registry itself asks for a "
+                "credential",
+                settings.cloudfront.place,
+            )
         try:
             settings.check_wrapper(settings.cloudfront.options)
         except ConfigError as error:

@@ -13,10 +13,12 @@ from cfmiddleware.signing.originpath import encode_key, path_below
 
 from .misses import Miss
 from .presigned import PresignedURLs, Unusable
+from .rewriteoptions import RewriteOptions, in_turn
 
 if TYPE_CHECKING:
     from cfmiddleware.digest import Digest
     from cfmiddleware.signing.signer import URLSigner
+    from cfmiddleware.signing.unsigned import Unsigned
 
 _log = logging.getLogger("cfmiddleware")
 
@@ -24,19 +26,26 @@ _log = logging.getLogger("cfmiddleware")
 class BlobURLs:
     """Makes the URLs of blobs. What cannot be made never fails a pull.
 
-    :param baseurl: the distribution's URL, without a slash at its end.
+    :param baseurl: the distribution's URL, without a slash at its end; empty where there is none.
     :param originpath: the distribution's Origin Path: empty, or ``/`` and whole segments.
     :param signer: signs URLs of CloudFront.
     :param presigned: presigns URLs of S3; None where no client is sent there.
+    :param rewrites: what is changed in signed URLs of CloudFront.
     """
 
     def __init__(
-        self, baseurl: str, originpath: str, signer: URLSigner, presigned: PresignedURLs | None
+        self,
+        baseurl: str,
+        originpath: str,
+        signer: URLSigner | Unsigned,
+        presigned: PresignedURLs | None,
+        rewrites: tuple[RewriteOptions, ...] = (),
     ) -> None:
         self._baseurl = baseurl
         self._originpath = originpath
         self._signer = signer
         self._presigned = presigned
+        self._rewrites = rewrites
         # A few objects are asked for over and over. An unreachable one raises, and so is not kept.
         self._reachable_url = lru_cache(maxsize=4096)(self._edge_url)
         self._throttle = Throttle()
@@ -56,7 +65,7 @@ class BlobURLs:
         :param address: the only client that the URL serves, as an IPv4 address; None for every client.
         """
         try:
-            return self._signer.url(url, digest.hex, address)
+            return in_turn(self._rewrites, self._signer.url(url, digest.hex, address))
         except Exception as error:  # noqa: BLE001 (whatever it is, it must not fail the pull)
             return Miss("signing", f"the URL of {digest} could not be signed: {error}")
 
@@ -73,7 +82,8 @@ class BlobURLs:
                 # The text of a foreign error may show what it signs with.
                 is_known = isinstance(error, StorageError | Unusable)
                 _log.error(
-                    "sent to CloudFront, though near S3: the URL of %s could not be presigned: %s",
+                    "sent %s, though near S3: the URL of %s could not be presigned: %s",
+                    "to CloudFront" if self._baseurl else "by the app",
                     digest,
                     error if is_known else type(error).__name__,
                 )
@@ -84,6 +94,8 @@ class BlobURLs:
 
         :raises _UnreachableError: if CloudFront cannot reach it.
         """
+        if not self._baseurl:
+            raise _UnreachableError(Miss("presigning", f"the URL of {key!r} could not be presigned"))
         path = path_below(key, self._originpath)
         if path is None:
             said = f"key {key!r} is not below the Origin Path {self._originpath!r}"

@@ -40,6 +40,7 @@ REASONS: Mapping[str, str] = {
     "where the app keeps its blobs",
     "key-segments": "CloudFront may fold such segments; the app must name another key",
     "signing": "look at privatekey",
+    "presigning": "look at the credentials of the storage",
     "too-large": "CloudFront answers with at most 50 GB; maximumsize is the limit",
     "unknown-client": "bindip needs the client's address; set trustedproxies to the number of proxies that "
     "append to X-Forwarded-For",

@@ -29,7 +29,7 @@ _log = logging.getLogger("cfmiddleware")
 
 _PROBES = ("get", "head", "none")
 _HASHES = ("sha1", "sha256")
-_FILTERS = ("none", "aws", "awsregion")
+_FILTERS = ("none", "aws", "awsregion", "all")
 
 _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
 _BASE_PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~-]|%[0-9A-F]{2})*)*")
@@ -195,6 +195,7 @@ class WrapperKeywords(TypedDict, total=False):
     baseurl: str
     privatekey: str | os.PathLike[str]
     keypairid: str | None
+    unsigned: bool | str
     duration: int | str
     window: int | str | None
     hash: str
@@ -229,6 +230,8 @@ class WrapperOptions:
         or PEM text. Changes are noticed without a restart. Required.
     :param keypairid: the public key's id in CloudFront. It may be left out where the file is named
         ``<id>.pem`` or ``pk-<id>.pem``, and must be for a directory.
+    :param unsigned: whether URLs are not signed at all, for another CDN or a public bucket: **whoever learns
+        a URL can use it, for ever**. The storage middleware ``redirect`` is this one with *unsigned*.
     :param duration: how long a signed URL lives at the most: seconds, or Go's form (``1h30m``).
     :param window: how far apart expiry times lie, so that a URL is signed once in a window: seconds, or Go's
         form, from 1 s to half of *duration*; a quarter of *duration* by default. They are shifted for each
@@ -266,7 +269,8 @@ class WrapperOptions:
     :param regionendpoint: the URL of the bucket's S3-compatible server, if it is not AWS.
     :param ipfilteredby: which clients get presigned URLs of S3 instead of CloudFront's, because they are in
         AWS themselves: ``none``, ``aws`` (all of them) or ``awsregion`` (those in the regions that
-        *awsregion* names).
+        *awsregion* names). ``all`` is every client, in AWS or not; *baseurl* and *privatekey* may then be
+        left out.
     :param awsregion: the regions that count with ``ipfilteredby: awsregion``, as a list or with commas
         between them (``eu-west-3, us-east-1``).
     :param iprangesurl: where AWS's address ranges are fetched from, by ``https`` only; where AWS publishes
@@ -282,6 +286,7 @@ class WrapperOptions:
     baseurl: str = ""
     privatekey: str = field(default="", repr=False)  # it may be the key itself
     keypairid: str | None = None
+    unsigned: bool = False
     duration: int = 20 * 60
     window: int | None = None
     hash: str = "sha1"
@@ -309,6 +314,7 @@ class WrapperOptions:
         "baseurl": _base_url,
         "privatekey": _private_key,
         "keypairid": _key_pair_id,
+        "unsigned": parse.boolean,
         "duration": _duration,
         "window": _window,
         "hash": _hash,
@@ -405,6 +411,21 @@ class WrapperOptions:
             )
         if self.ipfilteredby == "awsregion" and not self.awsregion:
             raise ConfigError("awsregion: this option is required where ipfilteredby is 'awsregion'")
+        if self.unsigned:
+            for name in ("privatekey", "keypairid", "bindip"):
+                if getattr(self, name):
+                    raise ConfigError(f"{name}: goes without 'unsigned', which signs nothing")
+
+    def check_required(self) -> None:
+        """See that nothing is missing that a wrapper needs.
+
+        :raises ConfigError: for the first option that is.
+        """
+        if self.ipfilteredby == "all" and not self.baseurl:
+            return
+        for option in ("baseurl",) if self.unsigned else ("baseurl", "privatekey"):
+            if not getattr(self, option):
+                raise ConfigError(f"{option}: this option is required")
 
     @property
     def cloudfront_originpath(self) -> str:

@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ConfigError
-from cfmiddleware.ipfilter.filter import AddressFilter, aws_feed
+from cfmiddleware.ipfilter.filter import AddressFilter, Everybody, aws_feed
 from cfmiddleware.ipfilter.networks import Networks
 from cfmiddleware.reference import parse_blob_path
 from cfmiddleware.signing.keyring import KeyRing
 from cfmiddleware.signing.signer import URLSigner
+from cfmiddleware.signing.unsigned import Unsigned
 from cfmiddleware.signing.windows import ExpiryWindow
 
 from .bloburls import BlobURLs
@@ -35,6 +36,7 @@ from .options import WrapperKeywords, WrapperOptions
 from .presigned import Presign, PresignedURLs
 from .probecache import ProbeCache, monotonic
 from .pull import Pulls
+from .rewriteoptions import RewriteOptions
 
 if TYPE_CHECKING:
     from cfmiddleware.wsgi.types import App, StartResponse
@@ -55,6 +57,7 @@ class CloudFrontMiddleware:
     :param presign: signs URLs of S3 for clients near the bucket: from an object's whole key and a Unix time
         to a URL and when it expires, which is not later. Required by ``ipfilteredby`` and ``networks``; a
         ``config.yml`` with ``storage.s3`` brings its own.
+    :param rewrites: what is changed in the URLs, presigned ones excepted, before a client gets them.
     :param clock: gives the time in Unix seconds.
     :param elapsed: gives seconds that never go backwards, for ``probecache``.
     :param named: the options, one by one.
@@ -67,6 +70,7 @@ class CloudFrontMiddleware:
         options: WrapperOptions | None = None,
         *,
         presign: Presign | None = None,
+        rewrites: tuple[RewriteOptions, ...] = (),
         clock: Callable[[], float] = time.time,
         elapsed: Callable[[], float] = monotonic,
         **named: Unpack[WrapperKeywords],
@@ -75,9 +79,7 @@ class CloudFrontMiddleware:
             options = WrapperOptions.from_python(named)
         elif named:
             raise TypeError("the options are given twice: as an object, and as keyword arguments")
-        for option in ("baseurl", "privatekey"):
-            if not getattr(options, option):
-                raise ConfigError(f"{option}: this option is required")
+        options.check_required()
         for warning in options.warnings():
             _log.warning("%s", warning)
         self.app = app
@@ -87,13 +89,15 @@ class CloudFrontMiddleware:
         self.originpath = options.cloudfront_originpath
         self._prefix = options.prefix
         self._layout = Layout(options.layout, self.rootdirectory)
-        #: The key that signs, looked after where it lies.
-        self.keys = _key_ring(options.privatekey, options.keypairid)
+        #: The key that signs, looked after where it lies; None where nothing is signed.
+        self.keys = _key_ring(options.privatekey, options.keypairid) if options.privatekey else None
         window = ExpiryWindow(options.duration, options.window)
-        self._signer = URLSigner(self.keys, window, hash=options.hash, clock=clock)
+        self._signer: URLSigner | Unsigned = (
+            Unsigned() if self.keys is None else URLSigner(self.keys, window, hash=options.hash, clock=clock)
+        )
         self._filter = _address_filter(options)
         presigned = None if self._filter is None else _presigned_urls(options, presign, window, clock)
-        self._urls = BlobURLs(options.baseurl, self.originpath, self._signer, presigned)
+        self._urls = BlobURLs(options.baseurl, self.originpath, self._signer, presigned, rewrites)
         self._misses = Misses()
         self._pulls = Pulls(
             options,
@@ -104,12 +108,14 @@ class CloudFrontMiddleware:
             ProbeCache(options.probecache, clock=elapsed) if options.probecache else None,
             self._misses,
         )
-        if self.rootdirectory or self.originpath:
+        if options.baseurl and (self.rootdirectory or self.originpath):
             # Operators get this wrong, and only CloudFront could tell. Where nobody has set up logging, as
             # under Flask and Django, Python shows only warnings.
             _log.log(
                 logging.INFO if _log.hasHandlers() else logging.WARNING,
-                "the Origin Path of the CloudFront distribution must be %r%s",
+                "baseurl must lead to %r of the bucket%s"
+                if options.unsigned
+                else "the Origin Path of the CloudFront distribution must be %r%s",
                 self.originpath,
                 "" if self.originpath != self.rootdirectory else '; if it is blank, set originpath: ""',
             )
@@ -202,6 +208,8 @@ def _presigned_urls(
 
 def _address_filter(options: WrapperOptions) -> AddressFilter | None:
     """Return what tells the clients near the bucket from the others, or None where no client is near."""
+    if options.ipfilteredby == "all":
+        return Everybody()
     if options.ipfilteredby == "none":
         return AddressFilter(Networks(options.networks)) if options.networks else None
     regions = options.awsregion if options.ipfilteredby == "awsregion" else None

@@ -44,6 +44,8 @@ VALUES: dict[str, Any] = {
     "middleware.storage.name": "cloudfront",
     "middleware.storage.cloudfront.baseurl": "https://d111111abcdef8.cloudfront.net",
     "middleware.storage.cloudfront.ipfilteredby": "aws",
+    "middleware.storage.redirect.baseurl": "https://cdn.example.com:5443",
+    "middleware.storage.rewrite.scheme": "https",
     "middleware.storage.cloudfront.awsregion": "us-east-1, us-east-2",
     "middleware.storage.cloudfront.iprangesurl": "https://ip-ranges.amazonaws.com/ip-ranges.json",
     "http.addr": "localhost:5000",

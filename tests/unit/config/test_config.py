@@ -143,7 +143,8 @@ def test_a_storage_in_memory_has_one_worker_for_another_would_not_find_its_blobs
         ),
         (
             ("name: cloudfront", "name: cloudfornt"),
-            "config.yml: middleware.storage[0].name: 'cloudfornt' is unknown; there is 'cloudfront'",
+            "config.yml: middleware.storage[0].name: 'cloudfornt' is unknown; there are 'cloudfront', "
+            "'redirect' and 'rewrite'",
         ),
         (
             ("storage:\n  inmemory:", "storage:\n  inmemroy:"),

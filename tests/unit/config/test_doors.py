@@ -179,7 +179,8 @@ MISTAKES = [
     (
         "name: cloudfront",
         "name: cloudfornt",
-        "middleware.storage[0].name: 'cloudfornt' is unknown; there is 'cloudfront'",
+        "middleware.storage[0].name: 'cloudfornt' is unknown; there are 'cloudfront', 'redirect' and "
+        "'rewrite'",
     ),
     (
         'edge: {addr: "127.0.0.1:0"}',

@@ -170,7 +170,7 @@ def test_what_the_operator_or_the_app_asked_for_is_counted_and_not_said(
 
 
 def test_each_reason_has_a_test():
-    tested = {case[0] for case in (*CASES, *QUIET)} | {"signing", "key-segments", "too-large"}
+    tested = {case[0] for case in (*CASES, *QUIET)} | {"signing", "presigning", "key-segments", "too-large"}
     assert tested == set(misses.REASONS)
 
 
