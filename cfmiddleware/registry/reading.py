@@ -8,35 +8,75 @@ in a line before they begin. What a redirect needs does not.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 
-from cfmiddleware.process.places import Places
+from cfmiddleware.process.cache import PerProcess
 
-# A storage that answers within 15 ms is asked two thousand times a second by each process, more than that can
-# take in.
-_AT_ONCE = 32
+# With so many under way the processor and a storage nearby are busy; more would only wait for each other.
+_AT_ONCE = 12
 
-# A storage that hangs must not have those in the line wait for the deadlines of all before them.
-_PATIENCE = 10.0
+# A turn that has lasted as many seconds waits for a storage that is far away or hangs; it keeps nothing busy.
+_TURN = 0.3
 
 
 class Reading:
-    """Lets some pulls begin at a time, until the storage has answered with the first bytes.
+    """Lets a few pulls begin at a time: each has a turn until the storage has answered with the first bytes,
+    or for a moment if that takes long. Safe to share between threads or greenlets.
 
-    :param at_once: how many.
-    :param patience: after how many seconds one begins even if it is not its turn.
+    :param at_once: how many turns there are.
+    :param turn: how long a turn keeps others waiting at the most, in seconds.
+    :param clock: seconds that never go backwards.
     """
 
-    def __init__(self, at_once: int = _AT_ONCE, patience: float = _PATIENCE) -> None:
-        self._places = Places(at_once)
-        self._patience = patience
+    def __init__(
+        self, at_once: int = _AT_ONCE, turn: float = _TURN, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._at_once = at_once
+        self._seconds = turn
+        self._clock = clock
+        self._state = PerProcess(_State)
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
         """Wait for a turn, which ends with the block."""
-        held = self._places.enter(self._patience)
+        state = self._state()
+        mine = object()
+        with state.door:
+            while (wait := self._enter(state, mine)) > 0:
+                state.left.wait(wait)
         try:
             yield
         finally:
-            if held:
-                self._places.leave()
+            with state.lock:
+                state.began.pop(mine, None)
+            state.left.set()
+
+    def _enter(self, state: _State, mine: object) -> float:
+        """Begin a turn and return 0, or return after how many seconds there will be one at the latest."""
+        with state.lock:
+            state.left.clear()
+            if len(state.began) >= self._at_once:
+                oldest, at = next(iter(state.began.items()))
+                wait = at + self._seconds - self._clock()
+                if wait > 0:
+                    return wait
+                del state.began[oldest]
+            state.began[mine] = self._clock()
+            return 0
+
+
+class _State:
+    """The turns of one process."""
+
+    __slots__ = ("began", "door", "left", "lock")
+
+    def __init__(self) -> None:
+        #: Held by the first in the line while it waits.
+        self.door = threading.Lock()
+        self.lock = threading.Lock()
+        #: Set when a turn has ended.
+        self.left = threading.Event()
+        #: When each turn began, in this order.
+        self.began: dict[object, float] = {}
