@@ -61,7 +61,8 @@ def check_url(url: str) -> None:
 def fetch(url: str, known: Fetched | None = None, limits: Limits = LIMITS) -> Fetched | None:
     """Return the document at *url*, or None if it is still the one that is *known*.
 
-    Redirects are followed to where :func:`check_url` allows. The environment's proxies are used.
+    Redirects are followed on the same host, to where :func:`check_url` allows. The environment's proxies are
+    used.
 
     :raises FetchError: for every other outcome.
     """
@@ -101,7 +102,10 @@ def _read(answer: IO[bytes], deadline: float, size: int) -> bytes:
 
 
 class _CarefulRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows a redirect only to where the document could have been fetched from in the first place."""
+    """Follows a redirect only on the same host and port, as far as :func:`check_url` allows.
+
+    Another host may be one of the operator's own, which nobody outside could otherwise ask.
+    """
 
     def redirect_request(
         self,
@@ -114,9 +118,16 @@ class _CarefulRedirects(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         try:
             check_url(newurl)
+            if _place(newurl) != _place(req.full_url):
+                raise ValueError("to another host; set iprangesurl to where the document is")
         except ValueError as error:
             raise FetchError(f"it was redirected: {error}") from None
         return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _place(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 def _is_this_machine(host: str) -> bool:

@@ -133,6 +133,9 @@ class TestFetching:
             (Reply(200, document("nowhere")), "'nowhere' is not a network"),
             (Reply(200, b" " * 100_001), "longer than 100000 bytes"),
             (Reply(302, headers=(("Location", "http://ranges.example/x"),)), "redirected: only https"),
+            (Reply(302, headers=(("Location", "http://127.0.0.1:9/x"),)), "redirected: to another host"),
+            (Reply(302, headers=(("Location", "https://ranges.example/x"),)), "redirected: to another host"),
+            (Reply(302, headers=(("Location", "//localhost/x"),)), "redirected: to another host"),
             (Reply(302, headers=(("Location", "file:///etc/passwd"),)), "the server answered 302"),
         ],
     )
@@ -190,8 +193,10 @@ class TestOneFetch:
         with pytest.raises(FetchError, match="does not answer"):
             fetch(web.url, limits=Limits(0.1, 60, 10_000))
 
-    def test_a_redirect_within_what_can_be_trusted_is_followed(self, web):
-        web.replies = [Reply(302, headers=(("Location", web.url + "/moved"),)), Reply(body=b"here")]
+    @pytest.mark.parametrize("whole", [True, False])
+    def test_a_redirect_on_the_same_host_is_followed(self, web, whole):
+        location = web.url + "/moved" if whole else "/moved"
+        web.replies = [Reply(302, headers=(("Location", location),)), Reply(body=b"here")]
         assert fetch(web.url) == Fetched(b"here")
 
     def test_a_304_that_nobody_asked_for_is_a_failure(self, web):
