@@ -69,6 +69,11 @@ class BlobURLs:
         except Exception as error:  # noqa: BLE001 (whatever it is, it must not fail the pull)
             return Miss("signing", f"the URL of {digest} could not be signed: {error}")
 
+    @property
+    def presigns(self) -> bool:
+        """Whether URLs of S3 can be presigned at all."""
+        return self._presigned is not None
+
     def presign(self, key: str, digest: Digest) -> str | None:
         """Return a presigned URL of S3 for the object at *key*, or None where none can be made."""
         if self._presigned is None:
@@ -82,8 +87,7 @@ class BlobURLs:
                 # The text of a foreign error may show what it signs with.
                 is_known = isinstance(error, StorageError | Unusable)
                 _log.error(
-                    "sent %s, though near S3: the URL of %s could not be presigned: %s",
-                    "to CloudFront" if self._baseurl else "by the app",
+                    "not sent to S3: the URL of %s could not be presigned: %s",
                     digest,
                     error if is_known else type(error).__name__,
                 )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+from cfmiddleware.process.cache import Cache
 
 from .bucket import Bucket
 from .elsewhere import elsewhere
@@ -23,6 +25,20 @@ _TOTAL = re.compile(r"bytes [0-9]+-[0-9]+/([0-9]+)")
 _NO_DIGEST = Miss("no-digest", "the app answers 200 without Docker-Content-Digest")
 _OTHER_DIGEST = Miss("other-digest", "the app's Docker-Content-Digest is not the digest that was asked for")
 
+# Digests of which a process remembers that their blobs are of a size to be redirected.
+_REMEMBERED = 50_000
+
+
+class Found(NamedTuple):
+    """An object of the bucket.
+
+    :param key: its whole key.
+    :param too_large: its size in bytes if that is above ``maximumsize``, else 0.
+    """
+
+    key: str
+    too_large: int = 0
+
 
 class Judge:
     """Reads what an app answers.
@@ -36,12 +52,21 @@ class Judge:
         self._root = options.rootdirectory
         self._bucket = Bucket(options.bucket, options.regionendpoint) if options.bucket else None
         self._require_digest = options.requiredigest
-        self._minimum_size = options.minimumsize
-        #: Whether the size of a blob decides on its redirect.
-        self.needs_size = bool(options.minimumsize)
+        self._minimum = options.minimumsize
+        self._maximum = options.maximumsize
+        if options.unsigned and self._maximum == WrapperOptions.maximumsize:
+            self._maximum = 0  # it is CloudFront's limit, and not that of every network
+        # Nobody's blobs are so large that each should be looked at, unless the operator says so.
+        self._looks = 0 < options.maximumsize < WrapperOptions.maximumsize
+        # The size of a digest never changes.
+        self._sized: Cache[Digest, bool] = Cache(_REMEMBERED)
 
-    def key(self, blob: BlobPath, status: str, headers: Headers, probe: Probe) -> str | Miss | None:
-        """Return the key of the object that an answer stands for.
+    def needs_size(self, digest: Digest) -> bool:
+        """Return whether the size of a blob decides on its redirect, and is not known to be right."""
+        return bool(self._minimum) or (self._looks and self._sized.get(digest) is None)
+
+    def found(self, blob: BlobPath, status: str, headers: Headers, probe: Probe) -> Found | Miss | None:
+        """Return the object that an answer stands for.
 
         :returns: None for an answer that refuses the blob, and why there is no redirect for one that gives it
             and is handed on nevertheless.
@@ -58,14 +83,17 @@ class Judge:
             miss = self._unlike_the_blob(blob.digest, headers)
             if miss is not None:
                 return miss
-            if self._is_small(headers, probe):
-                return Miss("small")
             named = self.named(probe)
-            return self._layout.key(*blob) if named is None else named
+            key = self._layout.key(*blob) if named is None else named
+            return self._of_size(key, blob.digest, self._size(headers, probe))
         if code in _REDIRECTS:
             if probe.declined:
                 return Miss("declined")
-            return self._key_of_redirect(blob.digest, headers)
+            key_or_miss = self._key_of_redirect(blob.digest, headers)
+            if isinstance(key_or_miss, Miss):
+                return key_or_miss
+            # The headers are those of the redirect itself.
+            return self._of_size(key_or_miss, blob.digest, probe.size)
         return None
 
     def named(self, probe: Probe) -> str | None:
@@ -89,19 +117,28 @@ class Judge:
                 return Miss("html", "the app answers a blob's path with a page (Content-Type: text/html)")
         return None if is_named else _NO_DIGEST
 
-    def _is_small(self, headers: Headers, probe: Probe) -> bool:
-        """Return whether the whole blob is known to be too small to be worth a second connection."""
-        if not self._minimum_size:
-            return False
-        size = probe.size
+    def _size(self, headers: Headers, probe: Probe) -> int | None:
+        """Return the size of the whole blob as far as the app says it."""
+        if probe.size is not None or not (self._minimum or self._maximum):
+            return probe.size
+        fields = {name.lower(): value for name, value in headers}
+        if "content-range" in fields:
+            match = _TOTAL.fullmatch(fields["content-range"])
+            return int(match[1]) if match else None
+        length = fields.get("content-length", "")
+        return int(length) if length.isdecimal() else None
+
+    def _of_size(self, key: str, digest: Digest, size: int | None) -> Found | Miss:
+        """Return the object, or that it is too small to be worth a second connection."""
         if size is None:
-            fields = {name.lower(): value for name, value in headers}
-            if "content-range" in fields:
-                match = _TOTAL.fullmatch(fields["content-range"])
-                size = int(match[1]) if match else None
-            elif fields.get("content-length", "").isdecimal():
-                size = int(fields["content-length"])
-        return size is not None and size < self._minimum_size
+            return Found(key)
+        if size < self._minimum:
+            return Miss("small")
+        if self._maximum and size > self._maximum:
+            return Found(key, size)
+        if self._looks and self._sized.get(digest) is None:
+            self._sized.put(digest, True)
+        return Found(key)
 
     def _key_of_redirect(self, digest: Digest, headers: Headers) -> str | Miss:
         """Return the key that the app's own redirect leads to, or why it is handed on as it is.

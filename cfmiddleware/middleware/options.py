@@ -22,6 +22,7 @@ from cfmiddleware.signing.keyfiles import contradicted_id
 from cfmiddleware.signing.originpath import directory
 from cfmiddleware.signing.windows import ExpiryWindow
 
+from . import keptheaders
 from .bucket import Bucket
 from .layout import Layout
 
@@ -205,6 +206,8 @@ class WrapperKeywords(TypedDict, total=False):
     probecache: int | str | None
     requiredigest: bool | str
     minimumsize: int | str
+    maximumsize: int | str
+    keepheaders: str | Iterable[str] | None
     layout: str
     rootdirectory: str
     originpath: str | None
@@ -254,12 +257,20 @@ class WrapperOptions:
     :param requiredigest: whether an app's 200 counts only with the digest in ``Docker-Content-Digest``.
     :param minimumsize: the size in bytes (or ``64KiB``) below which the app serves a blob itself, because a
         second connection would cost more than the bytes.
+    :param maximumsize: the size in bytes (or ``50GB``) above which a blob is not sent to CloudFront, which
+        serves no larger ones. It is sent to S3 by a presigned URL where something here signs those and
+        *bindip* is off, and is served by the app else. A size that the app does not say is no reason.
+        The registry of ``config.yml`` says it only where this is less than the default, for one request to
+        the storage for each blob and process. ``0`` is no limit.
+    :param keepheaders: headers of the app's answer that the redirect has as well, as a list or with commas
+        between them; ``Access-Control-*`` is all that begin so (``Access-Control-*, X-Request-Id``). What
+        would mislead clients and caches, or may hold a credential, is refused.
     :param layout: how keys are made of digests: ``distribution``, ``quay``, ``oci``, or a template of
         ``{root}``, ``{repository}``, ``{algorithm}``, ``{hex}`` and ``{hex[:2]}``.
     :param rootdirectory: the directory of the bucket that holds the root ``docker`` key. In a ``config.yml``
         it is the storage's by default.
     :param originpath: the distribution's Origin Path where it is not ``/`` and the root directory; ``""`` for
-        a blank one.
+        a blank one. Without ``bucket``, one that no key of the layout can start with is an error.
     :param prefix: the path that the registry is mounted under *inside* the wrapped app (``/registry``). A
         mount outside, by ``SCRIPT_NAME``, needs nothing. In a ``config.yml`` it is ``http.prefix`` by
         default.
@@ -296,6 +307,8 @@ class WrapperOptions:
     probecache: int = 0
     requiredigest: bool = True
     minimumsize: int = 0
+    maximumsize: int = 50 * 10**9
+    keepheaders: tuple[str, ...] = ()
     layout: str = "distribution"
     rootdirectory: str = ""
     originpath: str | None = None
@@ -324,6 +337,8 @@ class WrapperOptions:
         "probecache": _probe_cache,
         "requiredigest": parse.boolean,
         "minimumsize": parse.size,
+        "maximumsize": parse.size,
+        "keepheaders": keptheaders.read,
         "layout": parse.text,
         "rootdirectory": _optional_directory,
         "originpath": _origin_path,
@@ -397,7 +412,10 @@ class WrapperOptions:
         return values
 
     def __post_init__(self) -> None:
-        if not Layout(self.layout, self.rootdirectory).reaches(self.cloudfront_originpath):
+        layout = Layout(self.layout, self.rootdirectory)
+        # Where the app's redirects are rewritten, they say where the objects are, and not the layout.
+        has_layout = not self.bucket or self.probe == "none"
+        if has_layout and not layout.reaches(self.cloudfront_originpath):
             raise ConfigError(
                 f"originpath: no key can start with {self.cloudfront_originpath!r}; the keys are below "
                 f"{self.rootdirectory or '/'!r} (rootdirectory)"
@@ -405,6 +423,8 @@ class WrapperOptions:
         ExpiryWindow(self.duration, self.window)
         if self.bucket:
             Bucket(self.bucket, self.regionendpoint)
+        if self.maximumsize and self.maximumsize <= self.minimumsize:
+            raise ConfigError("maximumsize: must be more than minimumsize, or no blob would be redirected")
         if self.probecache and self.probe == "none":
             raise ConfigError(
                 "probecache: with 'probe: none' the app is not asked, so there is no yes to remember"
@@ -452,7 +472,8 @@ class WrapperOptions:
         """Return what an operator should know of options that work, each beginning with the option's name."""
         found = []
         host = urlsplit(self.baseurl).hostname or ""
-        if _is_s3(host) or (self.regionendpoint and host == _host(self.regionendpoint)):
+        is_s3 = _is_s3(host) or (self.regionendpoint and host == _host(self.regionendpoint))
+        if is_s3 and not self.unsigned:
             found.append(
                 f"baseurl: {host!r} is S3 itself, which refuses CloudFront's signatures; it must be the URL "
                 "of the distribution, such as https://d111111abcdef8.cloudfront.net"
@@ -464,7 +485,7 @@ class WrapperOptions:
                     f"keypairid: is {self.keypairid!r}, and the name of the private key's file says "
                     f"{other!r}; CloudFront refuses every URL if that is not the id of this key"
                 )
-        if self.duration < _SHORT:
+        if self.duration < _SHORT and not self.unsigned:
             found.append(
                 f"duration: signed URLs live for {self.duration} seconds, which is short for slow clients "
                 "and clocks that differ; a number without a unit is seconds, so write 60m for an hour"

@@ -112,10 +112,14 @@ class Approval(NamedTuple):
     :param key: the object's whole key in the bucket. That the blob is not too small has been seen to, and the
         option has not changed since.
     :param user: the user that the app took the client for, for the access log.
+    :param too_large: the object's size in bytes if that is above ``maximumsize``, else 0.
+    :param kept: the headers of the app that each redirect has.
     """
 
     key: str
     user: str = ""
+    too_large: int = 0
+    kept: tuple[tuple[str, str], ...] = ()
 
 
 class Lookup(NamedTuple):

@@ -11,7 +11,8 @@ from cfmiddleware.wsgi.client import client_text
 
 from .binding import Binding
 from .bloburls import BlobURLs
-from .judge import Judge
+from .judge import Found, Judge
+from .keptheaders import KeptHeaders, remembered
 from .layout import Layout
 from .misses import Miss, Misses
 from .options import WrapperOptions
@@ -56,6 +57,7 @@ class Pulls:
         self._judge = judge
         self._urls = urls
         self._filter = address_filter
+        self._keep = KeptHeaders(options.keepheaders) if options.keepheaders else None
         self._proxies = options.trustedproxies
         self._binding = Binding(options.trustedproxies) if options.bindip else None
         ways: dict[str, Way] = {"get": self._by_get, "head": self._by_head, "none": self._unasked}
@@ -76,7 +78,7 @@ class Pulls:
             address = self._binding.address(environ, near=near)
             if isinstance(address, Miss) and not near:
                 return app(environ, self._misses.watching(address, start_response))
-        pull = Pull(self._judge, self._urls, blob, address, near=near)
+        pull = Pull(self._judge, self._urls, self._keep, blob, address, near=near)
         response = self._way(app, pull, environ, start_response)
         if response is not None:
             if pull.miss is not None:
@@ -110,7 +112,7 @@ class Pulls:
         self, app: App, pull: Pull, environ: dict[str, Any], start_response: StartResponse
     ) -> Iterable[bytes] | None:
         """Redirect every client without asking the app."""
-        if pull.find(self._layout.key(*pull.blob)) and pull.sign():
+        if pull.find(Found(self._layout.key(*pull.blob))) and pull.sign():
             return None
         return app(environ, start_response)
 
@@ -137,10 +139,13 @@ class _Remembering:
         if approval is None:
             response = self._way(app, pull, environ, start_response)
             if response is None:
-                self._cache.remember(lookup, Approval(pull.key, "" if record is None else record.user))
+                user = "" if record is None else record.user
+                kept = remembered(pull.kept)
+                self._cache.remember(lookup, Approval(pull.found.key, user, pull.found.too_large, kept))
             return response
-        if not (pull.find(approval.key) and pull.sign()):
+        if not (pull.find(Found(approval.key, approval.too_large)) and pull.sign()):
             return app(environ, start_response)
+        pull.kept = list(approval.kept)
         if record is not None and approval.user:
             record.user = approval.user
         return None
@@ -151,6 +156,7 @@ class Pull:
 
     :param judge: reads the app's answer.
     :param urls: makes the URL to redirect to.
+    :param keep: picks the headers of the app that the redirect has; None for none.
     :param blob: the blob that the client asks for.
     :param address: the address to bind the URL to, None for none, or why the client cannot be sent to
         CloudFront.
@@ -161,12 +167,14 @@ class Pull:
         "_address",
         "_edge_url",
         "_judge",
+        "_keep",
         "_location",
         "_near",
         "_signed",
         "_urls",
         "blob",
-        "key",
+        "found",
+        "kept",
         "miss",
         "probe",
         "sent",
@@ -176,6 +184,7 @@ class Pull:
         self,
         judge: Judge,
         urls: BlobURLs,
+        keep: KeptHeaders | None,
         blob: BlobPath,
         address: str | Miss | None,
         *,
@@ -183,15 +192,18 @@ class Pull:
     ) -> None:
         self._judge = judge
         self._urls = urls
+        self._keep = keep
         self._address = address
         self._near = near
         self._edge_url: str | None = None
         self._location: str | None = None
         self._signed: str | None = None  # the key that the location is for
         self.blob = blob
-        self.probe = Probe(judge.needs_size, self._is_ready)
-        #: The object's whole key in the bucket, once it is known.
-        self.key = ""
+        self.probe = Probe(judge.needs_size(blob.digest), self._is_ready)
+        #: The object, once it is known.
+        self.found = Found("")
+        #: The headers of the app that the redirect has as well.
+        self.kept: list[tuple[str, str]] = []
         #: Why there is no redirect, though the app allows the pull.
         self.miss: Miss | None = None
         #: Where the redirect leads: ``edge`` or ``s3``.
@@ -199,31 +211,42 @@ class Pull:
 
     def ask_anew(self) -> None:
         """Forget what the app said on the probe: it is asked another time."""
-        self.probe = Probe(self._judge.needs_size, self._is_ready)
+        self.probe = Probe(self._judge.needs_size(self.blob.digest), self._is_ready)
 
     def _is_ready(self) -> bool:
         """Return whether the redirect to the object that the app has named is at hand, whatever its size."""
-        key = None if self._judge.needs_size else self._judge.named(self.probe)
-        return key is not None and self.find(key) and self.sign()
+        key = None if self.probe.needs_size else self._judge.named(self.probe)
+        return key is not None and self.find(Found(key)) and self.sign()
 
     def judge(self, status: str, headers: Headers) -> bool:
         """Return whether the app said yes, and to an object that the client can be sent to."""
-        key = self._judge.key(self.blob, status, headers, self.probe)
-        if isinstance(key, str):
-            self.miss = None
-            return self.find(key)
-        self.miss = key
-        return False
+        found = self._judge.found(self.blob, status, headers, self.probe)
+        if not isinstance(found, Found):
+            self.miss = found
+            return False
+        self.miss = None
+        if self._keep is not None:
+            self.kept = self._keep.of(headers)
+        return self.find(found)
 
-    def find(self, key: str) -> bool:
-        """Return whether the client can be sent to the object at *key*.
+    def find(self, found: Found) -> bool:
+        """Return whether the client can be sent to the object.
 
-        For a client near S3 that is assumed for now, and decided by :meth:`sign`.
+        For a client near S3 that is assumed for now, and decided by :meth:`sign`. So it is for an object that
+        is too large for CloudFront.
         """
-        self.key = key
-        if self._near:
+        self.found = found
+        if self._near or (found.too_large and self._urls.presigns and self._address is None):
             return True
-        url = self._address if isinstance(self._address, Miss) else self._urls.edge_url(key)
+        if found.too_large:
+            said = f"{self.blob.digest} has {found.too_large} bytes, and nothing here presigns URLs of S3"
+            if self._address is not None:
+                said = f"{self.blob.digest} has {found.too_large} bytes, and URLs of S3 are not bound"
+            url: str | Miss = Miss("too-large", said)
+        elif isinstance(self._address, Miss):
+            url = self._address
+        else:
+            url = self._urls.edge_url(found.key)
         if isinstance(url, Miss):
             self._edge_url, self.miss = None, url
             return False
@@ -234,16 +257,20 @@ class Pull:
         """Return whether the redirect is at hand: to S3 for a client near it if possible, and else to
         CloudFront.
         """
-        if self._location is not None and self._signed == self.key:
+        if self._location is not None and self._signed == self.found.key:
             return True
-        self._signed = self.key
-        if self._near:
-            self._location = self._urls.presign(self.key, self.blob.digest)
+        self._signed = self.found.key
+        if self._near or self.found.too_large:
+            self._location = self._urls.presign(self.found.key, self.blob.digest)
             if self._location is not None:
                 self.sent = "s3"
                 return True
+            if self.found.too_large:
+                said = f"{self.blob.digest} has {self.found.too_large} bytes, and could not be presigned"
+                self.miss = Miss("too-large", said)
+                return False
             self._near = False
-            if not self.find(self.key):
+            if not self.find(self.found):
                 return False
         if self._edge_url is not None and not isinstance(self._address, Miss):
             location = self._urls.sign(self._edge_url, self.blob.digest, self._address)
@@ -263,6 +290,7 @@ class Pull:
                 ("Docker-Distribution-API-Version", "registry/2.0"),
                 ("Cache-Control", "private, no-store"),
                 ("Content-Length", "0"),
+                *self.kept,
             ],
         )
         return [b""]  # some servers, such as hypercorn, answer nothing where there is no chunk at all

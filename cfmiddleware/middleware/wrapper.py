@@ -96,7 +96,8 @@ class CloudFrontMiddleware:
             Unsigned() if self.keys is None else URLSigner(self.keys, window, hash=options.hash, clock=clock)
         )
         self._filter = _address_filter(options)
-        presigned = None if self._filter is None else _presigned_urls(options, presign, window, clock)
+        options.check_presigner(is_there=presign is not None)
+        presigned = None if presign is None else PresignedURLs(presign, window, clock=clock)
         self._urls = BlobURLs(options.baseurl, self.originpath, self._signer, presigned, rewrites)
         self._misses = Misses()
         self._pulls = Pulls(
@@ -189,21 +190,6 @@ def _is_as_sent(environ: Mapping[str, Any], prefix: str) -> bool:
             if not sent.endswith(path) or "%" in sent:
                 return False
     return True
-
-
-def _presigned_urls(
-    options: WrapperOptions,
-    presign: Presign | None,
-    window: ExpiryWindow,
-    clock: Callable[[], float],
-) -> PresignedURLs:
-    if presign is None:
-        option = "networks" if options.networks else "ipfilteredby"
-        raise ConfigError(
-            f"{option}: would send clients to S3, but nothing here signs its URLs; it needs storage.s3 in a "
-            "config.yml, or presign=... in Python"
-        )
-    return PresignedURLs(presign, window, clock=clock)
 
 
 def _address_filter(options: WrapperOptions) -> AddressFilter | None:

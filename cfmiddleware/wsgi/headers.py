@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from cfmiddleware.wsgi.types import App, ExcInfo, Headers, StartResponse, Write
 
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_VALUE = re.compile(r"[\x21-\x7e\xa0-\xff](?:[\t\x20-\x7e\xa0-\xff]*[\x21-\x7e\xa0-\xff])?")
+#: A value that a header may have.
+VALUE = re.compile(r"[\x21-\x7e\xa0-\xff](?:[\t\x20-\x7e\xa0-\xff]*[\x21-\x7e\xa0-\xff])?")
 
 #: Headers of the connection, of a response's framing (RFC 9110, 7.6.1 and 8.6), or of the server.
 _NOT_OURS = frozenset(
@@ -21,6 +22,11 @@ _NOT_OURS = frozenset(
         *("trailer", "trailers", "transfer-encoding", "upgrade", "content-length", "date", "server"),
     }
 )
+
+
+def is_of_the_connection(name: str) -> bool:
+    """Return whether a header, by its name in lower case, is written by the server and by nobody else."""
+    return name in _NOT_OURS
 
 
 class ExtraHeaders:
@@ -59,11 +65,11 @@ def read(section: object, name: str = "headers") -> list[tuple[str, str]]:
         if not _NAME.fullmatch(str(header)):
             raise ConfigError(f"{name}: {header!r} is not a name of a header")
         where = f"{name}.{header}"
-        if str(header).lower() in _NOT_OURS:
+        if is_of_the_connection(str(header).lower()):
             raise ConfigError(f"{where}: is written by the server itself, as the connection needs it")
         for value in values if isinstance(values, list) else [values]:
             text = str(value).lower() if isinstance(value, bool) else str(value)
-            if not isinstance(value, str | int | float) or not _VALUE.fullmatch(text):
+            if not isinstance(value, str | int | float) or not VALUE.fullmatch(text):
                 raise ConfigError(f"{where}: a value must be text of one line; put it in quotes")
             found.append((str(header), text))
     return found

@@ -418,6 +418,17 @@ class TestRedirectsOfTheApp:
 
         assert ask(wrap(app, bucket="images")).code == 302
 
+    @pytest.mark.parametrize("origin", ["/pulp-prod", "/pulp-prod/artifact"])
+    def test_go_below_an_origin_path_that_the_layout_knows_nothing_of(self, origin):
+        app = self.app(f"{S3}/pulp-prod/artifact/b1/946a{PRESIGNED}")
+        wrapped = wrap(app, bucket="images", originpath=origin)
+        path = "/pulp-prod/artifact/b1/946a".removeprefix(origin)
+        assert str(ask(wrapped).location).startswith(f"{EDGE}{path}?Expires=")
+
+    def test_of_a_head_are_handed_on(self):
+        answer = ask(wrap(self.app(f"{S3}/x{PRESIGNED}"), bucket="images"), request(method="HEAD"))
+        assert (answer.code, answer.location) == (302, f"{S3}/x{PRESIGNED}")
+
 
 class TestLayoutsAndTheOriginPath:
     @pytest.mark.parametrize(
