@@ -104,7 +104,7 @@ class Blobs:
         :param sized: whether the data is looked at as well, which is one more request to the storage and
             shows that it is there.
         """
-        data = read_link(self._driver, paths.layer_link(repository, digest))
+        data = read_link(self._driver, paths.layer_link(repository, digest), digest)
         if data is None:
             return None
         if not sized:

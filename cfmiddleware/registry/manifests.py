@@ -134,7 +134,7 @@ class Manifests:
 
     def _revision(self, repository: str, digest: Digest) -> Digest | None:
         """Return the digest of a manifest's data, or None if the repository has no such manifest."""
-        return read_link(self._driver, paths.revision_link(repository, digest))
+        return read_link(self._driver, paths.revision_link(repository, digest), digest)
 
     def _read(self, repository: str, digest: Digest) -> bytes | None:
         data = self._revision(repository, digest)

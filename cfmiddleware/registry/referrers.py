@@ -215,7 +215,7 @@ class Referrers:
         return seen
 
     def _manifest(self, repository: str, digest: Digest) -> bytes | None:
-        data = read_link(self._driver, paths.revision_link(repository, digest))
+        data = read_link(self._driver, paths.revision_link(repository, digest), digest)
         try:
             return None if data is None else self._driver.read(paths.blob_data(data))
         except ObjectNotFound:

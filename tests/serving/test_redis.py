@@ -740,7 +740,38 @@ GARBAGE = [
     f"cfmiddleware:here:team/app@{OTHER} {OTHER} 12".encode(),
     f"cfmiddleware:here:other/app@{DIGEST} {DIGEST} 1000".encode(),
     f"cfmiddleware:there:team/app@{DIGEST} {DIGEST} 1000".encode(),
+    # The right name, and other bytes: of the same algorithm and of another one.
+    f"{KEY} {OTHER} 12".encode(),
+    f"{KEY} {Digest.of(b'secret', 'sha512')} 6".encode(),
 ]
+
+
+def test_who_writes_to_redis_leads_no_pull_to_the_bytes_of_another_repository(
+    server: RedisServer, storage: MemoryDriver
+):
+    client = worker(server, storage)
+    secret = client.push_blob("priv/app", b"secret")
+    client.push_blob("team/app", CONTENT)
+    wrapped = wrap(client.registry, rootdirectory="/images")
+    for name, mine in (("sha256", DIGEST), ("sha512", Digest.of(CONTENT, "sha512"))):
+        with server.client() as behind:
+            key = f"cfmiddleware:here:team/app@{mine}"
+            behind.set(key, f"{key} {secret} 6".encode())
+        url = f"/v2/team/app/blobs/{mine}"
+        assert client.get(url).data != b"secret", name
+        assert secret.hex not in str(ask(wrapped, request(url)).location), name
+
+
+def test_data_of_another_algorithm_is_asked_for_each_time(server: RedisServer, storage: MemoryDriver):
+    client = worker(server, storage)
+    client.push_blob("team/app", CONTENT)
+    other = Digest.of(CONTENT, "sha512")
+    link = f"{ROOT}repositories/team/app/_layers/sha512/{other.hex}/link"
+    storage.write(link, str(DIGEST).encode())
+    for _ in range(2):
+        assert client.get(f"/v2/team/app/blobs/{other}").data == CONTENT
+    with server.client() as behind:
+        assert behind.get(f"cfmiddleware:here:team/app@{other}") is None
 
 
 @pytest.mark.parametrize("value", GARBAGE)

@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 
 import bcrypt
@@ -26,6 +25,13 @@ _log = logging.getLogger("cfmiddleware.auth")
 
 # Each step of the cost doubles the time of a check; 16 takes seconds, and a thread waits for it.
 _BCRYPT = re.compile(rb"\$2[aby]\$(0[4-9]|1[0-6])\$[./A-Za-z0-9]{53}")
+
+# Of the last character of a salt, at this place, bcrypt uses two bits. Some programs set others. They are
+# cleared here, because the library refuses them, without taking the time that a check takes.
+_LAST_OF_SALT = 28
+_DIGITS = b"./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 #: Bytes of a password that bcrypt looks at.
 _MAX_PASSWORD = 72
@@ -78,10 +84,8 @@ class Users:
     def __init__(self, hashes: Mapping[bytes, bytes], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._hashes = hashes
         self._remembered = LoginCache(clock=clock)
-        costs = Counter(int(value[4:6]) for value in hashes.values())
-        cost = costs.most_common(1)[0][0] if costs else _USUAL_COST
-        # A hash that no password has, as slow to check as most of the others.
-        self._nobody = bcrypt.gensalt(cost) + b"." * 31
+        self._cost = max(map(_cost, hashes.values()), default=_USUAL_COST)
+        self._nobody = _nobodys(self._cost)
 
     def know(self, credential: Basic, client: str = "") -> bool:
         """Return whether the user has this password.
@@ -100,8 +104,7 @@ class Users:
             return True
 
         def check() -> bool:
-            # An unknown user takes as long as a known one.
-            matches = offload(_matches, password, self._hashes.get(user, self._nobody))
+            matches = offload(_matches, password, self._hashes.get(user, self._nobody), self._cost)
             return matches and user in self._hashes
 
         known = self._remembered.check(key, client, user, _PATIENCE, check)
@@ -121,13 +124,13 @@ def parse_users(content: bytes, name: str) -> dict[bytes, bytes]:
     """
     users: dict[bytes, bytes] = {}
     ignored = []
-    for number, line in enumerate(content.splitlines(), 1):
+    for number, line in enumerate(content.removeprefix(_BYTE_ORDER_MARK).splitlines(), 1):
         line = line.strip()
         if not line or line.startswith(b"#"):
             continue
         user, _, stored = line.partition(b":")
         if user and _BCRYPT.fullmatch(stored):
-            users[user] = stored
+            users[user] = _with_clean_salt(stored)
         else:
             ignored.append(number)
     hint = "is not a user and a bcrypt hash of cost 4 to 16; make it with 'htpasswd -B'"
@@ -140,8 +143,30 @@ def parse_users(content: bytes, name: str) -> dict[bytes, bytes]:
     return users
 
 
-def _matches(password: bytes, stored: bytes) -> bool:
-    try:
-        return bcrypt.checkpw(password, stored)
-    except ValueError:  # a salt whose last character no salt can have
-        return False
+def _with_clean_salt(stored: bytes) -> bytes:
+    last = _DIGITS.index(stored[_LAST_OF_SALT]) & 0b110000
+    return stored[:_LAST_OF_SALT] + _DIGITS[last : last + 1] + stored[_LAST_OF_SALT + 1 :]
+
+
+def _cost(stored: bytes) -> int:
+    return int(stored[4:6])
+
+
+def _nobodys(cost: int) -> bytes:
+    """Return a hash of a cost that no password has."""
+    return bcrypt.gensalt(cost) + b"." * 31
+
+
+def _matches(password: bytes, stored: bytes, cost: int) -> bool:
+    """Return whether a password is right. To be wrong takes as long as a check of the highest cost.
+
+    Each step of the cost doubles the time. So a check of cost c, and others of c, c + 1, and so on, take as
+    long together as one of the cost after the last.
+
+    :param cost: the highest cost of the file.
+    """
+    if bcrypt.checkpw(password, stored):
+        return True
+    for missing in range(_cost(stored), cost):
+        bcrypt.checkpw(password, _nobodys(missing))
+    return False

@@ -71,6 +71,8 @@ class Roots:
     def _follow(self, leaf: x509.Certificate, between: list[x509.Certificate], moment: datetime) -> None:
         current, below = leaf, 0
         _check(current, moment)
+        if current not in self._certificates:
+            _check_signer(current)
         while current not in self._certificates:
             candidates = [*self._certificates, *between]
             issuer = next((one for one in candidates if _issued(one, current)), None)
@@ -135,6 +137,17 @@ def _check(certificate: x509.Certificate, moment: datetime) -> None:
     for extension in certificate.extensions:
         if extension.critical and extension.oid not in _UNDERSTOOD:
             raise ChainError("a certificate of the chain has a critical extension that is not known here")
+
+
+def _check_signer(certificate: x509.Certificate) -> None:
+    """Check that a certificate may sign what is no certificate (RFC 5280, 4.2.1.3).
+
+    Where the bundle is a company's authority, its certificates for servers that say what they are for sign no
+    tokens.
+    """
+    for extension in certificate.extensions:
+        if isinstance(extension.value, x509.KeyUsage) and not extension.value.digital_signature:
+            raise ChainError("the key usage of the signer's certificate has no digitalSignature")
 
 
 def _check_authority(certificate: x509.Certificate, below: int) -> None:

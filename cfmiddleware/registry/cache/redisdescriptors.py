@@ -120,7 +120,7 @@ class RedisDescriptorCache:
             self._fail(error)
             return ask()
         if found is not None:
-            known = _read(found, name)
+            known = _read(found, name, digest)
             if known is None:
                 # A lease, or not ours. It is neither used nor replaced.
                 return ask()
@@ -130,8 +130,10 @@ class RedisDescriptorCache:
         located = ask()
         if replaceable:
             try:
-                if located is None:
-                    self._client.delete(name)  # clients ask for blobs that they are about to push
+                if located is None or located.data != digest:
+                    # Clients ask for blobs that they are about to push. And what is linked to other data is
+                    # not believed here.
+                    self._client.delete(name)
                 else:
                     size = _UNKNOWN if located.size is None else located.size
                     value = f"{name} {located.data} {size}".encode()
@@ -185,11 +187,14 @@ class RedisDescriptorCache:
         return f"cfmiddleware:{self._namespace}:{repository}@{digest}"
 
 
-def _read(value: object, name: str) -> Located | None:
+def _read(value: object, name: str, expected: Digest) -> Located | None:
     """Return the descriptor that a value from Redis is, or None.
 
     :param name: its key, with which the value begins: no client is sent to another blob, even if a connection
         mixes up its answers.
+    :param expected: the blob's digest, which the data must have. Whoever can write to Redis could otherwise
+        lead a pull to the bytes of another repository. Only the storage says that data has another digest, as
+        Distribution's links from sha512 to sha256 do.
     """
     if not isinstance(value, bytes):
         return None
@@ -197,7 +202,6 @@ def _read(value: object, name: str) -> Located | None:
     digest, _, size = descriptor.partition(" ")
     if key != name or not (size == _UNKNOWN or (size.isdecimal() and len(size) < 20)):
         return None
-    try:
-        return Located.of(Digest.parse(digest), None if size == _UNKNOWN else int(size))
-    except ValueError:
+    if digest != str(expected):
         return None
+    return Located.of(expected, None if size == _UNKNOWN else int(size))

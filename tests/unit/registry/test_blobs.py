@@ -249,3 +249,14 @@ def test_a_wrapper_that_hands_the_answer_on_hands_on_the_range(client):
 def test_a_wrapper_is_told_nothing_of_a_blob_that_is_not_there(client):
     told, status, _, _ = probe(client, Digest.of(b"?"))
     assert (told, status) == ([], 404)
+
+
+def test_a_link_to_other_bytes_of_the_same_algorithm_is_no_blob(caplog):
+    client = RegistryClient(MemoryDriver())
+    mine, secret = client.push_blob("app", b"mine"), client.push_blob("priv", b"secret")
+    client.driver.write(f"{ROOT}repositories/app/_layers/sha256/{mine.hex}/link", str(secret).encode())
+
+    assert client.get(f"/v2/app/blobs/{mine}").status_code == 404
+    assert "names other bytes" in caplog.text
+    client.push_blob("app", b"mine")
+    assert client.get(f"/v2/app/blobs/{mine}").data == b"mine"

@@ -154,10 +154,37 @@ def test_a_wrong_password_is_never_remembered(client: RegistryClient, checks: li
     assert len(checks) == 3
 
 
-def test_a_user_that_there_is_not_costs_what_the_others_cost(tmp_path: Path, checks: list[bytes]):
-    (tmp_path / "htpasswd").write_bytes(htpasswd({"a": "x", "b": "x"}, cost=5) + htpasswd({"c": "x"}, cost=4))
-    assert status(htpasswd_client(tmp_path / "htpasswd"), basic("nobody", "x")) == 401
-    assert [stored[:7] for stored in checks] == [b"$2b$05$"]
+@pytest.mark.parametrize("name", ["cheap", "usual", "dear", "broken", "left-out", "nobody", ""])
+@pytest.mark.parametrize("password", ["wrong", ""])
+def test_a_wrong_password_costs_the_same_for_every_name(
+    tmp_path: Path, checks: list[bytes], name: str, password: str
+):
+    lines = [htpasswd({user: "x"}, cost) for user, cost in (("cheap", 4), ("usual", 5), ("dear", 7))]
+    broken, left_out = htpasswd({"broken": "x"}), b"left-out:" + b"$2y$04$" + b"!" * 53 + b"\n"
+    # The last character of its salt is one that no salt can have.
+    broken = broken[: len("broken:") + 28] + b"z" + broken[len("broken:") + 29 :]
+    (tmp_path / "htpasswd").write_bytes(b"".join((*lines, broken, left_out)))
+
+    assert status(htpasswd_client(tmp_path / "htpasswd"), basic(name, password)) == 401
+
+    assert sum(2 ** int(stored[4:6]) for stored in checks) == 2**7
+
+
+def test_a_salt_with_more_bits_than_bcrypt_uses_is_taken_as_without_them(tmp_path: Path):
+    (line,) = htpasswd({"alice": "x"}).splitlines()
+    place = len("alice:") + 28
+    for last in b"zZ9/":
+        (tmp_path / "htpasswd").write_bytes(line[:place] + bytes([last]) + line[place + 1 :])
+        hashes = parse_users((tmp_path / "htpasswd").read_bytes(), "f")
+        stored = bcrypt.hashpw(b"x", hashes[b"alice"])
+        (tmp_path / "htpasswd").write_bytes(b"alice:" + stored[:28] + bytes([last]) + stored[29:])
+        assert status(htpasswd_client(tmp_path / "htpasswd"), basic("alice", "x")) == 200
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path):
+    (tmp_path / "htpasswd").write_bytes(b"\xef\xbb\xbf" + htpasswd(USERS))
+    for user, password in USERS.items():
+        assert status(htpasswd_client(tmp_path / "htpasswd"), basic(user, password)) == 200
 
 
 def test_a_changed_file_counts_after_a_second(client: RegistryClient, file: Path, clock: Clock):

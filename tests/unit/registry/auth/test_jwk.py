@@ -189,6 +189,24 @@ def test_only_an_authority_may_issue_certificates():
     assert "may not issue others" in refusal(LEAF_CERTIFICATE, usage)
 
 
+def usage(**allowed: bool) -> list[tuple[x509.ExtensionType, bool]]:
+    """Return a critical key usage with what is named, and nothing else."""
+    every = (
+        *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment"),
+        *("key_agreement", "key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
+    )
+    return [(x509.KeyUsage(**{name: allowed.get(name, False) for name in every}), True)]
+
+
+@pytest.mark.parametrize("for_what", ["key_encipherment", "key_agreement", "key_cert_sign"])
+def test_a_leaf_whose_key_usage_has_no_digital_signature_signs_no_tokens(for_what: str):
+    leaf = certificate("leaf", LEAF, ("between", BETWEEN), extensions=usage(**{for_what: True}))
+    assert "digitalSignature" in refusal(leaf, BETWEEN_CERTIFICATE)
+    both = usage(**{for_what: True, "digital_signature": True})
+    leaf = certificate("leaf", LEAF, ("between", BETWEEN), extensions=both)
+    assert roots().key_of(x5c(leaf, BETWEEN_CERTIFICATE)).public == LEAF.public_key()
+
+
 def test_an_authority_issues_no_further_down_than_it_may():
     short = roots(certificate("root", ROOT, ca=True, path_length=0))
     assert "not that far down" in refusal(LEAF_CERTIFICATE, BETWEEN_CERTIFICATE, within=short)
