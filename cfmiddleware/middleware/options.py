@@ -245,8 +245,9 @@ class WrapperOptions:
         no such policy for IPv6, so the app serves clients with IPv6, and those whose address is not known.
         Private, loopback and link-local IPv4 addresses are not bound: CloudFront sees such clients by
         another address.
-    :param trustedproxies: how many proxies in front append to ``X-Forwarded-For``. The client is the value
-        that the outermost of them wrote, less a port behind it. Where there are fewer values, or one that is
+    :param trustedproxies: how many proxies in front append to ``X-Forwarded-For``, or to ``Forwarded`` where
+        they take the former away. The client is the value that the outermost of them wrote, less a port
+        behind it. Where there are fewer values, or one that is
         not an address, the client is unknown.
     :param probe: how the app is asked. ``get``: by the client's own GET. ``head``: by a HEAD first, for apps
         that open the object before their first chunk *and* authorise HEAD as they do GET. ``none``: not at

@@ -8,6 +8,8 @@ from functools import cache, cached_property
 from typing import Any
 from urllib.parse import parse_qs, quote
 
+from cfmiddleware.wsgi.forwarded import first_element
+
 from .routes import Route
 
 #: A host, perhaps with a port, as the header ``Host`` has it (RFC 9110, 7.2).
@@ -75,8 +77,12 @@ class Request:
             return self.host
         # Forwarded headers are believed, as Distribution believes them: a client that forges them misleads
         # only itself.
-        scheme = self._first("X-Forwarded-Proto") or str(self.environ.get("wsgi.url_scheme", "http"))
-        host = self._first("X-Forwarded-Host") or self.header("Host")
+        # As there, Forwarded goes before the others, which are not read beside it.
+        forwarded = self.header("Forwarded")
+        told = first_element(forwarded)
+        proto = told.get("proto") if forwarded else self._first("X-Forwarded-Proto")
+        scheme = proto or str(self.environ.get("wsgi.url_scheme", "http"))
+        host = (told.get("host") if forwarded else self._first("X-Forwarded-Host")) or self.header("Host")
         if scheme not in ("http", "https") or not HOST.fullmatch(host):
             return ""
         return f"{scheme}://{host}"

@@ -1,7 +1,8 @@
 """The client's address: the peer's, or the one that a known number of proxies vouch for.
 
 A client may send any ``X-Forwarded-For``, and each proxy appends the address it was called from. So only the
-last values can be trusted, as many as there are proxies.
+last values can be trusted, as many as there are proxies. Where there is no such header at all, ``Forwarded``
+(RFC 7239) is read instead. Proxies that write only the latter must take the former away.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Any
+
+from .forwarded import elements
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -40,7 +43,8 @@ def client_address(environ: Mapping[str, Any], trustedproxies: int = 0) -> Addre
     :param trustedproxies: how many proxies the operator has in front. With 0 the peer is the client and
         ``X-Forwarded-For`` is not read.
 
-    With N proxies the client is the N-th value of ``X-Forwarded-For`` from the right; fewer values than that,
+    With N proxies the client is the N-th value of ``X-Forwarded-For``, or of ``for=`` in ``Forwarded``, from
+    the right; fewer values than that,
     or an N-th that is not an address, mean that a proxy was bypassed or misled: the client is unknown. A port
     behind the address is left out.
     """
@@ -54,8 +58,12 @@ def client_text(environ: Mapping[str, Any], trustedproxies: int = 0) -> str:
     """
     if not trustedproxies:
         return without_port(environ.get("REMOTE_ADDR") or "")
+    header = environ.get("HTTP_X_FORWARDED_FOR")
+    if header is None:
+        values = [element.get("for", "") for element in elements(environ.get("HTTP_FORWARDED", ""))]
+        return without_port(values[-trustedproxies]) if len(values) >= trustedproxies else ""
     # Only the last N values are split off: a client may fill the rest of the header.
-    values = environ.get("HTTP_X_FORWARDED_FOR", "").rsplit(",", trustedproxies)[-trustedproxies:]
+    values = header.rsplit(",", trustedproxies)[-trustedproxies:]
     return without_port(values[0].strip(" \t")) if len(values) == trustedproxies else ""
 
 
