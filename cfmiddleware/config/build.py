@@ -69,7 +69,8 @@ def descriptors(settings: Settings) -> DescriptorCache | None:
     if cache.kind == "inmemory":
         return InMemoryDescriptorCache(cache.blobdescriptorsize, cache.blobdescriptorttl)
     if cache.kind == "redis":
-        return redis_descriptors(redis, storage(settings).identity(), cache.blobdescriptorttl)
+        assert settings.redis is not None  # noqa: S101 (see settings.py)
+        return redis_descriptors(settings.redis, redis, storage(settings).identity(), cache.blobdescriptorttl)
     return None
 
 

@@ -65,7 +65,6 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 _NO_DRIVER = "there is no such driver; there are filesystem, inmemory and s3"
-_OTHER_POOL = "redis-py keeps the connections that it has made, poolsize of them at the most"
 _NO_CHECKS = "/v2/ answers whether or not this check would fail"
 
 #: The keys, section by section in the order of Distribution's reference.
@@ -255,16 +254,35 @@ KEYS: tuple[Key, ...] = (
         "acted on",
         "",
         _words(
-            "addr addrs username password db dialtimeout readtimeout writetimeout poolsize pool.maxactive"
+            "addr addrs username password db dialtimeout readtimeout writetimeout poolsize pool.maxactive "
+            "maxactiveconns pooltimeout mastername sentinelusername sentinelpassword clientname maxretries "
+            "minretrybackoff maxretrybackoff maxredirects protocol"
         ),
     ),
-    Key("redis.tls", "acted on", "", _words("enabled certificate key clientcas")),
-    Key("redis.pool.maxidle", "warned", _OTHER_POOL),
-    Key("redis.maxidleconns", "warned", _OTHER_POOL),
-    Key("redis.maxactiveconns", "warned", _OTHER_POOL),
+    Key("redis.tls", "acted on", "", _words("enabled certificate key rootcas clientcas")),
+    *(
+        Key(name, "warned", "the connections that were made are kept, poolsize of them at the most")
+        for name in ("redis.pool.maxidle", "redis.maxidleconns")
+    ),
     Key("redis.minidleconns", "warned", "connections are made when they are first needed"),
-    Key("redis.pool.idletimeout", "warned", "idle connections stay open until Redis closes them"),
-    Key("redis.connmaxidletime", "warned", "idle connections stay open until Redis closes them"),
+    *(
+        Key(name, "warned", "connections stay open until Redis closes them, and are then made anew")
+        for name in ("redis.pool.idletimeout", "redis.connmaxidletime", "redis.connmaxlifetime")
+    ),
+    *(
+        Key(name, "warned", "the masters are asked: replicas may still have what was deleted")
+        for name in ("redis.readonly", "redis.routebylatency", "redis.routerandomly")
+    ),
+    *(
+        Key(name, "not needed", "it is about the inside of Distribution's client")
+        for name in (
+            "redis.contexttimeoutenabled",
+            "redis.poolfifo",
+            "redis.disableidentity",
+            "redis.identitysuffix",
+            "redis.unstableresp3",
+        )
+    ),
     Key(
         "health.storagedriver",
         "warned",

@@ -13,60 +13,47 @@ from .redisoptions import RedisOptions, RedisTLSOptions
 
 
 def client_settings(options: RedisOptions) -> dict[str, Any]:
-    """Return the options as keyword arguments of :class:`redis.Redis`.
+    """Return the options as keyword arguments that all clients of redis-py take.
 
     :raises ConfigError: for files of ``redis.tls`` that cannot be read or used.
     """
-    host, port = options.address
     return {
-        "host": host,
-        "port": port,
         "username": options.username,
         "password": options.password,
-        "db": options.db,
+        "client_name": options.clientname,
         "socket_connect_timeout": options.dialtimeout,
         "socket_timeout": options.timeout,
-        "max_connections": options.poolsize or options.pool or None,
+        # Every Redis, and every server that calls itself compatible, speaks version 2 of the protocol.
+        "protocol": 2,
         **(_tls_settings(options.tls) if options.tls.enabled else {}),
     }
 
 
-def redis_descriptors(settings: dict[str, Any], namespace: str, seconds: int) -> RedisDescriptorCache:
+def redis_descriptors(
+    options: RedisOptions, settings: dict[str, Any], namespace: str, seconds: int
+) -> RedisDescriptorCache:
     """Return a descriptor cache in Redis.
 
-    :param settings: what :func:`client_settings` returned.
+    :param settings: what :func:`client_settings` returned for *options*.
     :param namespace: tells this registry's descriptors from those of others in the same Redis.
     :param seconds: how long a descriptor is kept.
     :raises ConfigError: where redis-py is not installed.
     """
     try:
-        from redis import BlockingConnectionPool, ChildDeadlockedError, Connection, Redis, RedisError
-        from redis import SSLConnection as SecureConnection
-        from redis.backoff import NoBackoff
-        from redis.exceptions import ConnectionError as NotConnected
-        from redis.retry import Retry
+        from redis import ChildDeadlockedError, RedisError
+        from redis.exceptions import RedisClusterException
+
+        from .redistopology import client
     except ImportError:
         raise ConfigError(
             "storage.cache.blobdescriptor: redis is not installed; install cfmiddleware[redis]"
         ) from None
-    # One retry, at once and over a new connection, for a Redis that was restarted or a firewall that dropped
-    # an idle connection.
-    retry = Retry(NoBackoff(), 1, (NotConnected,))
     # redis-py raises a ValueError for responses that are not of Redis's protocol.
-    errors = (RedisError, OSError, ValueError, ChildDeadlockedError)
-    # Every Redis, and every server that calls itself compatible, speaks version 2 of the protocol.
-    settings = {**settings, "retry": retry, "protocol": 2}
-    secrets = [settings[name] for name in ("password", "username") if settings[name]]
-    if settings["max_connections"] is not None:
-        # The usual pool refuses a thread when all connections are in use; in this one the thread waits.
-        secure = settings.pop("ssl", False)
-        pool = BlockingConnectionPool(  # type: ignore[no-untyped-call]
-            connection_class=SecureConnection if secure else Connection,
-            timeout=settings["socket_timeout"],
-            **settings,
-        )
-        settings = {"connection_pool": pool}
-    return RedisDescriptorCache(Redis(**settings), errors, namespace, seconds, secrets)
+    errors = (RedisError, RedisClusterException, OSError, ValueError, ChildDeadlockedError)
+    secrets = (options.password, options.username, options.sentinelpassword, options.sentinelusername)
+    return RedisDescriptorCache(
+        client(options, settings), errors, namespace, seconds, [secret for secret in secrets if secret]
+    )
 
 
 def _tls_settings(tls: RedisTLSOptions) -> dict[str, Any]:
@@ -84,15 +71,16 @@ def _tls_settings(tls: RedisTLSOptions) -> dict[str, Any]:
                 "redis.tls: 'certificate' and 'key' must be PEM files of one pair, the key without a password"
             ) from None
         settings |= {"ssl_certfile": str(tls.certificate), "ssl_keyfile": str(tls.key)}
-    if tls.clientcas:
-        texts = [_readable(file, f"redis.tls.clientcas[{n}]") for n, file in enumerate(tls.clientcas)]
-        for n, text in enumerate(texts):
+    texts = []
+    for option, files in (("rootcas", tls.rootcas), ("clientcas", tls.clientcas)):
+        for number, file in enumerate(files):
+            place = f"redis.tls.{option}[{number}]"
+            texts.append(_readable(file, place))
             try:
-                context.load_verify_locations(cadata=text)
+                context.load_verify_locations(cadata=texts[-1])
             except (ssl.SSLError, ValueError):
-                raise ConfigError(
-                    f"redis.tls.clientcas[{n}]: {tls.clientcas[n]} must be a PEM file of certificates"
-                ) from None
+                raise ConfigError(f"{place}: {file} must be a PEM file of certificates") from None
+    if texts:
         settings["ssl_ca_data"] = "\n".join(texts)
     return settings
 

@@ -32,10 +32,21 @@ class RedisServer:
     :param password: what clients must say.
     :param certificate: a file of `tls.write_certificate`; then it speaks TLS alone, and its clients must show
         a certificate that this one vouches for.
+    :param more: further lines of the configuration.
+    :param arguments: further arguments of the program.
     """
 
-    def __init__(self, directory: Path, password: str = "", certificate: Path | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        password: str = "",
+        certificate: Path | None = None,
+        more: Sequence[str] = (),
+        arguments: Sequence[str] = (),
+    ) -> None:
         self._directory = directory
+        self._more = more
+        self._arguments = arguments
         self._password = password
         self._certificate = certificate
         self._server: Server | None = None
@@ -45,9 +56,12 @@ class RedisServer:
         (directory / "redis.conf").write_text("\n".join(self._configuration()))
 
     def _configuration(self) -> Sequence[str]:
-        lines = ["bind 127.0.0.1", 'save ""', "appendonly no", f"dir {self._directory}"]
+        lines = ["bind 127.0.0.1", f"dir {self._directory}"]
+        if "--sentinel" not in self._arguments:
+            lines += ['save ""', "appendonly no"]
         if self._password:
             lines.append(f"requirepass {self._password}")
+        lines += self._more
         if self._certificate is None:
             return [*lines, f"port {self.port}"]
         file = self._certificate
@@ -57,7 +71,9 @@ class RedisServer:
 
     def start(self) -> None:
         """Start it, empty."""
-        self._server = Server([PROGRAM, str(self._directory / "redis.conf")], self._directory)
+        self._server = Server(
+            [PROGRAM, str(self._directory / "redis.conf"), *self._arguments], self._directory
+        )
         self._server.wait_for_ports([self.port])
 
     def kill(self) -> None:
@@ -98,3 +114,14 @@ def running_redis(
         yield server
     finally:
         server.kill()
+
+
+@contextlib.contextmanager
+def running_several(servers: Sequence[RedisServer]) -> Iterator[None]:
+    """Run several of them until the block is left; skip the test where there is none."""
+    require_redis()
+    with contextlib.ExitStack() as stack:
+        for server in servers:
+            stack.callback(server.kill)
+            server.start()
+        yield

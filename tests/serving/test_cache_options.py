@@ -144,8 +144,15 @@ def test_what_the_cache_may_not_say(tmp_path: Path, cache: Any, line: str):
         ({"addr": "localhost:65536"}, "redis.addr: must be a host and a port"),
         ({"addr": f"redis://:{SECRET}@localhost:6379"}, "redis.addr: must be a host and a port"),
         ({"addr": ["localhost:6379"]}, "redis.addr: must be a host and a port"),
-        ({"addrs": ["a:1", "b:1"]}, "redis.addrs: must have one address; clusters and sentinels are not"),
-        ({"addrs": []}, "redis.addrs: must have one address"),
+        ({"addrs": []}, "redis.addrs: must be a list of hosts and ports"),
+        ({"addrs": 5}, "redis.addrs: must be a list of hosts and ports"),
+        ({"addrs": ["a:1", "b:1"], "db": 1}, "redis.db: several addresses are a cluster, which has database"),
+        ({**ADDRESS, "sentinelpassword": SECRET}, "redis.sentinelpassword: goes with 'mastername'"),
+        ({**ADDRESS, "clientname": "a b"}, "redis.clientname: must be printable and without blanks"),
+        ({**ADDRESS, "protocol": 1}, "redis.protocol: 1 is not a whole number from 2 to 3"),
+        ({**ADDRESS, "maxretries": "x"}, "redis.maxretries: 'x' is not a whole number"),
+        ({**ADDRESS, "minretrybackoff": "soon"}, "redis.minretrybackoff: 'soon' is not a duration"),
+        ({**ADDRESS, "tls": {"rootcas": ["no.pem"]}}, "redis.tls.rootcas[0]: {}/no.pem cannot be read"),
         ({"addrs": [f":{SECRET}@a"]}, "redis.addrs[0]: must be a host and a port"),
         ({**ADDRESS, "addrs": ["a:1"]}, "redis.addrs: goes without 'addr'"),
         (
@@ -243,6 +250,30 @@ def test_what_redis_is_asked_with(tmp_path: Path):
     settings = settings_of(descriptors)
     assert settings | named == settings
     assert descriptors._client.connection_pool.max_connections == 5
+
+
+def test_further_options_are_those_of_the_client(tmp_path: Path):
+    write_certificate(tmp_path / "own.pem")
+    write_certificate(tmp_path / "other.pem")
+    given = {
+        **ADDRESS,
+        "clientname": "registry",
+        "maxretries": 4,
+        "minretrybackoff": "8ms",
+        "maxretrybackoff": "512ms",
+        "maxactiveconns": 6,
+        "poolsize": 3,
+        "pooltimeout": "2s",
+        "protocol": 3,
+        "tls": {"rootcas": ["own.pem"], "clientcas": ["other.pem"]},
+    }
+    descriptors: Any = built(tmp_path, REDIS, given)
+    settings, pool = settings_of(descriptors), descriptors._client.connection_pool
+
+    assert (settings["client_name"], settings["retry"]._retries) == ("registry", 4)
+    assert settings["ssl_ca_data"].count("BEGIN CERTIFICATE") == 2
+    assert (pool.max_connections, pool.timeout) == (6, 2)
+    assert settings_of(built(tmp_path, REDIS, {**ADDRESS, "maxretries": -1}))["retry"]._retries == 0
 
 
 def test_what_lies_in_the_memory_of_one_process_is_never_what_another_one_remembers(tmp_path: Path):
