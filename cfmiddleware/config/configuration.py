@@ -15,6 +15,7 @@ from cfmiddleware.wsgi.headers import ExtraHeaders
 
 from . import build
 from .address import Address, SocketPath
+from .secretfiles import with_secrets
 from .serveroptions import ServerOptions
 from .settings import read_settings
 from .tlsoptions import TLSOptions
@@ -48,7 +49,7 @@ class Config:
         self._here = here
         with self.located():
             #: What the sections say.
-            self.settings = read_settings(known_sections(tree, source), here)
+            self.settings = read_settings(known_sections(with_secrets(tree, here), source), here)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], environ: Mapping[str, str] = os.environ) -> Config:

@@ -15,6 +15,7 @@ from cfmiddleware.errors import ConfigError, cannot_be_read
 from cfmiddleware.parse import nearest, section
 
 from . import distributionkeys
+from .secretfiles import read_secret
 
 _log = logging.getLogger("cfmiddleware")
 
@@ -109,7 +110,8 @@ def override(tree: Tree, environ: Mapping[str, str], source: str) -> None:
     ``REGISTRY_STORAGE_S3_BUCKET`` is ``storage.s3.bucket``, ``REGISTRY_MIDDLEWARE_STORAGE_0_NAME`` the name
     of the first storage middleware. Values are YAML. A variable that does not name a section is passed over
     with a warning: names of other programs begin with ``REGISTRY_`` too. So are those that Kubernetes sets
-    for a Service whose name begins with ``registry-``. ``REGISTRY_VERSION`` is passed over as well, because
+    for a Service whose name begins with ``registry-``. ``REGISTRY_REDIS_PASSWORD_FILE`` names a file whose
+    text is ``redis.password``, and so with every option. ``REGISTRY_VERSION`` is passed over as well, because
     images say with it which registry they hold.
 
     :raises ConfigError: for a value that is not YAML, or a path that leads through a value.
@@ -124,6 +126,15 @@ def override(tree: Tree, environ: Mapping[str, str], source: str) -> None:
             continue
         if path[0] not in _NAMES:
             foreign.append(variable)
+            continue
+        if path[-1] == "file" and path[0] != "health" and len(path) > 2:
+            path = path[:-1]
+            if _VARIABLE + "_".join(path).upper() in environ:
+                raise ConfigError(
+                    f"{source}: {variable}: goes without the variable whose value the file holds"
+                )
+            secret = read_secret(environ[variable], f"{source}: {variable}", Path(source).resolve().parent)
+            _replace(tree, path, secret, f"{source}: {variable}")
             continue
         try:
             value = yaml.safe_load(environ[variable])

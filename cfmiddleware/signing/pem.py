@@ -58,6 +58,8 @@ def find_blocks(text: str) -> list[Block]:
 
     :raises PEMError: when there is none, or one that does not end.
     """
+    # Environment files and stores of secrets write line ends as two letters; a key has no backslash.
+    text = text.replace("\\r\\n", "\n").replace("\\n", "\n")
     blocks: list[Block] = []
     position = 0
     while (start := text.find(_BEGIN, position)) >= 0:
