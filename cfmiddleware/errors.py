@@ -15,6 +15,8 @@ _FILE = re.compile(
     r"[A-Za-z0-9_.-]{1,64}\.[a-z][a-z0-9]{1,7}"
     r"|(?=.*(?:key|cert|pem|bundle|passw|jwk|token|secret|users|ranges))[a-z][a-z_-]{0,39}"
 )
+# Nobody's secret has so few characters.
+_SHORTEST = 4
 _WORDS = re.compile(r"[a-z]{1,20}(?:[/_-][a-z]{1,20}){1,9}")
 _DIRECTORY = re.compile(r"[A-Za-z0-9_.-]{1,39}")
 
@@ -61,7 +63,7 @@ def shown_path(path: str | os.PathLike[str]) -> str:
         missing = text[len(there) :].lstrip("/")
     *directories, name = missing.split("/")
     is_named = _FILE.fullmatch(name) and all(_DIRECTORY.fullmatch(part) for part in directories)
-    if not missing or is_named or (directories and _WORDS.fullmatch(missing)):
+    if len(missing) <= _SHORTEST or is_named or (directories and _WORDS.fullmatch(missing)):
         return text
     return f"{text[: len(text) - len(missing)]}{missing[: min(8, len(missing) // 4)]}..."
 

@@ -164,7 +164,8 @@ def _greeting(config: Config, services: Sequence[Service]) -> str:
     if config.has_auth():
         lines.append(f"Clients must log in first: skopeo login{option} {host}")
     else:
-        may = "pull" if config.is_readonly() else "push"
+        may = "push and delete" if config.allows_deletes() else "push"
+        may = "pull" if config.is_readonly() else may
         lines.append(f"There is no authentication: anyone who reaches the port may {may}.")
     hints = _TRY.format(
         host=host, url=registry.url, option=option, dest_option=" --dest-tls-verify=false" if plain else ""

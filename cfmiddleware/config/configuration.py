@@ -151,6 +151,10 @@ class Config:
         """Return whether the file asks for the CloudFront wrapper, and does not switch redirects off."""
         return self.settings.cloudfront is not None and self.settings.storage.redirect
 
+    def allows_deletes(self) -> bool:
+        """Return whether ``storage.delete`` lets clients delete blobs, manifests and tags."""
+        return self.settings.storage.delete
+
     def is_readonly(self) -> bool:
         """Return whether ``storage.maintenance`` refuses every request that would change something."""
         return self.settings.storage.maintenance

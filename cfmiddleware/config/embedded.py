@@ -6,12 +6,17 @@ import os
 import secrets
 import string
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.signing.keyfiles import write_private
 from cfmiddleware.signing.keys import generate
+from cfmiddleware.wsgi.hostguard import HostGuard, is_loopback
 
 from .configuration import Config
+
+if TYPE_CHECKING:
+    from cfmiddleware.wsgi.types import App
 
 _ID_LENGTH = 13
 
@@ -76,4 +81,17 @@ def embedded(
         },
         "edge": {"addr": edge_address},
     }
-    return Config(tree, str(directory), directory)
+    return _Embedded(tree, str(directory), directory)
+
+
+class _Embedded(Config):
+    """A registry without authentication, for clients on the same machine."""
+
+    def app(self) -> App:
+        """Return the registry, wrapped, which refuses what a web page has a browser send.
+
+        One that listens at other addresses is reached by names that are not known here, and answers by all.
+        """
+        app = super().app()
+        host = str(self.address()[0])
+        return HostGuard(app, host) if is_loopback(host) else app

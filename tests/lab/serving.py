@@ -90,7 +90,7 @@ class Service(NamedTuple):
             location = ask("POST", f"{self.url}/v2/{name}/blobs/uploads/").headers["Location"]
             path = urlsplit(location).path
         raw = socket.create_connection(("127.0.0.1", self.port), timeout=5)
-        head = f"PATCH {path} HTTP/1.1\r\nHost: registry\r\nContent-Length: 99999\r\n\r\n"
+        head = f"PATCH {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999\r\n\r\n"
         raw.sendall(head.encode() + b"x" * 20_000)
         return raw
 

@@ -71,7 +71,7 @@ def _one_byte(targets: Targets, number: int) -> Script:
 
 
 def _slow_head(targets: Targets, number: int) -> Script:
-    return Script(b"GET /v2/ HTTP/1.1\r\nHost: registry\r\nX-Slow: ", b"x", 5)
+    return Script(b"GET /v2/ HTTP/1.1\r\nHost: localhost\r\nX-Slow: ", b"x", 5)
 
 
 def _handshake(targets: Targets, number: int) -> Script:
@@ -112,11 +112,11 @@ SENDERS = ("stalled-body", "slow-body")
 
 def _patch(targets: Targets, number: int) -> bytes:
     path = targets.uploads[number % len(targets.uploads)]
-    return f"PATCH {path} HTTP/1.1\r\nHost: registry\r\nContent-Length: 100000\r\n\r\n".encode()
+    return f"PATCH {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n".encode()
 
 
 def _get(path: str) -> bytes:
-    return f"GET {path} HTTP/1.1\r\nHost: registry\r\nAccept: {_MANIFEST}\r\n\r\n".encode()
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: {_MANIFEST}\r\n\r\n".encode()
 
 
 def _half_of_a_hello() -> bytes:

@@ -107,9 +107,9 @@ def test_headers_of_proxies_that_contradict_each_other_are_no_error(service: Ser
 
 
 def test_requests_that_come_together_are_answered_one_after_the_other(service: Service):
-    one = b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n"
-    body = b"POST /v2/app/blobs/uploads/ HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
-    last = b"GET /v2/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    one = b"GET /v2/ HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    body = b"POST /v2/app/blobs/uploads/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+    last = b"GET /v2/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
     head, rest = answer(service, b"\r\n" + one + body + one + last)
 
@@ -132,14 +132,14 @@ def test_http_1_0_is_spoken(service: Service):
 )
 def test_no_body_is_asked_for_where_the_path_leads_nowhere(service: Service, line: bytes):
     with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
-        head = line + b" HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+        head = line + b" HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
         connection.sendall(head + b"Content-Length: 50000000\r\n\r\n")
         assert connection.recv(1000).startswith(b"HTTP/1.1 40")
 
 
 def test_a_body_is_asked_for_when_it_is_read(service: Service):
     with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
-        head = b"PUT /v2/app/manifests/x HTTP/1.1\r\nHost: x\r\n"
+        head = b"PUT /v2/app/manifests/x HTTP/1.1\r\nHost: localhost\r\n"
         connection.sendall(head + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
         assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
         connection.sendall(b"{}")

@@ -51,6 +51,20 @@ def test_it_prints_both_addresses_and_where_the_data_is(service: Service, data: 
     assert f"data      {data}/registry\n" in out
 
 
+def test_it_says_that_anyone_may_push_and_delete(service: Service):
+    assert "anyone who reaches the port may push and delete.\n" in service.server.stdout
+
+
+def test_a_web_page_whose_name_leads_here_may_do_nothing(service: Service):
+    digest = service.push("rebound", b"mine")
+    blob = f"{service.url}/v2/rebound/blobs/{digest}"
+
+    for headers in ({"Host": f"rebind.evil:{service.port}"}, {"Origin": "https://evil.example"}):
+        assert ask("DELETE", blob, headers=headers).status == 403
+        assert ask("POST", f"{service.url}/v2/rebound/blobs/uploads/", headers=headers).status == 403
+    assert ask("GET", blob).status == 307
+
+
 def test_it_prints_three_lines_to_try(service: Service):
     lines = service.server.stdout.partition("Try:\n")[2].splitlines()
 

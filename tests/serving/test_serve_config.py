@@ -113,9 +113,16 @@ def test_as_many_workers_run_as_the_file_says(tmp_path: Path):
         assert len(workers(master, 3)) == 3
 
 
-@pytest.mark.parametrize(("enabled", "may"), [(True, "pull"), (False, "push")])
-def test_it_says_what_anyone_may_do(tmp_path: Path, enabled: bool, may: str):
-    storage = {"filesystem": {"rootdirectory": "objects"}, "maintenance": {"readonly": {"enabled": enabled}}}
+@pytest.mark.parametrize(
+    ("readonly", "delete", "may"),
+    [(True, True, "pull"), (False, False, "push"), (False, True, "push and delete")],
+)
+def test_it_says_what_anyone_may_do(tmp_path: Path, readonly: bool, delete: bool, may: str):
+    storage = {
+        "filesystem": {"rootdirectory": "objects"},
+        "maintenance": {"readonly": {"enabled": readonly}},
+        "delete": {"enabled": delete},
+    }
 
     with serving_file(tmp_path, edge=None, storage=storage) as service:
         assert f"anyone who reaches the port may {may}." in service.server.stdout

@@ -94,8 +94,8 @@ def test_variables_alone_can_ask_for_it_as_in_distribution(directory: Path):
         ({"htpasswd": {"realm": "r", "pth": "p"}}, "auth.htpasswd.pth: there is no such option"),
         ({"htpasswd": {"realm": "ä", "path": "users"}}, "auth.htpasswd.realm: must be printable ASCII"),
         (
-            {"htpasswd": {"realm": "r", "path": "none.htpasswd"}},
-            "auth.htpasswd: none.htpasswd: cannot be read: No such file or directory",
+            {"htpasswd": {"realm": "r", "path": "none"}},
+            "auth.htpasswd: none: cannot be read: No such file or directory",
         ),
         (
             {"htpasswd": {"realm": "r", "path": "key.pem"}},
@@ -104,7 +104,7 @@ def test_variables_alone_can_ask_for_it_as_in_distribution(directory: Path):
         ({"token": {}}, "auth.token.realm: this option is required"),
         ({"token": {**TOKEN, "issuer": ""}}, "auth.token.issuer: this option is required"),
         ({"token": TOKEN}, "auth.token.rootcertbundle: this option or 'jwks' is required"),
-        ({"token": {**TOKEN, "jwks": "none.json"}}, "auth.token: none.json: cannot be read: No such file"),
+        ({"token": {**TOKEN, "jwks": "none"}}, "auth.token: none: cannot be read: No such file"),
         ({"token": {**TOKEN, "jwks": "users"}}, "auth.token: users: is not a JSON Web Key Set"),
         ({"token": {**TOKEN, "rootcertbundle": "users"}}, "auth.token: users: has no certificate in PEM"),
         (

@@ -177,5 +177,5 @@ class TestWatchedFiles:
         assert watched.later() == b"52"
 
     def test_what_is_no_good_to_begin_with_is_an_error(self, tmp_path: Path):
-        with pytest.raises(ConfigError, match=r"none.txt: cannot be read: No such file"):
-            WatchedFiles([tmp_path / "none.txt"], bytes, log=logging.getLogger("test"))
+        with pytest.raises(ConfigError, match=r"none: cannot be read: No such file"):
+            WatchedFiles([tmp_path / "none"], bytes, log=logging.getLogger("test"))
