@@ -119,6 +119,11 @@ class Config:
 
     # What the server needs to know
 
+    def edge_driver(self) -> Driver:
+        """Return the driver of the storage that the edge reads: its own, or the registry's."""
+        own = self.settings.edge.storage if self.settings.edge is not None else None
+        return own or self.driver()
+
     def address(self) -> Address | SocketPath:
         """Return where the registry listens."""
         return self.settings.http.addr
@@ -165,8 +170,7 @@ class Config:
 
     def edge_is_blind(self) -> bool:
         """Return whether an edge in a process of its own would not see what the registry stores."""
-        own = self.settings.edge.storage if self.settings.edge is not None else None
-        return not (own or self.driver()).shared
+        return not self.edge_driver().shared
 
     def warn_of_plain_http(self) -> None:
         """Say that ``http.tls`` has no effect where another server than the command serves the registry."""

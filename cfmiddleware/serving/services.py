@@ -16,6 +16,7 @@ from cfmiddleware.config.serveroptions import ServerOptions
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.logs import LogOptions
 from cfmiddleware.process.waiting import original
+from cfmiddleware.storage.driver import Driver
 from cfmiddleware.wsgi.accesslog import AccessLog
 
 from .certificates import Certificates, certificates_of
@@ -38,6 +39,7 @@ class Served(NamedTuple):
     :param options: how it is served.
     :param certificates: what connections are secured with, or None for plain HTTP.
     :param log: how the servers log.
+    :param storage: what the app keeps things in.
     :param address: where the configuration has it listen, which takes effect at the start alone.
     """
 
@@ -45,6 +47,7 @@ class Served(NamedTuple):
     options: ServerOptions
     certificates: Certificates | None
     log: LogOptions
+    storage: Driver
     address: Address | SocketPath
 
 
@@ -102,7 +105,7 @@ def _registry(config: Config, address: str | None) -> Served:
     log = config.log_options()
     if log.access:
         app = AccessLog(app, trustedproxies=config.trusted_proxies())
-    return Served(app, config.server_options(), certificates_of(config), log, where)
+    return Served(app, config.server_options(), certificates_of(config), log, config.driver(), where)
 
 
 def _edge(config: Config, address: str | None) -> Served:
@@ -113,7 +116,8 @@ def _edge(config: Config, address: str | None) -> Served:
             f"{config.source}: edge: cannot see a storage in the memory of another process; "
             "choose one that processes share"
         )
-    return Served(app, config.server_options(), None, config.log_options(), where or DEFAULT_EDGE)
+    storage = config.edge_driver()
+    return Served(app, config.server_options(), None, config.log_options(), storage, where or DEFAULT_EDGE)
 
 
 def listen(address: Address | SocketPath, option: str) -> socket.socket:

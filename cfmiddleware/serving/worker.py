@@ -32,6 +32,7 @@ from .patience import Patience, Wait
 from .refusals import Refusal
 
 if TYPE_CHECKING:
+    from cfmiddleware.storage.driver import Driver
     from cfmiddleware.wsgi.types import App
 
 _log = logging.getLogger("cfmiddleware")
@@ -53,6 +54,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
 
     :param options: what clients are given time and room for.
     :param certificates: what connections are secured with, or None for plain HTTP.
+    :param storage: what the app keeps things in, which is made ready before the first request.
     :param stopping: until when idle connections stay, on the clock of ``time.monotonic``, if the worker is to
         stop; 0 while it is not.
     :param bulk: held by the connection whose turn it is to move much.
@@ -60,6 +62,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
 
     options: ClassVar[ServerOptions]
     certificates: ClassVar[Certificates | None] = None
+    storage: ClassVar[Driver]
     wsgi: App
     sockets: list[Any]
     stopping: float = 0.0
@@ -90,6 +93,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         self._full = Throttle()
         self.bulk = Semaphore()
         self._limit = self.options.connections or connections_within(raise_limit())
+        self._prepare()
         gevent.spawn(Patience(self._connections).run)
         gevent.spawn(self._watch_signals)
         accepting = [gevent.spawn(self._accept, each, self._base(each)) for each in self.sockets]
@@ -97,6 +101,13 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             self.notify()
             self._wake.wait(1.0)
         self._stop(accepting)
+
+    def _prepare(self) -> None:
+        """Have the storage make what its first request would wait for."""
+        try:
+            self.storage.prepare()
+        except Exception as error:  # noqa: BLE001 (the requests that meet it say what it is)
+            _log.debug("the storage is not ready yet: %s", error)
 
     def refused(self, refusal: Refusal) -> None:
         """Log what the server refused by itself; seldom, because anybody can cause it."""

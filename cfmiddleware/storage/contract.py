@@ -65,6 +65,13 @@ class DriverContract:
         assert driver.read("/a/b") == b"content"
         assert driver.stat("/a/b").size == 7
 
+    def test_it_works_after_it_was_made_ready_as_before(self, driver: Driver) -> None:
+        driver.preload()
+        driver.prepare()
+        driver.write("/a", b"content")
+
+        assert driver.read("/a") == b"content"
+
     def test_an_object_may_be_empty(self, driver: Driver) -> None:
         driver.write("/written", b"")
         driver.create("/created", b"")

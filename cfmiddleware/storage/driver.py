@@ -152,6 +152,17 @@ class Driver(Protocol):
         :raises StorageNotReached: when nobody is there, who may come later.
         """
 
+    def preload(self) -> None:
+        """Load the libraries that requests need, in the process that forks those that serve: they share the
+        memory. Nothing is connected to, and nothing is made that must not cross a fork.
+        """
+
+    def prepare(self) -> None:
+        """Make in this process what its first request would have to make. Nothing of the storage is asked.
+
+        :raises Exception: when that fails; the first request then fails in the same way, and is answered.
+        """
+
     def stat(self, path: str) -> Stat:
         """Return what is known of the object at *path*.
 

@@ -59,6 +59,12 @@ class MemoryDriver:
     def check(self) -> None:
         """Do nothing, because memory can always be used."""
 
+    def preload(self) -> None:
+        """Do nothing, because nothing else is needed."""
+
+    def prepare(self) -> None:
+        """Do nothing, because nothing else is needed."""
+
     def stat(self, path: str) -> Stat:
         """Return the size and the time of the object at *path*."""
         content, modified = self._get(path)

@@ -45,6 +45,25 @@ def on_amazon(**options) -> S3Driver:
     return S3Driver(S3Options(**given))
 
 
+# Before the first request.
+
+
+def test_what_is_loaded_before_a_fork_asks_for_nothing_not_even_credentials(amazon):
+    S3Driver(S3Options(bucket="registry", region="eu-central-1")).preload()
+
+    assert amazon.requests == []
+
+
+def test_a_process_is_made_ready_without_a_request(s3):
+    driver = of_ones_own(s3)
+    driver.prepare()
+
+    assert s3.requests == []
+    client = driver._client()
+    driver.stat("/a")
+    assert driver._client() is client
+
+
 # Credentials.
 
 

@@ -113,6 +113,12 @@ class FilesystemDriver:
                 f"{self._where}.rootdirectory: {problem} {self._root or '/'}: {error.strerror}"
             ) from error
 
+    def preload(self) -> None:
+        """Do nothing, because nothing else is needed."""
+
+    def prepare(self) -> None:
+        """Do nothing, because nothing else is needed."""
+
     def stat(self, path: str) -> Stat:
         """Return the size and the time of the object at *path*."""
         with _errors("look at", path):

@@ -75,20 +75,33 @@ def make_client(options: S3Options) -> S3Client:
     return _client(_session(options), options)
 
 
+def preload(options: S3Options) -> None:
+    """Load what a client needs, without a connection, credentials or a client that stays."""
+    from . import plainclient  # noqa: F401
+
+    _unsigned_client(options, options.endpoint, _config(options))
+
+
 def url_of(options: S3Options, key: str) -> str:
     """Return the unsigned URL under which redirected clients find the object at *key*."""
+    from botocore.config import Config
+
+    config = _config(options)
+    endpoint = options.endpoint
+    if options.redirect_endpoint is not None:
+        config = Config(s3=_addressing(options.redirect_path_style))
+        endpoint = options.redirect_endpoint
+    client = _unsigned_client(options, endpoint, config)
+    return client.generate_presigned_url("get_object", Params={"Bucket": options.bucket, "Key": key})
+
+
+def _unsigned_client(options: S3Options, endpoint: str | None, config: Config) -> S3Client:
+    """Return a client that needs neither credentials nor a network, because it signs nothing."""
     from botocore import UNSIGNED
     from botocore.config import Config
 
-    # Unsigned, so that it needs neither credentials nor a network.
-    unsigned = Config(signature_version=UNSIGNED)
-    config = _config(options).merge(unsigned)
-    endpoint = options.endpoint
-    if options.redirect_endpoint is not None:
-        config = Config(s3=_addressing(options.redirect_path_style)).merge(unsigned)
-        endpoint = options.redirect_endpoint
-    client = _session(options).client("s3", endpoint_url=endpoint, use_ssl=options.secure, config=config)
-    return client.generate_presigned_url("get_object", Params={"Bucket": options.bucket, "Key": key})
+    unsigned = config.merge(Config(signature_version=UNSIGNED))
+    return _session(options).client("s3", endpoint_url=endpoint, use_ssl=options.secure, config=unsigned)
 
 
 def _session(options: S3Options) -> boto3.session.Session:

@@ -25,7 +25,7 @@ from cfmiddleware.storage.pathcheck import (
     sort_names,
 )
 
-from .connection import ClientPerProcess, make_client
+from .connection import ClientPerProcess, make_client, preload
 from .copyplan import Part, Source, Span, plan
 from .diagnosis import config_error
 from .errors import status_of, storage_error, translated, was_retried
@@ -129,6 +129,14 @@ class S3Driver:
             client.list_objects_v2(Bucket=self._bucket, Prefix=self._key_prefix("/"), MaxKeys=1)
         except (ClientError, BotoCoreError, OSError, ValueError) as error:
             raise config_error(error, self._options, self._where) from error
+
+    def preload(self) -> None:
+        """Load boto3, which takes half a second of the processor and much memory."""
+        preload(self._options)
+
+    def prepare(self) -> None:
+        """Make the client of this process."""
+        self._client()
 
     def stat(self, path: str) -> Stat:
         """Return the size and the time of the object at *path*."""
