@@ -80,12 +80,17 @@ class Settings:
         """Return what an operator should know where CloudFront cannot reach what is stored, else nothing."""
         driver = self.storage.driver
         host = urlsplit(options.baseurl).hostname or ""
-        if driver is None or driver.in_bucket or not host.endswith(_CLOUDFRONT):
+        if driver is None or driver.in_bucket or not is_cloudfront(host):
             return ""
         return (
             f"baseurl: {host!r} is CloudFront, which cannot reach storage.{driver.name}: every redirect "
             "leads to an error; CloudFront needs storage.s3"
         )
+
+
+def is_cloudfront(host: str) -> bool:
+    """Return whether a host's name is one that CloudFront gives to distributions."""
+    return host.endswith(_CLOUDFRONT)
 
 
 def read_settings(tree: Mapping[str, Any], here: Path) -> Settings:

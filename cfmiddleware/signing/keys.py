@@ -65,6 +65,8 @@ class PublicKey(Protocol):
     algorithm: str
     #: The hex form of the SHA-256 of the DER SubjectPublicKeyInfo; equal to the private half's.
     fingerprint: str
+    #: As CloudFront takes it: ``-----BEGIN PUBLIC KEY-----``.
+    public_pem: str
 
     def verify(self, message: bytes, signature: bytes, hash: str) -> bool:
         """Return whether *signature* is this key's for *message*. It may be any bytes.

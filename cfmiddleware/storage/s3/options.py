@@ -243,7 +243,7 @@ class S3Options:
             found.append("skipverify: every machine on the way to S3 can read and change what passes")
         if not self.v4auth and self.on_aws:
             found.append(
-                f"v4auth: Amazon gives up signatures of version 2 in {self._aws_region} too, and takes none "
+                f"v4auth: Amazon gives up signatures of version 2 in {self.aws_region} too, and takes none "
                 "for buckets made since June 2020; leave v4auth out"
             )
         return found
@@ -309,9 +309,9 @@ class S3Options:
             raise ConfigError(
                 "v4auth: must not be false with a keyid; S3 takes keys of KMS with version 4 only"
             )
-        if self.on_aws and self._aws_region not in _REGIONS_WITH_V2:
+        if self.on_aws and self.aws_region not in _REGIONS_WITH_V2:
             raise ConfigError(
-                f"v4auth: must not be false in {self._aws_region}, which takes signatures of version 4 only"
+                f"v4auth: must not be false in {self.aws_region}, which takes signatures of version 4 only"
             )
 
     def _check_objects(self) -> None:
@@ -405,7 +405,8 @@ class S3Options:
         return arguments
 
     @property
-    def _aws_region(self) -> str:
+    def aws_region(self) -> str:
+        """The bucket's region: the one that *regionendpoint* names, or *region*."""
         named = re.search(r"[.-]([a-z]{2,4}(?:-[a-z]+)+-[0-9]+)\.amazonaws\.", self.regionendpoint)
         # The endpoint that names no region is the one of the first.
         return named[1] if named else self.region or "us-east-1"

@@ -79,7 +79,8 @@ class S3Driver:
         self._page_size = page_size
         self.smallest_piece = options.smallest_part
         self.largest_piece = options.most_parts * options.chunksize
-        self._options = options
+        #: What it was told.
+        self.options = options
         self._where = where
         self._bucket = options.bucket
         self._root = clean_root(options.rootdirectory)
@@ -107,7 +108,7 @@ class S3Driver:
 
     def identity(self) -> str:
         """Return a text that stands for the directory of the bucket."""
-        options = self._options
+        options = self.options
         place = (options.bucket, options.region or "", options.regionendpoint or "", options.rootdirectory)
         return fingerprint(self.name, *(part.strip("/") for part in place))
 
@@ -125,10 +126,10 @@ class S3Driver:
         :raises ConfigError: when S3 refuses or does not answer; the line names the option at fault.
         """
         try:
-            client = make_client(self._options.for_check())
+            client = make_client(self.options.for_check())
             client.list_objects_v2(Bucket=self._bucket, Prefix=self._key_prefix("/"), MaxKeys=1)
         except (ClientError, BotoCoreError, OSError, ValueError) as error:
-            raise config_error(error, self._options, self._where) from error
+            raise config_error(error, self.options, self._where) from error
 
     def preload(self) -> None:
         """Load boto3, which takes half a second of the processor and much memory."""
@@ -238,9 +239,9 @@ class S3Driver:
         """Begin an object at *path*."""
         key = self.key(path)
         return S3Writer(
-            self._options.chunksize,
-            self._options.most_parts,
-            self._options.maxpartsinflight,
+            self.options.chunksize,
+            self.options.most_parts,
+            self.options.maxpartsinflight,
             self._budget.share(),
             lambda content: self.write(path, content),
             lambda: self._begin(path, key),
@@ -253,10 +254,10 @@ class S3Driver:
         if [*sources] == [path]:
             # S3 refuses to copy an object to itself.
             return
-        if len(found) == 1 and found[0].size <= self._options.multipartcopythresholdsize:
+        if len(found) == 1 and found[0].size <= self.options.multipartcopythresholdsize:
             self._copy(key, found[0].path)
             return
-        parts = plan(found, self._options.smallest_part, self._options.multipartcopychunksize)
+        parts = plan(found, self.options.smallest_part, self.options.multipartcopychunksize)
         if not parts:
             self.write(path, b"")
         elif len(parts) == 1 and not parts[0].copied:
@@ -324,12 +325,12 @@ class S3Driver:
                 Bucket=self._bucket,
                 Key=key,
                 CopySource={"Bucket": self._bucket, "Key": self.key(source)},
-                **self._options.new_object(),
+                **self.options.new_object(),
             )
 
     def _assemble(self, path: str, key: str, parts: Sequence[Part]) -> None:
         upload = self._begin(path, key)
-        workers = min(self._options.parallel_copies, len(parts))
+        workers = min(self.options.parallel_copies, len(parts))
         try:
             pool = ThreadPoolExecutor(workers, thread_name_prefix="s3-compose")
             try:
