@@ -306,6 +306,12 @@ KEYS: tuple[Key, ...] = (
         _words("username password exec.command exec.lifetime ttl cachewritetimeout"),
     ),
     Key("validation", "acted on", "", _words("enabled disabled")),
+    Key(
+        "validation.manifests.urls",
+        "acted on",
+        "where a file does not mention the check, any URL is taken; Distribution then takes none",
+        _words("allow deny"),
+    ),
     Key("validation.manifests.indexes", "acted on", "", _words("platforms platformlist")),
     Key(
         "policy.repository.classes",

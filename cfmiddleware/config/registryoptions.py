@@ -11,6 +11,9 @@ They are Distribution's, with ``validation.manifests.layers`` and ``mediatypes``
       manifests:
         layers: all             # or none: images may be pushed without their layers
         mediatypes: all         # or distribution: those that its garbage collector can read
+        urls:                   # where layers may be fetched from, as regular expressions
+          allow: ["^https://example[.]com/"]
+          deny: [/private/]
         indexes:
           platforms: all        # or none, or list: which images of an index must be there before it
           platformlist:         # those of the list
@@ -27,6 +30,8 @@ from typing import Any
 from cfmiddleware import parse
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.registry.store.manifest import Required
+from cfmiddleware.registry.store.urlpattern import Pattern
+from cfmiddleware.registry.store.urlrules import URLRules
 
 _ALL_OR_NONE = ("all", "none")
 
@@ -61,10 +66,9 @@ def read_registry(tree: Mapping[str, Any]) -> RegistryOptions:
 
 
 def _required(validation: Mapping[str, Any]) -> Required:
-    # Version 2 of Distribution has 'enabled'; there it only concerns the URLs of layers.
     parsers: dict[str, parse.Parser] = {
         "disabled": parse.boolean,
-        "enabled": parse.anything,
+        "enabled": parse.boolean,
         "manifests": parse.section,
     }
     read = parse.read(validation, parsers, "validation.")
@@ -72,7 +76,7 @@ def _required(validation: Mapping[str, Any]) -> Required:
         "layers": _layers,
         "mediatypes": _media_types,
         "indexes": parse.section,
-        "urls": parse.anything,
+        "urls": _urls,
     }
     manifests = parse.read(read.get("manifests", {}), parsers, "validation.manifests.")
     parsers = {"platforms": _which_platforms, "platformlist": _platform_list}
@@ -87,7 +91,43 @@ def _required(validation: Mapping[str, Any]) -> Required:
         layers=manifests.get("layers", "all") == "all",
         platforms=platforms,
         collectable=manifests.get("mediatypes") == "distribution",
+        urls=_url_rules(manifests.get("urls"), read),
     )
+
+
+def _urls(value: object, name: str) -> Mapping[str, tuple[Pattern, ...]]:
+    parsers = {"allow": _patterns, "deny": _patterns}
+    found: dict[str, tuple[Pattern, ...]] = parse.read(parse.section(value, name), parsers, f"{name}.")
+    return found
+
+
+def _patterns(value: object, name: str) -> tuple[Pattern, ...]:
+    found = []
+    for index, text in enumerate(value if isinstance(value, list) else [value]):
+        place = f"{name}[{index}]"
+        try:
+            found.append(Pattern(parse.exact_text(text, place)))
+        except ConfigError:
+            raise
+        except ValueError as error:
+            raise ConfigError(f"{place}: {text!r} is not a regular expression: {error}") from None
+    return tuple(found)
+
+
+def _url_rules(
+    urls: Mapping[str, tuple[Pattern, ...]] | None, validation: Mapping[str, Any]
+) -> URLRules | None:
+    """Return which URLs are allowed; None for any.
+
+    As in Distribution, a file that asks for the check and has no expression allows none. One that does not
+    mention it allows any, which Distribution does not.
+    """
+    is_on = validation.get("enabled") or not validation.get("disabled")
+    if not is_on or (urls is None and not validation.get("enabled")):
+        return None
+    urls = urls or {}
+    allow, deny = urls.get("allow", ()), urls.get("deny", ())
+    return URLRules(allow if allow or not deny else None, deny)
 
 
 def _layers(value: object, name: str) -> str:

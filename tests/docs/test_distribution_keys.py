@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import copy
+import gzip
 import logging
+import re
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from lab import PROJECT
+from lab.required import cannot_run
 
 from cfmiddleware.config import Config
 from cfmiddleware.config.distributionkeys import KEYS, Key
@@ -18,6 +23,9 @@ from cfmiddleware.errors import ConfigError
 
 sys.path.insert(0, str(PROJECT / "docs" / "_ext"))
 from keyrows import cells
+
+#: The reference that Debian has beside Distribution itself.
+REFERENCE = Path("/usr/share/doc/docker-registry/configuration.md.gz")
 
 #: What a key of this name, or with this end, may have as its value.
 VALUES: dict[str, Any] = {
@@ -65,6 +73,8 @@ VALUES: dict[str, Any] = {
     **dict.fromkeys(("pooltimeout", "minretrybackoff", "maxretrybackoff"), "10ms"),
     "proxy.remoteurl": "https://registry-1.docker.io",
     "validation.manifests.indexes.platforms": "all",
+    "validation.manifests.urls.allow": [r"^https?://([^/]+\.)*example\.com/"],
+    "validation.manifests.urls.deny": [r"^https?://www\.example\.com/"],
     "validation.manifests.indexes.platformlist": [{"os": "linux", "architecture": "amd64"}],
     **{name: ["x"] for name in ("clientcas", "rootcas", "hosts", "mediatypes", "actions", "classes")},
     **dict.fromkeys(("duration", "updatefrequency", "updatefrenquency", "draintimeout"), "60s"),
@@ -195,3 +205,36 @@ def test_the_table_of_the_docs_has_a_row_for_each_key():
         assert text.lower() == key.text.lower()
     page = (PROJECT / "docs" / "distribution-keys.rst").read_text(encoding="utf-8")
     assert "\n.. distributionkeys::\n" in page
+
+
+def documented(node: yaml.Node, path: str = "") -> Iterator[str]:
+    """Yield each key of a YAML text, also where a mapping has a key twice."""
+    known = {name for key in KEYS for name in key.names}
+    if path in known and path not in ("log.hooks", "proxy"):
+        yield path
+    elif isinstance(node, yaml.MappingNode):
+        for name, value in node.value:
+            yield from documented(value, f"{path}.{name.value}".lstrip("."))
+    elif isinstance(node, yaml.SequenceNode):
+        for entry in node.value:
+            under = path
+            if path == "middleware.storage" and isinstance(entry, yaml.MappingNode):
+                fields = {name.value: value for name, value in entry.value}
+                under = f"{path}.{fields['name'].value}"
+                entry = fields["options"]
+            yield from documented(entry, under)
+    else:
+        yield path
+
+
+@pytest.mark.servers
+def test_each_key_of_the_reference_beside_debians_distribution_is_in_the_list():
+    if not REFERENCE.exists():
+        cannot_run(f"{REFERENCE}: not installed; Debian has it in docker-registry")
+    text = gzip.decompress(REFERENCE.read_bytes()).decode()
+    (example,) = re.findall(r"^version: 0\.1\nlog:\n.*?(?=^```)", text, re.MULTILINE | re.DOTALL)[:1]
+    names = set(documented(yaml.compose(example)))
+    known = {name for key in KEYS for name in key.names}
+
+    assert len(names) > 100
+    assert names - known == set()

@@ -15,6 +15,8 @@ from typing import Any, Literal, NamedTuple
 from cfmiddleware.digest import Digest
 from cfmiddleware.registry.errors import RegistryError, manifest_invalid
 
+from .urlrules import URLRules
+
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
@@ -57,11 +59,13 @@ class Required(NamedTuple):
         must be there; None for all platforms.
     :param collectable: whether it must be of a media type that Distribution's garbage collector can read. One
         manifest that it cannot read makes it stop.
+    :param urls: which URLs its layers may name; None for any.
     """
 
     layers: bool = True
     platforms: frozenset[tuple[str, str]] | None = None
     collectable: bool = False
+    urls: URLRules | None = None
 
     def wants(self, entry: Mapping[str, Any]) -> bool:
         """Return whether an entry of an index must be in the repository."""
@@ -139,8 +143,26 @@ def parse_manifest(content: bytes, content_type: str = "", required: Required | 
         _check_version(fields)
         if media_type in _IMAGES and fields.get("config") is None:
             raise manifest_invalid("config is missing")
+    if required.urls is not None:
+        _check_urls(fields, required.urls)
     manifests, others = _entries(fields, required)
     return manifest._replace(blobs=_blobs(fields, required), manifests=manifests, others=others)
+
+
+def _check_urls(fields: dict[str, Any], rules: URLRules) -> None:
+    """See that the layers name no URL that is not allowed."""
+    urls: list[str] = []
+    for name in ("layers", "blobs"):
+        for number, layer in enumerate(_list(fields, name)):
+            listed = layer.get("urls") if isinstance(layer, dict) else None
+            if listed is not None and not (
+                isinstance(listed, list) and all(isinstance(u, str) for u in listed)
+            ):
+                raise manifest_invalid(f"{name}[{number}].urls must be a list of URLs")
+            urls += listed or []
+    refused = rules.refused(urls)
+    if refused:
+        raise manifest_invalid(f"a layer may not be fetched from {refused} (validation.manifests.urls)")
 
 
 def read_manifest(content: bytes) -> Manifest | None:
