@@ -100,8 +100,10 @@ def post_worker_init(worker: Any) -> None:
     from . import logs
     from .config import Config
     from .server import refuse
+    from .wsgi import gunicornlines
 
     logs.to_stderr()
+    gunicornlines.clean()
     try:
         app = getattr(worker, "wsgi", None)
         if app is None or iscoroutinefunction(app) or iscoroutinefunction(type(app).__call__):

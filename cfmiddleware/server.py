@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 from . import logs
 from .config import Config
 from .errors import ConfigError
+from .wsgi import gunicornlines
 
 if TYPE_CHECKING:
     from .edge import Edge
@@ -66,6 +67,7 @@ def refuse(error: ConfigError) -> NoReturn:
 
 def _built(config: str | os.PathLike[str], build: Callable[[Config], _Part]) -> _Part:
     logs.to_stderr()
+    gunicornlines.clean()
     try:
         return build(Config.load(config))
     except ConfigError as error:

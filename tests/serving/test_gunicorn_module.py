@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -265,3 +266,32 @@ def test_long_heads_are_taken_and_a_clients_path_headers_are_not_believed(place:
         assert (answer.status, host(answer)) == (307, "one.cloudfront.net")
         assert eventually(lambda: f"GET /v2/app/blobs/{digest} HTTP/1.1" in service.server.stdout)
         assert "of-the-client" not in service.server.stdout
+
+
+# gevent's pywsgi reads heads itself, and logs past gunicorn.
+@pytest.mark.parametrize("started", ["sync", "gthread", "gevent", "as a factory"])
+def test_gunicorns_error_lines_repeat_nothing_that_a_client_sent(place: Path, started: str):
+    """Whoever forgets a colon would have a credential in the log."""
+    (place / "own.yml").write_text("version: 0.1\nstorage: {inmemory: }\n")
+    arguments = [] if started == "as a factory" else [*MODULE, "-k", started]
+    app = OWN if started == "as a factory" else "app:app"
+    heads = [
+        b"GET /v2/?token=SECRET HTTP/1.1\r\nAuthorization Basic SECRET\r\n\r\n",
+        b"GET /v2/?token=SECRET HTTP/9.9\r\nAuthorization: SECRET\r\n\r\n",
+        b"G(T /v2/?token=SECRET HTTP/1.1\r\nAuthorization: SECRET\r\n\r\n",
+        b"GET /v2/ SECRET HTTP/1.1 SECRET\r\nAuthorization: SECRET\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nAutho(rization: SECRET\r\nA: b\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nA: b\r\n SECRET\r\n\r\n",
+        b"POST /v2/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: SECRET\r\n\r\n",
+        b"POST /v2/ HTTP/1.1\r\nHost: x\r\nContent-Length: SECRET\r\n\r\n",
+        b"POST /v2/ HTTP/1.1\r\nHost: x\r\nExpect: SECRET\r\n\r\n",
+    ]
+    with under_gunicorn(place, *arguments, app=app) as service:
+        for head in heads:
+            with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
+                connection.sendall(head)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(65536):
+                    pass
+    assert "Invalid request from ip=127.0.0.1: Invalid HTTP Header\n" in service.server.stderr
+    assert "SECRET" not in service.server.stderr
