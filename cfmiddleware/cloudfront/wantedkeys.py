@@ -114,13 +114,16 @@ def _named(path: Path) -> tuple[list[WantedKey], ConfigError | None]:
     """
     keys: list[WantedKey] = []
     refused: ConfigError | None = None
-    with contextlib.suppress(ConfigError):  # there is none, or none yet
-        for file in Directory(str(path)).files():
-            try:
-                keys.append(_read(Path(file.path), file.id))
-            except _NotPrivate as error:
-                # The wrapper passes such a file over, too.
-                refused = refused or error
+    try:
+        files = Directory(str(path)).files()
+    except ConfigError:  # there is none, or none yet
+        return keys, refused
+    for file in files:
+        try:
+            keys.append(_read(Path(file.path), file.id))
+        except _NotPrivate as error:
+            # The wrapper passes such a file over, too.
+            refused = refused or error
     return keys, refused
 
 

@@ -133,7 +133,7 @@ class S3Driver:
 
     def preload(self) -> None:
         """Load boto3, which takes half a second of the processor and much memory."""
-        preload(self._options)
+        preload(self.options)
 
     def prepare(self) -> None:
         """Make the client of this process."""
