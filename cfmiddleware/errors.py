@@ -96,6 +96,9 @@ class StorageUnavailable(StorageError):
 
     told: ClassVar[str] = "the storage cannot be reached; try again later"
 
+    #: Whether it lasts until an operator does something, so that to try again does not help.
+    lasting: ClassVar[bool] = False
+
 
 class StorageFull(StorageUnavailable):
     """There is no room in the storage, or none left of a quota. What needs none goes on."""
@@ -116,9 +119,10 @@ class StorageClockWrong(StorageUnavailable):
 
 
 class StorageRefused(StorageUnavailable):
-    """The storage answered that this may not be done, as it does where keys have changed."""
+    """The storage answered that this may not be done, or that it cannot do it."""
 
-    told = "the storage refuses the registry; try again later"
+    told = "the storage refuses what the registry asks of it; the registry's log says why"
+    lasting = True
 
 
 class StorageFailed(StorageUnavailable):

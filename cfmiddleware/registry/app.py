@@ -149,9 +149,10 @@ class Registry:
             return error.response()
         except StorageUnavailable as error:
             _log.warning("%s %r: %s", environ["REQUEST_METHOD"], environ.get("PATH_INFO"), error)
-            full = isinstance(error, StorageFull)
-            answer = errors.storage_full() if full else errors.storage_unavailable(error.told)
-            return answer.response()
+            if isinstance(error, StorageFull):
+                return errors.storage_full().response()
+            kind = errors.storage_refuses if error.lasting else errors.storage_unavailable
+            return kind(error.told).response()
         except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer and the log the trace
             _log.exception("%s %r failed", environ["REQUEST_METHOD"], environ.get("PATH_INFO"))
             return errors.unknown().response()

@@ -236,6 +236,13 @@ def storage_unavailable(told: str) -> RegistryError:
     return RegistryError("UNAVAILABLE", 503, told, headers=_RETRY_AFTER)
 
 
+def storage_refuses(told: str) -> RegistryError:
+    """Return the error for a storage that refuses what the registry asks of it. Trying again does not help,
+    so the status is that of a mistake on this side, as Distribution's is.
+    """
+    return RegistryError("UNKNOWN", 500, told)
+
+
 def storage_full() -> RegistryError:
     """Return the error for a storage that has no room (RFC 4918, 11.5). Trying again soon does not help."""
     return RegistryError("UNAVAILABLE", 507, StorageFull.told)

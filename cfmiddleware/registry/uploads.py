@@ -75,7 +75,7 @@ class Uploads:
                 try:
                     self._join(request, upload, State(algorithm=digest.algorithm), body, digest)
                 finally:
-                    upload.end()
+                    upload.leave()
         return self._created(request, digest)
 
     def _is_one_object(self, request: Request) -> bool:
@@ -176,12 +176,12 @@ class Uploads:
             if self._blobs.locate(request.repository, digest) is None:
                 raise errors.upload_unknown() from None
         except DigestMismatch as mismatch:
-            upload.end()
+            upload.leave()
             raise errors.digest_mismatch(mismatch) from None
         except BodyBroken as broken:
             raise errors.upload_invalid(str(broken)) from None
         else:
-            upload.end()
+            upload.leave()
         return self._created(request, digest)
 
     def _complete(self, request: Request, upload: Upload, digest: Digest) -> None:

@@ -24,7 +24,7 @@ _PAUSE = 1.0
 _LINES = 5.0
 
 # What a look begins its message with.
-_LATER, _WRONG = b"?", b"!"
+_LATER, _WRONG, _WARNED = b"?", b"!", b"~"
 
 
 def check_storage(config: Config) -> None:
@@ -38,7 +38,7 @@ def check_storage(config: Config) -> None:
     pause, due = 0.0, 0.0
     while True:
         try:
-            _look(driver, pause)
+            warnings = _look(driver, pause, writes=not config.is_readonly())
         except StorageNotReached as error:
             waited = time.monotonic() - began
             if waited >= patience:
@@ -52,16 +52,22 @@ def check_storage(config: Config) -> None:
         except ConfigError as error:
             raise ConfigError(f"{config.source}: {error}") from None
         else:
+            if warnings:
+                log = logs.straight(config.log_options())
+                for warning in warnings:
+                    log.warning("%s: %s", config.source, warning)
             return
 
 
-def _look(driver: Driver, pause: float) -> None:
-    """Have the driver look, in a process of its own, so that no connection crosses the fork.
+def _look(driver: Driver, pause: float, *, writes: bool) -> list[str]:
+    """Have the driver look, in a process of its own, so that no connection crosses the fork, and return what
+    it warns of.
 
     That process waits for everything, and is ended by the kernel if it takes too long. This one, which forks
     again later, only reads what was found.
 
     :param pause: seconds before the look.
+    :param writes: whether it is looked at writing as well.
     :raises ConfigError: with what was found.
     """
     command = os.getpid()
@@ -75,7 +81,7 @@ def _look(driver: Driver, pause: float) -> None:
             die_with_parent(command)
             signal.setitimer(signal.ITIMER_REAL, pause + _LOOK)
             time.sleep(pause)
-            message = _found(driver)
+            message = _found(driver, writes=writes)
         finally:
             with contextlib.suppress(OSError):  # the command has died
                 os.write(sink, message[:4096])  # less than a pipe holds
@@ -87,6 +93,8 @@ def _look(driver: Driver, pause: float) -> None:
     text = message[1:].decode("utf-8", "replace")
     if message[:1] == _LATER:
         raise StorageNotReached(text)
+    if message[:1] == _WARNED:
+        return text.splitlines()
     if message:
         raise ConfigError(text)
     if os.WIFSIGNALED(outcome):
@@ -94,12 +102,15 @@ def _look(driver: Driver, pause: float) -> None:
         if number == signal.SIGALRM:
             raise StorageNotReached(f"the storage did not answer within {_LOOK:.0f} seconds")
         raise ConfigError(f"the storage's check was ended by signal {number}")
+    return []
 
 
-def _found(driver: Driver) -> bytes:
+def _found(driver: Driver, *, writes: bool) -> bytes:
     """Return what is wrong, beginning with its kind, or nothing."""
     try:
         driver.check()
+        if writes and (warnings := driver.check_writes()):
+            return _WARNED + "\n".join(warnings).encode()
     except (StorageNotReached, StorageUnavailable) as error:
         return _LATER + str(error).encode()
     except ConfigError as error:

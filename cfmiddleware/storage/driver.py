@@ -163,6 +163,14 @@ class Driver(Protocol):
         :raises Exception: when that fails; the first request then fails in the same way, and is answered.
         """
 
+    def check_writes(self) -> Sequence[str]:
+        """Check, once at start-up, that objects can be written as the registry writes them, and return a line
+        for each thing that cannot be done and that the registry can do without.
+
+        :raises ConfigError: for what it is told not to do without.
+        :raises StorageNotReached: when nobody is there, who may come later.
+        """
+
     def stat(self, path: str) -> Stat:
         """Return what is known of the object at *path*.
 

@@ -65,6 +65,10 @@ class MemoryDriver:
     def prepare(self) -> None:
         """Do nothing, because nothing else is needed."""
 
+    def check_writes(self) -> Sequence[str]:
+        """Return nothing, because memory can always be written to."""
+        return ()
+
     def stat(self, path: str) -> Stat:
         """Return the size and the time of the object at *path*."""
         content, modified = self._get(path)

@@ -20,9 +20,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain as concatenate
@@ -30,13 +31,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
 from cfmiddleware.digest import HEX_LENGTHS, Digest
-from cfmiddleware.errors import ObjectExists, ObjectNotFound
+from cfmiddleware.errors import ObjectExists, ObjectNotFound, StorageError
 from cfmiddleware.storage.driver import Driver
 
 from . import paths
 
 if TYPE_CHECKING:
     from hashlib import _Hash
+
+_log = logging.getLogger(__name__)
 
 #: How many bytes a state holds itself, for a storage that composes objects of any size.
 DEFAULT_INLINE_LIMIT = 1 << 20
@@ -265,7 +268,7 @@ class Upload:
             while source.gather(self._inline_limit):
                 pieces.append(self._write_piece(source))
         except BaseException:
-            self._driver.delete(self._folder + piece.name for piece in pieces)
+            self._clean_up(piece.name for piece in pieces)
             raise
         digest = None if hasher is None else Digest(state.algorithm, hasher.hexdigest())
         return State(
@@ -304,14 +307,14 @@ class Upload:
             self._driver.create(self._folder + _name(state.number), state.encode())
         except ObjectExists:
             if written and not self._is_there():
-                self._driver.delete(self._folder + name for name in written)
+                self._clean_up(written)
             raise
         written.append(_name(state.number))
         self._known.update(written)
         # After a first small chunk this is not checked. Nearly every upload of a small blob has no other
         # request that could end it meanwhile, and at most one state stays behind.
         if (state.number > 1 or state.pieces) and not self._is_there():
-            self._driver.delete(self._folder + left for left in [*written, *(p.name for p in state.pieces)])
+            self._clean_up([*written, *(p.name for p in state.pieces)])
             raise UploadUnknown(self.uuid)
 
     def _is_there(self) -> bool:
@@ -323,7 +326,7 @@ class Upload:
 
     def discard(self, state: State, before: State) -> None:
         """Remove what *state*, which did not come into force, wrote beyond the state *before* it."""
-        self._driver.delete(self._folder + piece.name for piece in state.pieces if piece not in before.pieces)
+        self._clean_up(piece.name for piece in state.pieces if piece not in before.pieces)
 
     def check(self, state: State, digest: Digest) -> None:
         """Check that the upload's bytes are those of *digest*, reading them back only if their hash is not
@@ -370,7 +373,7 @@ class Upload:
                 ]
             self._driver.compose(path, sources)
         except ObjectNotFound:  # the request that ended the upload did not know what this one added to it
-            self._driver.delete(joined)
+            self._clean_up(path.removeprefix(self._folder) for path in joined)
             raise
 
     def _join(self, sources: list[str], joined: list[str]) -> str:
@@ -383,6 +386,23 @@ class Upload:
         name = _PIECE + str(uuid4())
         self._known.add(name)
         return name
+
+    def _clean_up(self, names: Iterable[str]) -> None:
+        """Delete what nobody needs any more. That it fails changes nothing about the answer to the client."""
+        with self._spared():
+            self._driver.delete(self._folder + name for name in names)
+
+    def leave(self) -> None:
+        """Remove the upload as :meth:`end` does, after its outcome is settled: that it fails is logged."""
+        with self._spared(), contextlib.suppress(UploadUnknown):
+            self.end()
+
+    @contextlib.contextmanager
+    def _spared(self) -> Iterator[None]:
+        try:
+            yield
+        except StorageError as error:
+            _log.warning("something of a finished upload stays in %s: %s", self._folder, error)
 
     def end(self) -> None:
         """Remove the upload, whether it was completed or cancelled.

@@ -119,6 +119,10 @@ class FilesystemDriver:
     def prepare(self) -> None:
         """Do nothing, because nothing else is needed."""
 
+    def check_writes(self) -> Sequence[str]:
+        """Return nothing: that files can be written and linked has been checked."""
+        return ()
+
     def stat(self, path: str) -> Stat:
         """Return the size and the time of the object at *path*."""
         with _errors("look at", path):

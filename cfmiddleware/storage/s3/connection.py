@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -131,6 +133,7 @@ def _client(session: boto3.session.Session, options: S3Options) -> S3Client:
     events = client.meta.events
     events.register("before-call.s3", _stay_in_the_region)
     events.register("before-parse.s3", _see_what_is_missing)
+    events.register("before-call.s3.DeleteObjects", _add_md5)
     retry_beyond_the_budget(client, options.maxattempts)
     if not options.v4auth:
         events.register("before-sign.s3", _sign_the_path_as_sent)
@@ -179,6 +182,14 @@ def _stay_in_the_region(params: dict[str, Any], **_: object) -> None:
     redirect = params["context"].get("s3_redirect")
     if redirect is not None:
         redirect["redirected"] = True
+
+
+def _add_md5(params: dict[str, Any], **_: object) -> None:
+    # New versions of boto3 send another checksum instead, with which many servers refuse the request.
+    body = params["body"]
+    if isinstance(body, bytes) and "Content-MD5" not in params["headers"]:
+        checksum = hashlib.md5(body, usedforsecurity=False).digest()
+        params["headers"]["Content-MD5"] = base64.b64encode(checksum).decode()
 
 
 def _see_what_is_missing(operation_model: Any, response_dict: dict[str, Any], **_: object) -> None:

@@ -121,6 +121,20 @@ def _kind(error: ClientError) -> type[StorageUnavailable]:
         return StorageFull
     if is_skewed(error):
         return StorageClockWrong
-    if status >= 500 or status == 429:
-        return StorageFailed
-    return StorageRefused
+    if is_lasting(error):
+        return StorageRefused
+    return StorageFailed
+
+
+def is_lasting(error: ClientError) -> bool:
+    """Return whether S3 would refuse the same request again."""
+    status = status_of(error)
+    may_pass = (status >= 500 and status != 501) or status in (408, 409, 429)
+    return not may_pass and code_of(error) not in ("RequestTimeout", "SlowDown")
+
+
+def is_unknown_here(error: ClientError) -> bool:
+    """Return whether the refusal may mean that the server does not have what was asked for, as servers other
+    than Amazon's do not have all. They say so in many ways.
+    """
+    return status_of(error) in (400, 404, 405, 411, 501) and is_lasting(error) and not region_of(error)

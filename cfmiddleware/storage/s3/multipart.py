@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from .errors import code_of, translated, was_retried
+from .errors import code_of, is_lasting, translated, was_retried
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -124,8 +124,11 @@ def abort_upload(client: S3Client, bucket: str, key: str, upload_id: str) -> Non
             client.abort_multipart_upload(**upload)
             client.list_parts(**upload, MaxParts=1)
     except (ClientError, BotoCoreError, OSError) as error:
-        if isinstance(error, ClientError) and code_of(error) == "NoSuchUpload":
-            return
+        if isinstance(error, ClientError):
+            # Not every key may ask, and not every server knows the question.
+            unasked = error.operation_name == "ListParts" and is_lasting(error)
+            if unasked or code_of(error) == "NoSuchUpload":
+                return
         reason = type(error).__name__
     else:
         reason = "its parts come back"

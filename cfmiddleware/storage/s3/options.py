@@ -67,6 +67,11 @@ _LOG_LEVELS = (
     "debugwitheventstreambody",
 )
 
+# Those of one region (Amazon S3 User Guide, "Referencing access points with ARNs").
+_ACCESS_POINT = re.compile(
+    r"arn:aws[a-z-]*:s3:(?P<region>[a-z0-9-]+):[0-9]{12}:accesspoint[/:][a-z0-9-]{3,50}"
+)
+
 _RETRY_MODES = ("standard", "adaptive")
 
 
@@ -79,11 +84,15 @@ def _retry_mode(value: object, name: str) -> str:
     return choice(value, name, _RETRY_MODES)
 
 
+def _conditional_writes(value: object, name: str) -> str:
+    return "off" if value is False else choice(value, name, ("auto", "required", "off"))
+
+
 @dataclass(frozen=True, kw_only=True)
 class S3Options:
     """The options of the S3 driver.
 
-    :param bucket: required: the bucket's name.
+    :param bucket: required: the bucket's name, or the ARN of an access point.
     :param region: the bucket's region, required unless *regionendpoint* is given. A region other than the
         bucket's is an error at the start, and is never followed silently.
     :param regionendpoint: the URL, or the host, of a server that speaks S3's protocol; Amazon's own by
@@ -120,6 +129,15 @@ class S3Options:
         GiB.
     :param multipartcopymaxconcurrency: how many parts of one copy are on their way at the same time.
     :param multipartcopythresholdsize: the largest object that S3 copies in one request; at most 5 GiB.
+    :param equalparts: whether all parts of a copy have the same length, but for the last. Some servers, such
+        as Cloudflare's R2, want that. It costs nothing where an upload is one ``PATCH``, or several of one
+        length; otherwise parts are short, and those that hold bytes of two ``PATCH`` are read and sent. By
+        default only with a *regionendpoint*.
+    :param conditionalwrites: whether writes carry ``If-None-Match: *`` where one of two must win.
+        ``required``: a server that refuses or ignores it is an error at the start. ``auto``: it is a
+        warning, and where the server refuses it the registry does as with ``off``. ``off``: it looks first
+        whether something is there, so that two chunks sent to one upload at the same moment may both be
+        taken; the digest then does not match, and the push has to be repeated.
     :param maxpartsinflight: how many parts of one upload are on their way at the same time, while the
         next one fills.
     :param uploadbuffers: how many parts a process holds in memory for all its uploads. Each upload is
@@ -166,6 +184,8 @@ class S3Options:
     multipartcopychunksize: int = 32 * _MIB
     multipartcopymaxconcurrency: int = 16
     multipartcopythresholdsize: int = 32 * _MIB
+    equalparts: bool | None = None
+    conditionalwrites: str = "auto"
     maxpartsinflight: int = 4
     uploadbuffers: int = 4
     maxconnections: int = 64
@@ -204,6 +224,8 @@ class S3Options:
         "multipartcopychunksize": size,
         "multipartcopymaxconcurrency": positive,
         "multipartcopythresholdsize": size,
+        "equalparts": boolean,
+        "conditionalwrites": _conditional_writes,
         "maxpartsinflight": positive,
         "uploadbuffers": positive,
         "maxconnections": positive,
@@ -260,7 +282,9 @@ class S3Options:
     def _check_place(self) -> None:
         if not self.bucket:
             raise ConfigError("bucket: is missing; it is the name of the bucket that holds the registry")
-        if "/" in self.bucket:
+        if self.bucket.startswith("arn:"):
+            self._check_access_point()
+        elif "/" in self.bucket:
             raise ConfigError("bucket: is a name without slashes; what is below it goes into rootdirectory")
         if not self.region and not self.regionendpoint:
             raise ConfigError("region: is missing; it is the bucket's region, such as eu-central-1")
@@ -273,6 +297,21 @@ class S3Options:
             clean_root(self.rootdirectory)
         except ValueError as error:
             raise ConfigError(f"rootdirectory: {error}") from None
+
+    def _check_access_point(self) -> None:
+        arn = _ACCESS_POINT.fullmatch(self.bucket)
+        if arn is None:
+            raise ConfigError(
+                "bucket: is not the ARN of an access point, such as "
+                "arn:aws:s3:eu-central-1:111122223333:accesspoint/registry"
+            )
+        if self.region and self.region != arn["region"]:
+            raise ConfigError(f"region: is {self.region}, but the access point is in {arn['region']}")
+        for option in ("forcepathstyle", "accelerate"):
+            if getattr(self, option):
+                raise ConfigError(f"{option}: does not work with the ARN of an access point as bucket")
+        if not self.v4auth:
+            raise ConfigError("v4auth: must not be false with the ARN of an access point as bucket")
 
     def _check_credentials(self) -> None:
         if self.secretkey and not self.accesskey:
@@ -367,13 +406,20 @@ class S3Options:
     @property
     def path_style(self) -> bool:
         """Return whether the bucket stands in the path of a request."""
-        return bool(self.regionendpoint) if self.forcepathstyle is None else self.forcepathstyle
+        if self.forcepathstyle is None:
+            return bool(self.regionendpoint) and not self.bucket.startswith("arn:")
+        return self.forcepathstyle
+
+    @property
+    def equal_parts(self) -> bool:
+        """Return whether all parts of a copy have the same length, but for the last."""
+        return bool(self.regionendpoint) if self.equalparts is None else self.equalparts
 
     @property
     def redirect_path_style(self) -> bool:
         """Return whether the bucket stands in the path of a presigned URL."""
         if self.redirectendpoint and self.forcepathstyle is None:
-            return True
+            return not self.bucket.startswith("arn:")
         return self.path_style
 
     @property

@@ -9,12 +9,22 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
+from uuid import uuid4
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cfmiddleware.errors import ConfigError, ObjectExists, StorageError, StorageUnavailable
+from cfmiddleware.errors import (
+    ConfigError,
+    ObjectExists,
+    ObjectNotFound,
+    StorageError,
+    StorageFailed,
+    StorageRefused,
+    StorageUnavailable,
+)
 from cfmiddleware.parse import Parser, anything, boolean, read
 from cfmiddleware.process.cache import PerProcess
+from cfmiddleware.process.throttle import Throttle
 from cfmiddleware.storage.driver import Stat, fingerprint
 from cfmiddleware.storage.pathcheck import (
     InvalidPath,
@@ -28,7 +38,15 @@ from cfmiddleware.storage.pathcheck import (
 from .connection import ClientPerProcess, make_client, preload
 from .copyplan import Part, Source, Span, plan
 from .diagnosis import config_error
-from .errors import status_of, storage_error, translated, was_retried
+from .errors import (
+    code_of,
+    is_lasting,
+    is_unknown_here,
+    status_of,
+    storage_error,
+    translated,
+    was_retried,
+)
 from .multipart import MultipartUpload, abort_upload
 from .objectreader import FIRST_ANSWER, S3Reader, read_all
 from .objectwriter import S3Writer
@@ -36,6 +54,7 @@ from .openbodies import OpenBodies
 from .options import S3Options
 from .partbudget import PartBudget
 from .presign import Presigner
+from .writecheck import check_writes
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import ListObjectsV2OutputTypeDef
@@ -49,6 +68,9 @@ _CONFLICTS = 5
 # Attempts at the keys of one DeleteObjects, and the codes of a key for which another one may help.
 _DELETES = 4
 _PASSING = frozenset(("InternalError", "ServiceUnavailable", "SlowDown"))
+
+# Where the start tries to write, which no registry reads.
+_CHECKS = "/docker/registry/v2/_cfmiddleware/"
 
 _CONTENT_TYPE = "application/octet-stream"
 
@@ -89,6 +111,10 @@ class S3Driver:
         #: Signs URLs for the whole key of an object: ``(key, expires) -> (url, expires)``.
         self.presigner = Presigner(options, self._client.connection)
         self._budget = PartBudget(options.uploadbuffers)
+        # What the server has turned out not to have. A process that does not know yet finds out by itself.
+        self._has_conditional_writes = options.conditionalwrites != "off"
+        self._has_batch_deletes = True
+        self._seldom = Throttle(3600)
         self._new_object = {"ContentType": _CONTENT_TYPE, **options.new_object()}
 
     @classmethod
@@ -138,6 +164,13 @@ class S3Driver:
     def prepare(self) -> None:
         """Make the client of this process."""
         self._client()
+
+    def check_writes(self) -> Sequence[str]:
+        """Write an object only if it is not there, twice, and delete it.
+
+        :raises ConfigError: when S3 does not answer, and for what ``conditionalwrites: required`` forbids.
+        """
+        return check_writes(self.options, self._where, self.key(f"{_CHECKS}{uuid4()}"), self._new_object)
 
     def stat(self, path: str) -> Stat:
         """Return the size and the time of the object at *path*."""
@@ -210,6 +243,9 @@ class S3Driver:
         answered may have succeeded. So when what is at *path* is *content*, this call has put it there:
         callers give each attempt content of its own.
         """
+        if not self._has_conditional_writes:
+            self._create_after_a_look(path, content)
+            return
         key = self.key(path)
         repeated = False
         for attempt in range(_CONFLICTS):
@@ -227,6 +263,11 @@ class S3Driver:
                     return
                 if status_of(error) == 412:
                     raise ObjectExists(path) from None
+                if is_unknown_here(error) and self.options.conditionalwrites == "auto":
+                    self._create_after_a_look(path, content)
+                    # Without the condition it is taken.
+                    self._has_conditional_writes = False
+                    return
                 raise storage_error(error, path) from error
             except (BotoCoreError, OSError) as error:
                 if self._holds(path, content):
@@ -234,6 +275,17 @@ class S3Driver:
                 raise storage_error(error, path) from error
             else:
                 return
+
+    def _create_after_a_look(self, path: str, content: bytes) -> None:
+        """Put *content* at *path* if nothing is there at the moment before: of two calls that race, both may
+        win.
+        """
+        try:
+            self.stat(path)
+        except ObjectNotFound:
+            self.write(path, content)
+        else:
+            raise ObjectExists(path)
 
     def writer(self, path: str) -> S3Writer:
         """Begin an object at *path*."""
@@ -257,7 +309,8 @@ class S3Driver:
         if len(found) == 1 and found[0].size <= self.options.multipartcopythresholdsize:
             self._copy(key, found[0].path)
             return
-        parts = plan(found, self.options.smallest_part, self.options.multipartcopychunksize)
+        options = self.options
+        parts = plan(found, options.smallest_part, options.multipartcopychunksize, equal=options.equal_parts)
         if not parts:
             self.write(path, b"")
         elif len(parts) == 1 and not parts[0].copied:
@@ -298,7 +351,20 @@ class S3Driver:
             pages = client.get_paginator("list_multipart_uploads").paginate(
                 Bucket=self._bucket, Prefix=self._key_prefix(prefix)
             )
-            unfinished = [upload for page in pages for upload in page.get("Uploads", ())]
+            try:
+                unfinished = [upload for page in pages for upload in page.get("Uploads", ())]
+            except ClientError as error:
+                if not is_lasting(error):
+                    raise
+                # Not every key may list them, and not every server can. A lifecycle rule aborts them as well.
+                unfinished = []
+                if self._seldom.allows():
+                    _log.warning(
+                        "%s: unfinished uploads cannot be listed (s3:ListBucketMultipartUploads): %s; "
+                        "let a lifecycle rule of the bucket abort them",
+                        self._where,
+                        code_of(error),
+                    )
         for upload in unfinished:
             abort_upload(client, self._bucket, upload["Key"], upload["UploadId"])
 
@@ -371,19 +437,39 @@ class S3Driver:
     def _delete_keys(self, keys: Iterable[str]) -> None:
         remaining = iter(keys)
         while batch := list(islice(remaining, self._page_size)):
-            if len(batch) == 1:
-                with translated("/" + batch[0]):
-                    self._client().delete_object(Bucket=self._bucket, Key=batch[0])
-            else:
+            if len(batch) == 1 or not self._has_batch_deletes:
+                self._delete_singly(batch)
+                continue
+            try:
                 self._delete_batch(batch)
+            except ClientError as error:
+                if not is_unknown_here(error):
+                    raise storage_error(error, "/" + batch[0]) from error
+                self._delete_singly(batch)
+                # One by one they can be deleted.
+                self._has_batch_deletes = False
+
+    def _delete_singly(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            try:
+                with translated("/" + key):
+                    self._client().delete_object(Bucket=self._bucket, Key=key)
+            except ObjectNotFound:  # which not every server takes for deleted
+                continue
 
     def _delete_batch(self, keys: Sequence[str]) -> None:
+        """Delete keys with one request.
+
+        :raises ClientError: if S3 refuses the request as a whole.
+        """
         for attempt in range(_DELETES):
-            with translated("/" + keys[0]):
+            try:
                 answer = self._client().delete_objects(
                     Bucket=self._bucket,
                     Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True},
                 )
+            except (BotoCoreError, OSError) as error:
+                raise storage_error(error, "/" + keys[0]) from error
             failed = [error for error in answer.get("Errors", ()) if error.get("Code") != "NoSuchKey"]
             if not failed:
                 return
@@ -393,7 +479,8 @@ class S3Driver:
             time.sleep(0.1 * 2**attempt)
             keys = [error["Key"] for error in failed]
         first, code = f"/{failed[0].get('Key')}", failed[0].get("Code")
-        raise StorageUnavailable(f"S3 did not delete {len(failed)} objects, the first {first}: {code}")
+        kind = StorageFailed if code in _PASSING else StorageRefused
+        raise kind(f"S3 did not delete {len(failed)} objects, the first {first}: {code}")
 
 
 def _size_in(content_range: str, path: str) -> int:

@@ -52,6 +52,7 @@ ARGUMENTS = {
     "manifest_blob_unknown": ([DIGEST],),
     "unauthorized": ("Basic", "log in first"),
     "storage_unavailable": ("the storage cannot be reached",),
+    "storage_refuses": ("the storage refuses",),
 }
 FUNCTIONS = {
     name: function
