@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+from bisect import bisect_right
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,9 @@ _LOCAL = tuple(
         *("172.16.0.0/12", "192.168.0.0/16"),
     )
 )
+# Their ends, to search: sorted, and none within another.
+_FIRST = [int(network.network_address) for network in _LOCAL]
+_LAST = [int(network.broadcast_address) for network in _LOCAL]
 
 _UNKNOWN = "the address of a client is not known"
 
@@ -48,7 +52,7 @@ class Binding:
             return Miss("unknown-client", self._unknown(environ))
         if isinstance(client, ipaddress.IPv6Address):
             return Miss("ipv6-client", "the client has an IPv6 address")
-        if any(client in network for network in _LOCAL):
+        if _is_local(client):
             if not near and self._throttle.allows():
                 _log.warning(
                     "bindip: %s is not an address that CloudFront could see, so URLs for it are not bound; "
@@ -67,3 +71,9 @@ class Binding:
             if text
             else (f"{_UNKNOWN}: X-Forwarded-For has fewer than {self._proxies} values")
         )
+
+
+def _is_local(client: ipaddress.IPv4Address) -> bool:
+    number = int(client)
+    index = bisect_right(_FIRST, number) - 1
+    return index >= 0 and number <= _LAST[index]

@@ -23,21 +23,23 @@ _REDIRECTS = frozenset(("301", "302", "303", "307", "308"))
 _TOTAL = re.compile(r"bytes [0-9]+-[0-9]+/([0-9]+)")
 
 _NO_DIGEST = Miss("no-digest", "the app answers 200 without Docker-Content-Digest")
+_HTML = Miss("html", "the app answers a blob's path with a page (Content-Type: text/html)")
+_SMALL, _DECLINED = Miss("small"), Miss("declined")
 _OTHER_DIGEST = Miss("other-digest", "the app's Docker-Content-Digest is not the digest that was asked for")
 
 # Digests of which a process remembers that their blobs are of a size to be redirected.
 _REMEMBERED = 50_000
 
 
-class Found(NamedTuple):
-    """An object of the bucket.
+class TooLarge(NamedTuple):
+    """An object that is larger than what CloudFront serves.
 
     :param key: its whole key.
-    :param too_large: its size in bytes if that is above ``maximumsize``, else 0.
+    :param size: its size in bytes.
     """
 
     key: str
-    too_large: int = 0
+    size: int
 
 
 class Judge:
@@ -65,8 +67,10 @@ class Judge:
         """Return whether the size of a blob decides on its redirect, and is not known to be right."""
         return bool(self._minimum) or (self._looks and self._sized.get(digest) is None)
 
-    def found(self, blob: BlobPath, status: str, headers: Headers, probe: Probe) -> Found | Miss | None:
-        """Return the object that an answer stands for.
+    def found(
+        self, blob: BlobPath, status: str, headers: Headers, probe: Probe
+    ) -> str | TooLarge | Miss | None:
+        """Return the key of the object that an answer stands for.
 
         :returns: None for an answer that refuses the blob, and why there is no redirect for one that gives it
             and is handed on nevertheless.
@@ -78,22 +82,9 @@ class Judge:
         """
         code = status[:3]
         if code in ("200", "206"):
-            if probe.declined:
-                return Miss("declined")
-            miss = self._unlike_the_blob(blob.digest, headers)
-            if miss is not None:
-                return miss
-            named = self.named(probe)
-            key = self._layout.key(*blob) if named is None else named
-            return self._of_size(key, blob.digest, self._size(headers, probe))
+            return _DECLINED if probe.declined else self._of_answer(blob, headers, probe)
         if code in _REDIRECTS:
-            if probe.declined:
-                return Miss("declined")
-            key_or_miss = self._key_of_redirect(blob.digest, headers)
-            if isinstance(key_or_miss, Miss):
-                return key_or_miss
-            # The headers are those of the redirect itself.
-            return self._of_size(key_or_miss, blob.digest, probe.size)
+            return _DECLINED if probe.declined else self._of_redirect(blob.digest, headers, probe)
         return None
 
     def named(self, probe: Probe) -> str | None:
@@ -104,41 +95,48 @@ class Judge:
             return f"{self._root}/{probe.path.lstrip('/')}".lstrip("/")
         return None
 
-    def _unlike_the_blob(self, digest: Digest, headers: Headers) -> Miss | None:
-        """Return why the headers of a 200 are not those of the blob, but perhaps of a page for people."""
+    def _of_answer(self, blob: BlobPath, headers: Headers, probe: Probe) -> str | TooLarge | Miss:
+        """Return the key for a 200, or why its headers are not those of the blob."""
         is_named = not self._require_digest
+        length = part = ""
         for name, value in headers:
             field = name.lower()
             if field == "docker-content-digest":
-                if value.strip() != str(digest):
+                if value.strip() != str(blob.digest):
                     return _OTHER_DIGEST
                 is_named = True
-            elif field == "content-type" and value.strip().lower().startswith("text/html"):
-                return Miss("html", "the app answers a blob's path with a page (Content-Type: text/html)")
-        return None if is_named else _NO_DIGEST
+            elif field == "content-type":
+                if value.strip().lower().startswith("text/html"):
+                    return _HTML
+            elif field == "content-length":
+                length = value
+            elif field == "content-range":
+                part = value
+        if not is_named:
+            return _NO_DIGEST
+        key = self.named(probe)
+        if key is None:
+            key = self._layout.key(*blob)
+        size = _whole_size(length, part) if probe.size is None else probe.size
+        return key if size is None else self._of_size(key, blob.digest, size)
 
-    def _size(self, headers: Headers, probe: Probe) -> int | None:
-        """Return the size of the whole blob as far as the app says it."""
-        if probe.size is not None or not (self._minimum or self._maximum):
-            return probe.size
-        fields = {name.lower(): value for name, value in headers}
-        if "content-range" in fields:
-            match = _TOTAL.fullmatch(fields["content-range"])
-            return int(match[1]) if match else None
-        length = fields.get("content-length", "")
-        return int(length) if length.isdecimal() else None
-
-    def _of_size(self, key: str, digest: Digest, size: int | None) -> Found | Miss:
-        """Return the object, or that it is too small to be worth a second connection."""
-        if size is None:
-            return Found(key)
+    def _of_size(self, key: str, digest: Digest, size: int) -> str | TooLarge | Miss:
+        """Return the object's key, or that it is too small to be worth a second connection."""
         if size < self._minimum:
-            return Miss("small")
+            return _SMALL
         if self._maximum and size > self._maximum:
-            return Found(key, size)
+            return TooLarge(key, size)
         if self._looks and self._sized.get(digest) is None:
             self._sized.put(digest, True)
-        return Found(key)
+        return key
+
+    def _of_redirect(self, digest: Digest, headers: Headers, probe: Probe) -> str | TooLarge | Miss:
+        """Return the key that the app's own redirect leads to, or why it is handed on as it is."""
+        key = self._key_of_redirect(digest, headers)
+        # The headers say the size of the redirect itself.
+        if isinstance(key, Miss) or probe.size is None:
+            return key
+        return self._of_size(key, digest, probe.size)
 
     def _key_of_redirect(self, digest: Digest, headers: Headers) -> str | Miss:
         """Return the key that the app's own redirect leads to, or why it is handed on as it is.
@@ -157,3 +155,11 @@ class Judge:
             return Miss("unclear-redirect", f"the app's redirect has {len(locations)} Location headers")
         key = None if self._bucket is None else self._bucket.key(locations[0])
         return elsewhere(locations[0], self._bucket) if key is None else key
+
+
+def _whole_size(length: str, part: str) -> int | None:
+    """Return the size of the whole blob as far as ``Content-Length`` and ``Content-Range`` say it."""
+    if part:
+        match = _TOTAL.fullmatch(part)
+        return int(match[1]) if match else None
+    return int(length) if length.isdecimal() else None

@@ -60,7 +60,7 @@ def is_harmless(name: str) -> bool:
     return not (is_of_the_connection(name) or _NEVER.fullmatch(name) or not _NAME.fullmatch(name))
 
 
-def remembered(headers: Headers) -> tuple[tuple[str, str], ...]:
+def remembered(headers: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     """Return those of the kept headers that hold for later answers to the same request."""
     return tuple(header for header in headers if header[0].lower().startswith(_REMEMBERED))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from cfmiddleware.wsgi.client import client_text
 
 from .binding import Binding
 from .bloburls import BlobURLs
-from .judge import Found, Judge
+from .judge import Judge
 from .keptheaders import KeptHeaders, remembered
 from .layout import Layout
 from .misses import Miss, Misses
@@ -112,7 +112,7 @@ class Pulls:
         self, app: App, pull: Pull, environ: dict[str, Any], start_response: StartResponse
     ) -> Iterable[bytes] | None:
         """Redirect every client without asking the app."""
-        if pull.find(Found(self._layout.key(*pull.blob))) and pull.sign():
+        if pull.find(self._layout.key(*pull.blob)) and pull.sign():
             return None
         return app(environ, start_response)
 
@@ -141,11 +141,11 @@ class _Remembering:
             if response is None:
                 user = "" if record is None else record.user
                 kept = remembered(pull.kept)
-                self._cache.remember(lookup, Approval(pull.found.key, user, pull.found.too_large, kept))
+                self._cache.remember(lookup, Approval(pull.key, user, pull.too_large, kept))
             return response
-        if not (pull.find(Found(approval.key, approval.too_large)) and pull.sign()):
+        if not (pull.find(approval.key, approval.too_large) and pull.sign()):
             return app(environ, start_response)
-        pull.kept = list(approval.kept)
+        pull.kept = approval.kept
         if record is not None and approval.user:
             record.user = approval.user
         return None
@@ -173,11 +173,12 @@ class Pull:
         "_signed",
         "_urls",
         "blob",
-        "found",
         "kept",
+        "key",
         "miss",
         "probe",
         "sent",
+        "too_large",
     )
 
     def __init__(
@@ -200,10 +201,12 @@ class Pull:
         self._signed: str | None = None  # the key that the location is for
         self.blob = blob
         self.probe = Probe(judge.needs_size(blob.digest), self._is_ready)
-        #: The object, once it is known.
-        self.found = Found("")
+        #: The object's whole key in the bucket, once it is known.
+        self.key = ""
+        #: Its size in bytes if that is above ``maximumsize``, else 0.
+        self.too_large = 0
         #: The headers of the app that the redirect has as well.
-        self.kept: list[tuple[str, str]] = []
+        self.kept: Sequence[tuple[str, str]] = ()
         #: Why there is no redirect, though the app allows the pull.
         self.miss: Miss | None = None
         #: Where the redirect leads: ``edge`` or ``s3``.
@@ -216,37 +219,39 @@ class Pull:
     def _is_ready(self) -> bool:
         """Return whether the redirect to the object that the app has named is at hand, whatever its size."""
         key = None if self.probe.needs_size else self._judge.named(self.probe)
-        return key is not None and self.find(Found(key)) and self.sign()
+        return key is not None and self.find(key) and self.sign()
 
     def judge(self, status: str, headers: Headers) -> bool:
         """Return whether the app said yes, and to an object that the client can be sent to."""
         found = self._judge.found(self.blob, status, headers, self.probe)
-        if not isinstance(found, Found):
+        if found is None or isinstance(found, Miss):
             self.miss = found
             return False
         self.miss = None
         if self._keep is not None:
             self.kept = self._keep.of(headers)
-        return self.find(found)
+        return self.find(found) if isinstance(found, str) else self.find(*found)
 
-    def find(self, found: Found) -> bool:
-        """Return whether the client can be sent to the object.
+    def find(self, key: str, too_large: int = 0) -> bool:
+        """Return whether the client can be sent to the object at *key*.
 
         For a client near S3 that is assumed for now, and decided by :meth:`sign`. So it is for an object that
         is too large for CloudFront.
         """
-        self.found = found
-        if self._near or (found.too_large and self._urls.presigns and self._address is None):
+        self.key, self.too_large = key, too_large
+        if too_large:
+            self._signed = None  # it may have been signed before its size was known
+        if self._near or (too_large and self._urls.presigns and self._address is None):
             return True
-        if found.too_large:
-            said = f"{self.blob.digest} has {found.too_large} bytes, and nothing here presigns URLs of S3"
+        if too_large:
+            said = f"{self.blob.digest} has {too_large} bytes, and nothing here presigns URLs of S3"
             if self._address is not None:
-                said = f"{self.blob.digest} has {found.too_large} bytes, and URLs of S3 are not bound"
+                said = f"{self.blob.digest} has {too_large} bytes, and URLs of S3 are not bound"
             url: str | Miss = Miss("too-large", said)
         elif isinstance(self._address, Miss):
             url = self._address
         else:
-            url = self._urls.edge_url(found.key)
+            url = self._urls.edge_url(key)
         if isinstance(url, Miss):
             self._edge_url, self.miss = None, url
             return False
@@ -257,20 +262,20 @@ class Pull:
         """Return whether the redirect is at hand: to S3 for a client near it if possible, and else to
         CloudFront.
         """
-        if self._location is not None and self._signed == self.found.key:
+        if self._location is not None and self._signed == self.key:
             return True
-        self._signed = self.found.key
-        if self._near or self.found.too_large:
-            self._location = self._urls.presign(self.found.key, self.blob.digest)
+        self._signed = self.key
+        if self._near or self.too_large:
+            self._location = self._urls.presign(self.key, self.blob.digest)
             if self._location is not None:
                 self.sent = "s3"
                 return True
-            if self.found.too_large:
-                said = f"{self.blob.digest} has {self.found.too_large} bytes, and could not be presigned"
+            if self.too_large:
+                said = f"{self.blob.digest} has {self.too_large} bytes, and could not be presigned"
                 self.miss = Miss("too-large", said)
                 return False
             self._near = False
-            if not self.find(self.found):
+            if not self.find(self.key):
                 return False
         if self._edge_url is not None and not isinstance(self._address, Miss):
             location = self._urls.sign(self._edge_url, self.blob.digest, self._address)

@@ -54,6 +54,17 @@ def test_with_a_presigner_it_goes_to_s3(of: Any, probecache: Any):
         assert str(ask(wrapped).location).startswith(S3)
 
 
+def test_a_size_that_comes_after_the_key_counts():
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        environ["cfmiddleware.probe"].located("docker/x")
+        assert environ["cfmiddleware.probe"].redirects()
+        start_response("200 OK", [SAID, ("Content-Length", str(LIMIT + 1))])
+        return [b"x"]
+
+    assert str(ask(wrap(app, presign=Presigner())).location).startswith(S3)
+    assert ask(wrap(app)).code == 200
+
+
 @pytest.mark.parametrize("of", [app, part, told])
 def test_up_to_the_limit_it_goes_to_cloudfront(of: Any):
     assert str(ask(wrap(of(LIMIT), presign=Presigner())).location).startswith(EDGE)
