@@ -73,7 +73,7 @@ class Answer(Response):  # type: ignore[misc]  # gunicorn has no types
         if self.headers_sent or self._held:
             return
         version = self.req.version
-        lines = [f"HTTP/{version[0]}.{version[1]} {self.status}", f"Date: {_now()}"]
+        lines = [f"HTTP/{version[0]}.{version[1]} {self.status}", f"Date: {http_date()}"]
         if self.should_close() or self.sock.is_stopping():
             self.force_close()
             lines.append("Connection: close")
@@ -123,7 +123,7 @@ def _checked(name: str) -> str | None:
     return lower
 
 
-def _now() -> str:
+def http_date() -> str:
     """Return the date for the head (RFC 9110, 6.6.1), made once for each second."""
     global _date
     second = int(time.time())

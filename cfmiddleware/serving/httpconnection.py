@@ -53,11 +53,29 @@ _MAX_LINGERED = 16 << 20
 _END = b"\r\n\r\n"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-# What a client that has gone leaves behind.
-_GONE = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF, errno.ETIMEDOUT, errno.ESHUTDOWN)
+# What a client that has gone leaves behind, or the network on the way to it.
+_GONE = frozenset(
+    (
+        errno.EPIPE,
+        errno.ECONNRESET,
+        errno.ENOTCONN,
+        errno.EBADF,
+        errno.ETIMEDOUT,
+        errno.ESHUTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+        errno.ENETDOWN,
+    )
+)
 
 
-class ClientTooSlow(OSError):
+class ClientGone(OSError):
+    """The connection with the client has broken. A class of its own, because the app may fail with any other
+    OSError: a storage's connection breaks, too.
+    """
+
+
+class ClientTooSlow(ClientGone):
     """A client sent or read nothing for too long."""
 
 
@@ -106,7 +124,8 @@ class HTTPConnection:
     def serve(self) -> None:
         """Answer requests until one side ends the connection."""
         try:
-            self._secure()
+            if not self._is_secured():
+                return
             while self._answer_next():
                 self.requests += 1
                 # A client whose next request is always there never has its greenlet wait, and others would.
@@ -115,8 +134,10 @@ class HTTPConnection:
         except ssl.SSLError as error:
             _log.debug("TLS with %s failed: %s", self._address, error)
             self._client_sends = False
+        except ClientGone:
+            self._client_sends = False
         except OSError as error:
-            if error.errno not in _GONE and not isinstance(error, ClientTooSlow):
+            if error.errno not in _GONE:
                 _log.warning("a connection with %s broke: %s", self._address, error)
             self._client_sends = False
         finally:
@@ -158,8 +179,21 @@ class HTTPConnection:
 
     # Requests
 
+    def _is_secured(self) -> bool:
+        """Begin TLS, if it is spoken here, and return whether requests may come."""
+        try:
+            self._secure()
+        except _Refused as refused:
+            self._done()
+            self._refuse(refused.refusal)
+            return False
+        return True
+
     def _secure(self) -> None:
-        """Begin TLS, if it is spoken here."""
+        """Begin TLS, if it is spoken here.
+
+        :raises _Refused: if the client sends a request without TLS.
+        """
         certificates = self._worker.certificates
         if certificates is None:
             return
@@ -171,7 +205,14 @@ class HTTPConnection:
         self._sock = certificates.context().wrap_socket(
             self._sock, server_side=True, do_handshake_on_connect=False
         )
-        self._sock.do_handshake()
+        try:
+            self._sock.do_handshake()
+        except ssl.SSLError as error:
+            if error.reason != "HTTP_REQUEST":
+                raise
+            # OpenSSL has taken the first bytes and sent nothing.
+            self._sock = _below_tls(self._sock)
+            raise _Refused(refusals.TLS_IS_SPOKEN) from None
         self._begin(Wait.IDLE, self._limits.idletimeout)
 
     def _answer_next(self) -> bool:
@@ -293,32 +334,31 @@ class HTTPConnection:
         """Have the app answer, and return whether the connection stays."""
         result: Any = None
         try:
-            result = self._worker.wsgi(environ, answer.start_response)
-            for piece in result:
-                answer.write(piece)
-            answer.close()
-        except OSError as error:
-            if self.expired or error.errno in _GONE:
-                raise
-            return self._app_failed(environ, answer)
+            try:
+                result = self._worker.wsgi(environ, answer.start_response)
+                for piece in result:
+                    answer.write(piece)
+                answer.close()
+            finally:
+                if hasattr(result, "close"):
+                    result.close()
+        except ClientGone:
+            raise
         except Exception:  # noqa: BLE001 (whatever it is, the client gets an answer and the log the trace)
             return self._app_failed(environ, answer)
-        finally:
-            if hasattr(result, "close"):
-                result.close()
         return not (answer.should_close() or answer.is_short())
 
     def _app_failed(self, environ: dict[str, Any], answer: Answer) -> bool:
         _log.exception("%s %r failed", environ["REQUEST_METHOD"], environ.get("PATH_INFO"))
         if not answer.headers_sent:
-            self._refuse(refusals.APP_FAILED)
+            self._refuse(refusals.APP_FAILED, has_body=environ["REQUEST_METHOD"] != "HEAD")
         return False
 
-    def _refuse(self, refusal: refusals.Refusal) -> None:
+    def _refuse(self, refusal: refusals.Refusal, has_body: bool = True) -> None:
         """Answer with an error of the server's own; the connection then ends."""
         self._worker.refused(refusal)
         self.expired = False
-        self.sendall(refusal.response())
+        self.sendall(refusal.response(has_body))
 
     # What gunicorn's parser and response use as their socket
 
@@ -326,6 +366,7 @@ class HTTPConnection:
         """Return up to *size* bytes of a body, or nothing at its end.
 
         :raises ClientTooSlow: if nothing came in time.
+        :raises ClientGone: if the connection has broken.
         """
         if self._continue:
             self._continue = False
@@ -333,9 +374,9 @@ class HTTPConnection:
         self._begin(Wait.BODY, self._limits.bodytimeout)
         try:
             data: bytes = self._sock.recv(size)
-        except OSError:
+        except OSError as error:
             if not self.expired:
-                raise
+                raise ClientGone(*error.args) from error
             data = b""
         if self._pace is not None:
             self._pace.received(len(data), time.monotonic() - self.since)
@@ -357,16 +398,17 @@ class HTTPConnection:
         """Send all of *data*, of which the client has to take some from time to time.
 
         :raises ClientTooSlow: if it did not.
+        :raises ClientGone: if the connection has broken.
         """
         view = memoryview(data)
         while True:
             self._begin(Wait.ANSWER, self._limits.answertimeout)
             try:
                 sent = self._sock.send(view[:_SENT])
-            except OSError:
+            except OSError as error:
                 if self.expired:
                     raise ClientTooSlow from None
-                raise
+                raise ClientGone(*error.args) from error
             view = view[sent:]
             if sent > _LITTLE:
                 self._let_others_go_on()
@@ -429,7 +471,7 @@ class HTTPConnection:
         sock.settimeout(0)
         with contextlib.suppress(OSError, ValueError):  # it would wait for the client's as well
             sock.unwrap()
-        return gevent.socket.socket(sock.family, sock.type, fileno=sock.detach())
+        return _below_tls(sock)
 
     def _linger(self, sock: Any) -> None:
         """Read what the client still sends, for a while."""
@@ -444,6 +486,11 @@ class HTTPConnection:
             if not data:
                 break
             left -= len(data)
+
+
+def _below_tls(sock: Any) -> Any:
+    """Return the connection on which *sock* speaks TLS; *sock* is not used any more."""
+    return gevent.socket.socket(sock.family, sock.type, fileno=sock.detach())
 
 
 class _Refused(Exception):

@@ -9,6 +9,8 @@ from gunicorn.http import errors
 
 from cfmiddleware.wsgi.response import STATUS_LINES
 
+from .answer import http_date
+
 
 class Refusal(NamedTuple):
     """An answer of the server's own.
@@ -22,20 +24,25 @@ class Refusal(NamedTuple):
     code: str
     message: str
 
-    def response(self) -> bytes:
-        """Return the whole answer, after which the connection ends."""
+    def response(self, has_body: bool = True) -> bytes:
+        """Return the whole answer, after which the connection ends.
+
+        :param has_body: whether the body is sent, as it is not in answer to HEAD.
+        """
         entry = {"code": self.code, "message": self.message, "detail": None}
         body = json.dumps({"errors": [entry]}).encode()
         head = (
             f"HTTP/1.1 {STATUS_LINES[self.status]}\r\n"
+            f"Date: {http_date()}\r\n"
             "Connection: close\r\n"
             "Content-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         )
-        return head.encode() + body
+        return head.encode() + (body if has_body else b"")
 
 
 HEAD_TOO_SLOW = Refusal(408, "REQUEST_TIMEOUT", "the request's head did not come to its end in time")
+TLS_IS_SPOKEN = Refusal(400, "UNSUPPORTED", "this port speaks HTTPS, and the request came without TLS")
 APP_FAILED = Refusal(500, "UNKNOWN", "the request failed; the server's log says why")
 
 

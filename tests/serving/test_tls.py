@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import ssl
+import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,15 +111,50 @@ def test_the_command_prints_an_https_address_and_lines_that_check_it(served: Ser
     assert "tls-verify=false" not in out
 
 
-def test_a_client_that_speaks_no_tls_is_cut_and_harms_nobody(served: Served):
+def test_a_client_that_speaks_no_tls_is_told_so(served: Served):
     with socket.create_connection(("127.0.0.1", served.port), timeout=20) as raw:
         raw.sendall(b"GET /v2/ HTTP/1.1\r\nHost: registry\r\n\r\n")
         received = b""
-        with contextlib.suppress(ConnectionError):
-            while data := raw.recv(65536):
-                received += data
+        while data := raw.recv(65536):
+            received += data
 
-    assert b"200 OK" not in received
+    assert received.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b"this port speaks HTTPS" in received
+    assert served.ask("GET", "/v2/").status == 200
+    assert "Traceback" not in served.server.stderr
+
+
+def test_clients_that_go_away_at_any_point_leave_one_line_each(served: Served):
+    context = ssl.create_default_context(cafile=str(served.trusted))
+    digest = Digest.of(large := os.urandom(1 << 20) * 16)
+    push = f"/v2/app/blobs/uploads/?digest={digest}"
+    assert served.ask("POST", push, large).status == 201
+    pulling = f"GET /v2/app/blobs/{digest} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    pushing = f"POST {push} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(large)}\r\n\r\n".encode()
+
+    def begun(sent: bytes) -> socket.socket:
+        """Return a connection below TLS, on which a request is under way."""
+        raw = socket.create_connection(("127.0.0.1", served.port), timeout=20)
+        secured = context.wrap_socket(raw, server_hostname="127.0.0.1")
+        secured.sendall(sent)
+        if sent is pulling:
+            assert secured.recv(1000)
+        return socket.socket(fileno=secured.detach())
+
+    for sent in (pulling, pushing + large[:300_000]):
+        begun(sent).close()
+        with begun(sent) as half:
+            half.shutdown(socket.SHUT_WR)
+        with begun(sent) as reset:
+            reset.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with begun(sent) as garbage:
+            garbage.sendall(b"no record of TLS" * 20)
+    for sent in (b"", b"\x16\x03\x01\x02", b"\x16\x03\x01" + b"x" * 600):
+        with socket.create_connection(("127.0.0.1", served.port), timeout=20) as raw:
+            raw.sendall(sent)
+
+    assert eventually(lambda: served.server.stderr.count("GET /v2/app/blobs/") == 4)
+    assert eventually(lambda: served.server.stderr.count("POST /v2/app/blobs/uploads/ 400") == 4)
     assert served.ask("GET", "/v2/").status == 200
     assert "Traceback" not in served.server.stderr
 
