@@ -51,7 +51,10 @@ class Binding:
         if client is None:
             return Miss("unknown-client", self._unknown(environ))
         if isinstance(client, ipaddress.IPv6Address):
-            return Miss("ipv6-client", "the client has an IPv6 address")
+            what = "the client's address is IPv6"
+            if client.is_loopback or client.is_link_local or client.is_private:
+                what += f" ({client}, which may be a proxy's: trustedproxies is {self._proxies})"
+            return Miss("ipv6-client", what)
         if _is_local(client):
             if not near and self._throttle.allows():
                 _log.warning(

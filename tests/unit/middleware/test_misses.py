@@ -104,6 +104,12 @@ CASES: list[tuple[str, Any, dict[str, Any], list[str]]] = [
     ("rewritten-path", (App(), {"RAW_URI": f"/x%2F{BLOB}"}), {}, ["letter by letter"]),
     ("other-prefix", (App(), {"PATH_INFO": f"/registry{BLOB}"}), {}, ["below '/registry'", "set prefix"]),
     ("other-prefix", App(), {"prefix": "/registry"}, ["below '', and prefix is '/registry'"]),
+    (
+        "ipv6-client",
+        (App(), {"REMOTE_ADDR": "::1"}),
+        {"bindip": True},
+        ["(::1, which may be a proxy's: trustedproxies is 0)"],
+    ),
     ("ipv6-client", (App(), {"REMOTE_ADDR": "2001:db8::1"}), {"bindip": True}, ["IPv6"]),
     (
         "unknown-client",
