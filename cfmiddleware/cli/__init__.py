@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 # Those that serve; nothing that waits is imported before it is known how it is to wait.
 _SERVING = ("serve", "edge")
@@ -16,13 +17,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     :param arguments: by default those of this process, which then serves in greenlets.
     """
-    if arguments is None:
-        arguments = sys.argv[1:]
+    if arguments is not None:
+        from .commands import run
+
+        return run(arguments)
+    arguments = sys.argv[1:]
+    with _ended_at_once():
         if arguments[:1] and arguments[0] in _SERVING:
             from cfmiddleware.serving.patching import wait_in_greenlets
 
             with contextlib.suppress(ImportError):  # which the command says in its own words
                 wait_in_greenlets()
-    from .commands import run
+        from .commands import run
+    try:
+        return run(arguments)
+    except KeyboardInterrupt:  # between the two
+        return 130
 
-    return run(arguments)
+
+@contextlib.contextmanager
+def _ended_at_once() -> Iterator[None]:
+    """Let a Ctrl-C end the process without a word, as it would print where in an import it came."""
+    python = signal.getsignal(signal.SIGINT)
+    if python is signal.default_int_handler:  # and not ignored, as in the background of a shell
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, python)

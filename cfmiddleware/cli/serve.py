@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,20 +16,13 @@ from cfmiddleware.serving import supervisor
 from cfmiddleware.serving.master import check_gunicorn
 from cfmiddleware.serving.services import Service, edge_service, registry_service
 from cfmiddleware.serving.signals import ending_well
-from cfmiddleware.version import __version__
+
+from .greeting import greeting
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 _EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 (it is refused)
-
-_TRY = """\
-Try:
-  push  skopeo copy{dest_option} docker://docker.io/library/busybox docker://{host}/busybox
-  pull  podman pull{option} {host}/busybox
-  look  curl -i "{url}/v2/busybox/blobs/$(curl -s {url}/v2/busybox/manifests/latest \
-| grep -o 'sha256:[0-9a-f]*' | tail -n 1)"
-"""
 
 
 class Arguments(argparse.Namespace):
@@ -102,18 +95,18 @@ def serving_command(prepare: Callable[[], Prepared]) -> int:
 def _serve(prepare: Callable[[], Prepared]) -> int:
     check_gunicorn()
     with logs.held_back() as messages:
-        config, services, greeting = prepare()
+        config, services, text = prepare()
     log = config.log_options()
     logs.set_up(log)
     logs.replay(messages)
-    print(greeting, end="", flush=True)
+    print(text, end="", flush=True)
     return supervisor.run(services)
 
 
 def _prepare_registry(arguments: Arguments) -> Prepared:
     config = _configuration(arguments)
     services = _services(lambda: _configuration(arguments), config, arguments)
-    return Prepared(config, services, _greeting(config, services))
+    return Prepared(config, services, greeting(config, services))
 
 
 def _prepare_edge(arguments: Arguments) -> Prepared:
@@ -150,24 +143,3 @@ def _services(read: Callable[[], Config], config: Config, arguments: Arguments) 
     elif arguments.edge_addr:
         raise ConfigError(f"--edge-addr: {arguments.config} asks for no edge; give it an 'edge' section")
     return services
-
-
-def _greeting(config: Config, services: Sequence[Service]) -> str:
-    """Return what is said when all is ready: where things are, and what to try."""
-    registry = services[0]
-    lines = [f"cfmiddleware {__version__}", f"  registry  {registry.url}"]
-    lines += [f"  edge      {edge.url}" for edge in services[1:]]
-    lines.append(f"  data      {config.data()}")
-    host = registry.url.partition("://")[2]
-    plain = registry.served.certificates is None
-    option = " --tls-verify=false" if plain else ""
-    if config.has_auth():
-        lines.append(f"Clients must log in first: skopeo login{option} {host}")
-    else:
-        may = "push and delete" if config.allows_deletes() else "push"
-        may = "pull" if config.is_readonly() else may
-        lines.append(f"There is no authentication: anyone who reaches the port may {may}.")
-    hints = _TRY.format(
-        host=host, url=registry.url, option=option, dest_option=" --dest-tls-verify=false" if plain else ""
-    )
-    return "\n".join(lines) + "\n" + hints

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _BACKLOG = 2048
 
+_EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 (it is what `:5000` means)
+
 # Seconds of silence until the first question, seconds between two, and how many stay unanswered at the end;
 # and how many bytes the system takes that it cannot send yet: who does not read would get megabytes.
 _TCP_OPTIONS = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4, "TCP_NOTSENT_LOWAT": 1 << 17}
@@ -72,7 +74,12 @@ class Service(NamedTuple):
         if isinstance(name, str):
             return f"unix:{name}"
         host, port = name[:2]
-        return f"{'https' if self.served.certificates else 'http'}://{Address((host, port))}"
+        scheme = "https" if self.served.certificates else "http"
+        if host in _EVERY_ADDRESS:
+            # No certificate is one of an address of this machine alone.
+            own = {"0.0.0.0": "127.0.0.1", "::": "::1"}[host]  # noqa: S104 (it is what listens)
+            host = socket.gethostname() if scheme == "https" else own
+        return f"{scheme}://{Address((host, port))}"
 
 
 def registry_service(read: Callable[[], Config], config: Config, address: str | None = None) -> Service:

@@ -157,6 +157,7 @@ def test_what_is_said_of_the_configuration_is_said_again_when_it_is_read_again(t
         tree = yaml.safe_load(file.read_text())
         tree["health"] = {"storagedriver": {"enabled": True}}
         file.write_text(yaml.safe_dump(tree))
+        assert ask("GET", f"{service.url}/v2/").status == 200  # its gunicorn has begun
         service.server.process.send_signal(signal.SIGHUP)
 
         assert eventually(lambda: "health.storagedriver: is not acted on" in service.server.stderr)

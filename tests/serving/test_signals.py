@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,3 +115,47 @@ def test_who_is_to_ignore_hangups_does(tmp_path: Path):
         server.process.send_signal(signal.SIGHUP)
         assert ask("GET", f"http://127.0.0.1:{port}/v2/").status == 200
         assert server.process.poll() is None
+
+
+#: The command, into whose import of a module a Ctrl-C comes.
+IMPORTING = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(name, path=None, target=None):
+        if name == module:
+            os.kill(os.getpid(), signal.SIGINT)
+
+module = sys.argv.pop(1)
+sys.meta_path.insert(0, Finder)
+from cfmiddleware.cli import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("arguments", [["serve"], ["sign", "x"]], ids=lambda arguments: arguments[0])
+@pytest.mark.parametrize("module", ["cfmiddleware.cli.commands", "cfmiddleware.config", "boto3", "yaml"])
+def test_a_ctrl_c_while_python_is_still_importing_prints_no_traceback(module: str, arguments: list[str]):
+    command = [sys.executable, "-c", IMPORTING, module, *arguments, "--help"]
+
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=SOON)
+
+    # Some are imported when they are needed, and so never here.
+    assert (ended.returncode, ended.stderr) in ((-signal.SIGINT, ""), (0, ""))
+    if module != "boto3":
+        assert ended.returncode == -signal.SIGINT
+
+
+def test_a_ctrl_c_after_that_is_the_commands_own():
+    command = [
+        sys.executable,
+        "-c",
+        IMPORTING,
+        "cfmiddleware.signing.windows",
+        "sign",
+        "x",
+        "--data",
+        "/none",
+    ]
+
+    assert "Traceback" not in subprocess.run(command, capture_output=True, text=True, timeout=SOON).stderr

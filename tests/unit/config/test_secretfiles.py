@@ -35,7 +35,7 @@ def at(config: Config, path: tuple[str, ...]) -> Any:
     if path == ("redis",):
         return settings.redis
     driver = settings.storage.driver if path[0] == "storage" else settings.edge and settings.edge.storage
-    return driver._options  # type: ignore[union-attr]
+    return driver.options  # type: ignore[union-attr]
 
 
 def text(*path: str, **options: str) -> str:
