@@ -7,6 +7,7 @@ is wrong ends the start at once.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import time
@@ -17,6 +18,8 @@ from cfmiddleware.errors import ConfigError, StorageNotReached, StorageUnavailab
 from cfmiddleware.storage.driver import Driver
 
 from .signals import die_with_parent, end_at_signals, signals_held
+
+_log = logging.getLogger(__name__)
 
 # Seconds that one look takes at the most, that lie between two of them, and between two lines of the log.
 _LOOK = 10.0
@@ -52,10 +55,8 @@ def check_storage(config: Config) -> None:
         except ConfigError as error:
             raise ConfigError(f"{config.source}: {error}") from None
         else:
-            if warnings:
-                log = logs.straight(config.log_options())
-                for warning in warnings:
-                    log.warning("%s: %s", config.source, warning)
+            for warning in warnings:
+                _log.warning("%s: %s", config.source, warning)
             return
 
 

@@ -27,11 +27,16 @@ def start(tmp_path: Path) -> Iterator[Any]:
     servers: list[Server] = []
     addr = f"127.0.0.1:{free_port()}"
 
-    def start(port: int, **server: int) -> Server:
+    def start(port: int, more: dict[str, Any] | None = None, level: str = "info", **server: int) -> Server:
         place = {"bucket": "b", "regionendpoint": f"http://127.0.0.1:{port}", "readtimeout": 1}
-        s3 = {**place, "accesskey": "a", "secretkey": "s", "forcepathstyle": True}
+        s3 = {**place, "accesskey": "a", "secretkey": "s", "forcepathstyle": True, **(more or {})}
         file = tmp_path / "config.yml"
-        tree = {"version": 0.1, "storage": {"s3": s3}, "server": {"workers": 1, **server}}
+        tree = {
+            "version": 0.1,
+            "log": {"level": level},
+            "storage": {"s3": s3},
+            "server": {"workers": 1, **server},
+        }
         file.write_text(json.dumps({**tree, "http": {"addr": addr}}))
         servers.append(Server([CFMIDDLEWARE, "serve", str(file)], tmp_path / "process"))
         servers[-1].url = f"http://{addr}/v2/"
@@ -128,6 +133,19 @@ def test_a_mistake_ends_the_start_at_once(start, code):
         assert server.process.wait(SOON) == 2
         assert len(s3.requests) == 1
     assert len(server.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("option", "starts"), [("auto", True), ("required", False), ("off", True)])
+def test_a_server_that_passes_over_conditional_writes_is_told_at_every_level(start, option, starts):
+    with recording() as s3:  # which takes every write
+        server = start(s3.port, {"conditionalwrites": option}, level="error")
+        if starts:
+            assert eventually(lambda: _answers(server.url), SOON)
+        else:
+            assert server.process.wait(SOON) == 2
+        lines = [line for line in server.stderr.splitlines() if "passes over If-None-Match" in line]
+        assert len(lines) == (option != "off")
+        assert ("WARNING" in server.stderr) == (option == "auto")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
