@@ -28,7 +28,8 @@ def server(request) -> WatchedS3:
 
 
 def client_of(server: WatchedS3, **options) -> RegistryClient:
-    return RegistryClient(server.driver(f"others/{uuid.uuid4()}", maxattempts=1, **options))
+    driver = server.driver(f"others/{uuid.uuid4()}", maxattempts=1, **options)
+    return RegistryClient(driver, inline_limit=SMALLEST_PART)
 
 
 def push_in_chunks(client: RegistryClient, *sizes: int) -> Digest:
@@ -313,3 +314,15 @@ def test_an_access_point_that_cannot_work_is_told(options, named):
     with pytest.raises(ConfigError) as raised:
         S3Options(**{"bucket": ACCESS_POINT, **options})
     assert str(raised.value).startswith(named)
+
+
+@pytest.mark.parametrize("options", [{}, {"loglevel": "debug"}, {"checksums": True}])
+def test_a_batch_of_deletes_has_an_md5_whichever_client_sends_it(server, options):
+    driver = server.driver(f"others/{uuid.uuid4()}", **options)
+    for path in ("/a", "/ä"):
+        driver.write(path, b"x")
+    with server.failing(OTHERS["Content-MD5 is wanted"](server)):
+        server.counts()
+        driver.delete(["/a", "/ä"])
+    assert server.counts() == {"DeleteObjects": 1}
+    assert list(driver.walk("/")) == []

@@ -1,0 +1,173 @@
+"""The rights in the docs' policy are those that the registry uses, and no others."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import uuid
+from collections.abc import Callable
+
+import pytest
+from lab import PROJECT
+from lab.registry_client import RegistryClient, error_code
+from lab.s3_proxy import Request, always, refuse
+from lab.servers import SMALLEST_PART
+from lab.watched_s3 import WATCHED, WatchedS3
+
+from cfmiddleware.digest import Digest
+
+PAGE = (PROJECT / "docs" / "s3-permissions.rst").read_text(encoding="utf-8")
+
+#: What each request needs (Amazon S3 User Guide, "Required permissions for Amazon S3 API operations").
+ACTIONS = {
+    "AbortMultipartUpload": {"s3:AbortMultipartUpload"},
+    "CompleteMultipartUpload": {"s3:PutObject"},
+    "CopyObject": {"s3:GetObject", "s3:PutObject"},
+    "CreateMultipartUpload": {"s3:PutObject"},
+    "DeleteObject": {"s3:DeleteObject"},
+    "DeleteObjects": {"s3:DeleteObject"},
+    "GetObject": {"s3:GetObject"},
+    "HeadObject": {"s3:GetObject"},
+    "ListMultipartUploads": {"s3:ListBucketMultipartUploads"},
+    "ListObjectsV2": {"s3:ListBucket"},
+    "ListParts": {"s3:ListMultipartUploadParts"},
+    "PutObject": {"s3:PutObject"},
+    "UploadPart": {"s3:PutObject"},
+    "UploadPartCopy": {"s3:GetObject", "s3:PutObject"},
+}
+OF_THE_BUCKET = {"s3:ListBucket", "s3:ListBucketMultipartUploads"}
+
+LARGE = b"0123456789" * SMALLEST_PART
+
+
+def policy() -> dict[str, set[str]]:
+    """Return the actions of the docs' policy by their resource."""
+    (text,) = re.findall(r"code-block:: json\n\n((?:    .*\n)+)", PAGE)
+    return {one["Resource"]: set(one["Action"]) for one in json.loads(text)["Statement"]}
+
+
+def table() -> dict[str, set[str]]:
+    rows = csv.reader(re.findall(r'^   ("[^:].*")$', PAGE, re.MULTILINE), skipinitialspace=True)
+    return {use: set(requests.split()) for use, requests in rows}
+
+
+def start(client: RegistryClient) -> None:
+    client.driver.check()
+    assert client.driver.check_writes() == []
+
+
+def push(client: RegistryClient) -> None:
+    """Push in all ways: one chunk, many, short, long, with the digest at once."""
+    client.push_image("app", "latest")
+    for chunks in ([LARGE], [LARGE[:3000]], [b"a" * 3000, b"b" * 5000, b"c"], [b"a", b"b"]):
+        url = client.start("app")
+        for chunk in chunks:
+            assert client.patch(url, data=chunk).status_code == 202
+        assert client.put(f"{url}?digest={Digest.of(b''.join(chunks))}").status_code == 201
+
+
+def fail(client: RegistryClient) -> None:
+    answer = client.post(f"/v2/app/blobs/uploads/?digest={Digest.of(b'other')}", data=LARGE)
+    assert error_code(answer) == "DIGEST_INVALID"
+
+
+def pull(client: RegistryClient) -> None:
+    manifest = client.get("/v2/app/manifests/latest").json
+    for method in (client.get, client.head):
+        assert method(f"/v2/app/blobs/{manifest['layers'][0]['digest']}").status_code == 200
+        assert method("/v2/app/manifests/latest").status_code == 200
+    assert client.get(f"/v2/app/blobs/{Digest.of(b'none')}").status_code == 404
+
+
+def mount(client: RegistryClient) -> None:
+    layer = Digest.of(b"layer")
+    for query in (f"?mount={layer}&from=app", f"?mount={Digest.of(b'none')}&from=app"):
+        assert client.post(f"/v2/other/blobs/uploads/{query}").status_code in (201, 202)
+
+
+def delete(client: RegistryClient) -> None:
+    client.delete(f"/v2/app/blobs/{Digest.of(b'layer')}")
+    digest = client.get("/v2/app/manifests/latest").headers["Docker-Content-Digest"]
+    assert client.delete("/v2/app/manifests/second").status_code == 202
+    assert client.delete(f"/v2/app/manifests/{digest}").status_code == 202
+
+
+def lists(client: RegistryClient) -> None:
+    assert client.get("/v2/_catalog").status_code == 200
+    assert client.get("/v2/app/tags/list").status_code == 200
+
+
+USES: dict[str, Callable[[RegistryClient], None]] = {
+    "Start": start,
+    "Push of an image": push,
+    "Push that fails": fail,
+    "Pull": pull,
+    "Mount": mount,
+    "Delete": delete,
+    "Catalog, tags": lists,
+}
+
+
+@pytest.fixture(params=WATCHED)
+def server(request: pytest.FixtureRequest) -> WatchedS3:
+    watched: WatchedS3 = request.getfixturevalue(request.param)
+    return watched
+
+
+@pytest.fixture
+def client(server: WatchedS3) -> RegistryClient:
+    client = RegistryClient(server.driver(f"team/{uuid.uuid4()}"), inline_limit=SMALLEST_PART)
+    for tag, seed in (("latest", b""), ("second", b"1"), ("second", b"2")):
+        client.push_image("app", tag, seed)
+    return client
+
+
+def test_every_request_is_in_the_table_and_its_right_in_the_policy(server: WatchedS3, client: RegistryClient):
+    used: dict[str, set[str]] = {}
+    for use, function in USES.items():
+        server.counts()
+        function(client)
+        used[use] = set(server.counts())
+
+    assert used == table()
+
+    rights = {action for requests in used.values() for request in requests for action in ACTIONS[request]}
+    granted = policy()
+    assert set().union(*granted.values()) == rights
+    assert granted["arn:aws:s3:::my-registry"] == rights & OF_THE_BUCKET
+    assert granted["arn:aws:s3:::my-registry/team/prod/*"] == rights - OF_THE_BUCKET
+
+
+def test_what_the_policy_does_not_allow_is_not_asked_for(server: WatchedS3, client: RegistryClient):
+    allowed = set().union(*policy().values())
+    root = client.driver.key("/x").removesuffix("x")
+
+    def is_forbidden(environ: dict[str, object]) -> bool:
+        request = Request.of(environ)
+        key = request.path.lstrip("/").partition("/")[2]
+        return not ACTIONS[request.operation] <= allowed or bool(key and not key.startswith(root))
+
+    with server.failing(always(refuse("403 Forbidden", "AccessDenied"), is_forbidden)):
+        for function in USES.values():
+            function(client)
+
+
+@pytest.mark.parametrize("missing", ["s3:ListBucketMultipartUploads", "s3:ListMultipartUploadParts"])
+def test_two_of_the_rights_may_be_missing(server: WatchedS3, client: RegistryClient, missing: str):
+    def is_forbidden(environ: dict[str, object]) -> bool:
+        return missing in ACTIONS[Request.of(environ).operation]
+
+    with server.failing(always(refuse("403 Forbidden", "AccessDenied"), is_forbidden)):
+        for function in USES.values():
+            function(client)
+
+
+def test_a_registry_that_changes_nothing_needs_to_list_and_to_read(server: WatchedS3, client: RegistryClient):
+    readonly = RegistryClient(client.driver, readonly=True)
+    server.counts()
+    client.driver.check()
+    pull(readonly)
+    lists(readonly)
+    used = set(server.counts())
+    assert {action for request in used for action in ACTIONS[request]} == {"s3:ListBucket", "s3:GetObject"}
