@@ -15,12 +15,12 @@ import gevent
 import gevent.socket
 from gunicorn.http import wsgi
 from gunicorn.http.errors import NoMoreData, ParseException
-from gunicorn.http.message import Request
 from gunicorn.http.unreader import SocketUnreader
 
 from . import refusals
 from .answer import Answer
 from .pace import Pace
+from .parsedhead import ParsedRequest, environ_of
 from .patience import Wait
 from .plainhead import read_plain
 
@@ -237,17 +237,16 @@ class HTTPConnection:
         unreader.unread(head + self._buffer)
         self._buffer = b""
         try:
-            request = Request(self._worker.cfg, unreader, self._address, self.requests + 1)
-            answer, environ = wsgi.create(
+            request = ParsedRequest(self._worker.cfg, unreader, self._address, self.requests + 1)
+            answer, created = wsgi.create(
                 request, self, self._address, self._base["cfmiddleware.server"], self._worker.cfg, Answer
             )
         except (NoMoreData, StopIteration):  # the client went away within a head
             return False
         except ParseException as error:
             raise _Refused(refusals.refusal_of(error, self._limits.headersize)) from None
-        environ["wsgi.multithread"] = True
+        environ = environ_of(created, self._base)
         environ["cfmiddleware.hurry"] = self.hurry
-        environ["wsgi.url_scheme"] = self._base["wsgi.url_scheme"]
         if not self._run_app(environ, answer) or request.body.failed:
             return False
         while request.body.read(_RECEIVED):  # what is left is here already: see body_is_unread
@@ -400,6 +399,7 @@ class HTTPConnection:
         :raises ClientTooSlow: if it did not.
         :raises ClientGone: if the connection has broken.
         """
+        self._continue = False  # what follows is no part of the body any more, or the answer has begun
         view = memoryview(data)
         while True:
             self._begin(Wait.ANSWER, self._limits.answertimeout)

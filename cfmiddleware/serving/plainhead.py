@@ -12,6 +12,8 @@ import re
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from .parsedhead import HOST
+
 _LINE = re.compile(rb"(GET|HEAD) (/(?!/)[!-~]*) HTTP/1\.1\r\n")
 _NAME = re.compile(r"[A-Za-z0-9-]+")
 
@@ -83,6 +85,9 @@ def read_plain(head: bytes, base: dict[str, Any]) -> tuple[PlainRequest, dict[st
         if key is None or not colon or key in environ:
             return None
         environ[key] = value.strip(" \t")
+    host = environ.get("HTTP_HOST")
+    if host is None or not HOST.fullmatch(host):
+        return None
     path, _, query = target.partition("?")
     environ["REQUEST_METHOD"] = method
     environ["RAW_URI"] = target

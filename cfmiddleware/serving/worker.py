@@ -70,6 +70,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def patch(self) -> None:
         """Take over the listening sockets; the command has patched the libraries already."""
+        os.environ.pop("SCRIPT_NAME", None)  # gunicorn would have the app mounted there
         self.sockets = [
             gevent.socket.socket(each.FAMILY, socket.SOCK_STREAM, fileno=each.sock.detach())
             for each in self.sockets
@@ -147,7 +148,9 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             gevent.sleep(0)  # another worker may take the next one
 
     def _begin(self, client: Any, address: Any, base: dict[str, Any]) -> None:
-        host, port = address[:2] or ("", "")  # the peer at a socket in the file system has no address
+        if not isinstance(address, tuple):  # at a socket in the file system, it is a path of the client's own
+            address = ("", "")
+        host, port = address[:2]
         own = {**base, "REMOTE_ADDR": host, "REMOTE_PORT": str(port)}
         connection = HTTPConnection(self, client, address, own)
         self._connections[connection] = None

@@ -15,7 +15,8 @@ from lab.serving import Service, ask, serving
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     directory: Path = tmp_path_factory.mktemp("heads")
-    with serving(directory, "--data", str(directory / "data")) as service:
+    # gunicorn would take it to be the path at which the app is mounted.
+    with serving(directory, "--data", str(directory / "data"), env={"SCRIPT_NAME": "/mounted"}) as service:
         yield service
 
 
@@ -60,10 +61,14 @@ def test_a_request_line_may_be_as_long_as_16_kib(service: Service):
         (b"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400, "REQUEST_INVALID"),
         (b"GET / HTTP/1.1\r\nTransfer-Encoding: nonsense\r\n\r\n", 501, "UNSUPPORTED"),
         (b"GET / HTTP/1.1\r\nExpect: nonsense\r\n\r\n", 417, "UNSUPPORTED"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501, "UNSUPPORTED"),
+        (b"GET / HTTP/1.1\r\nAccept: */*\r\n\r\n", 400, "REQUEST_INVALID"),
+        (b"GET / HTTP/1.1\r\nHost: a/../b\r\n\r\n", 400, "REQUEST_INVALID"),
+        (b"GET ftp://x/v2/ HTTP/1.1\r\nHost: x\r\n\r\n", 400, "REQUEST_INVALID"),
         (b"GET / HTTP/3.0\r\n\r\n", 505, "UNSUPPORTED"),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, "REQUEST_INVALID"),
     ],
-    ids=range(15),
+    ids=range(19),
 )
 def test_what_the_server_refuses_is_the_registrys_error(
     service: Service, sent: bytes, status: int, code: str
@@ -144,3 +149,27 @@ def test_a_body_is_asked_for_when_it_is_read(service: Service):
         assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
         connection.sendall(b"{}")
         assert connection.recv(1000).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_body_is_not_asked_for_by_an_earlier_request(service: Service):
+    begin = b"POST /v2/app/blobs/uploads/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n"
+    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
+        connection.sendall(begin + b"Expect: 100-continue\r\n\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 202 ")
+        connection.sendall(
+            b"PUT /v2/app/manifests/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n"
+        )
+        connection.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            connection.recv(1000)
+        connection.settimeout(20)
+        connection.sendall(b"{}")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 400 ")
+
+
+def test_locations_name_the_host_of_an_absolute_target(service: Service):
+    begin = b"POST http://localhost:1/v2/app/blobs/uploads/ HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+
+    head, _ = answer(service, begin + b"Content-Length: 0\r\nConnection: TE, close\r\n\r\n")
+
+    assert b"Location: http://localhost:1/v2/app/blobs/uploads/" in head

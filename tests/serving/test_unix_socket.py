@@ -118,3 +118,18 @@ def test_a_path_that_cannot_be_is_told(tmp_path: Path):
     file.write_text(file.read_text().replace("none/", "a" * 200))
     assert "http.addr: " in refused(file)
     assert os.listdir(tmp_path).count("registry.sock") == 0
+
+
+@pytest.mark.parametrize("name", [b"client.sock", b"\0client", b"\0\xff\xfe"])
+@pytest.mark.parametrize("fields", [b"", b"Connection: close\r\n"], ids=["plain", "parsed"])
+def test_a_clients_own_path_is_not_its_address(server: Server, tmp_path: Path, name: bytes, fields: bytes):
+    with socket.socket(socket.AF_UNIX) as client:
+        client.bind(name if name.startswith(b"\0") else os.fsencode(tmp_path) + b"/" + name)
+        client.settimeout(20)
+        client.connect(str(tmp_path / "registry.sock"))
+        client.sendall(b"GET /v2/ HTTP/1.1\r\nHost: a:b:c\r\n%s\r\n" % fields)
+
+        assert client.recv(1000).startswith(b"HTTP/1.1 200 ")
+
+    assert eventually(lambda: " GET /v2/ 200 2 - " in server.stderr)
+    assert "Traceback" not in server.stderr

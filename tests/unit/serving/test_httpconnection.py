@@ -66,6 +66,15 @@ def exchange(app: Callable[..., Any], *sent: bytes) -> bytes:
     return received
 
 
+def echo(environ: dict[str, Any], start_response: Any) -> Any:
+    """Answer with what the server has understood, and with the body."""
+    body = environ["wsgi.input"].read() if environ["PATH_INFO"] == "/read" else b""
+    told = [environ.get(name, "-") for name in ("SERVER_PROTOCOL", "HTTP_HOST", "PATH_INFO")]
+    said = f"[{' '.join(told)} {body.decode()}]".encode()
+    start_response("200 OK", [("Content-Length", str(len(said)))])
+    return [said]
+
+
 class Closing:
     """A body whose ``close`` fails."""
 
@@ -111,3 +120,126 @@ def test_a_head_that_fails_is_answered_without_a_body():
     assert received.startswith(b"HTTP/1.1 500 ")
     assert received.endswith(b"\r\n\r\n")
     assert b"Content-Length" in received
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"",
+        b"Host: a b\r\n",
+        b"Host: a/b\r\n",
+        b"Host: a?b\r\n",
+        b"Host: user@a\r\n",
+        b"Host: \xe4\r\n",
+        b'Host: "a"\r\n',
+        b"Host: a\r\nHost: a\r\n",
+    ],
+)
+@pytest.mark.parametrize("more", [b"", b"Connection: keep-alive\r\n"], ids=["plain", "parsed"])
+def test_a_request_says_for_which_host_it_is(fields: bytes, more: bytes):
+    assert exchange(echo, b"GET / HTTP/1.1\r\n" + fields + more + b"\r\n").startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("host", [b"", b"x", b"a_b:5000", b"[2001:db8::1]:5000", b"registry.example.com."])
+@pytest.mark.parametrize("more", [b"", b"Connection: close\r\n"], ids=["plain", "parsed"])
+def test_hosts_are_names_and_addresses(host: bytes, more: bytes):
+    received = exchange(echo, b"GET / HTTP/1.1\r\nHost: %s\r\n%s\r\n" % (host, more))
+
+    assert received.endswith(b"[HTTP/1.1 %s / ]" % host)
+
+
+def test_http_1_0_needs_no_host():
+    assert exchange(echo, b"GET / HTTP/1.0\r\n\r\n").endswith(b"[HTTP/1.0 - / ]")
+
+
+def test_the_host_of_an_absolute_target_goes_before_the_headers():
+    received = exchange(echo, b"GET http://a.example:80/v2/?x HTTP/1.1\r\nHost: b.example\r\n\r\n")
+
+    assert received.endswith(b"[HTTP/1.1 a.example:80 /v2/ ]")
+
+
+@pytest.mark.parametrize(
+    "target", [b"http:///v2/", b"ftp://a/v2/", b"a?b://c", b"a://b#c", b"http://u@a/", b"http://a b/"]
+)
+def test_an_absolute_target_is_of_http(target: bytes):
+    received = exchange(echo, b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % target)
+
+    assert received.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 505 "))
+
+
+def test_a_later_minor_version_is_answered_as_http_1_1():
+    received = exchange(echo, b"GET / HTTP/1.9\r\nHost: x\r\n\r\n")
+
+    assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert received.endswith(b"[HTTP/1.1 x / ]")
+
+
+@pytest.mark.parametrize(
+    ("version", "fields", "answers"),
+    [
+        (b"1.1", b"Connection: close\r\n", 1),
+        (b"1.1", b"Connection: TE, close\r\nTE: trailers\r\n", 1),
+        (b"1.1", b"Connection: TE\r\nConnection: Close\r\n", 1),
+        (b"1.1", b"Connection: keep-alive\r\nConnection: close\r\n", 1),
+        (b"1.1", b"Connection: closed\r\n", 2),
+        (b"1.1", b"Connection: Keep-Alive\r\n", 2),
+        (b"1.0", b"", 1),
+        (b"1.0", b"Connection: Keep-Alive, TE\r\n", 2),
+        (b"1.0", b"Connection: keep-alive, close\r\n", 1),
+    ],
+)
+def test_a_connection_ends_where_a_client_asks_for_it(version: bytes, fields: bytes, answers: int):
+    asked = b"GET / HTTP/%s\r\nHost: x\r\n%s\r\n" % (version, fields)
+
+    received = exchange(echo, asked + PULL)
+
+    assert received.count(b" 200 OK\r\n") == answers
+    assert (b"Connection: close" in received) == (answers == 1)
+
+
+@pytest.mark.parametrize("coding", [b"gzip, chunked", b"identity, chunked", b"gzip", b"identity", b"", b"x"])
+def test_a_coding_that_is_not_undone_is_refused(coding: bytes):
+    head = b"POST /read HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: %s\r\n\r\n" % coding
+
+    assert exchange(echo, head + b"0\r\n\r\n").startswith(b"HTTP/1.1 501 ")
+
+
+EXPECTING = b"Host: x\r\nExpect: 100-continue\r\n"
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        b"POST /read HTTP/1.1\r\n" + EXPECTING + b"Content-Length: 0\r\n\r\n",
+        b"POST /read HTTP/1.1\r\n" + EXPECTING + b"Content-Length: 2\r\n\r\nab",
+        b"GET / HTTP/1.1\r\n" + EXPECTING + b"\r\n",
+    ],
+)
+def test_a_request_that_expects_nothing_is_not_told_to_go_on(first: bytes):
+    second = b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n"
+
+    received = exchange(echo, first, second, b"cd")
+
+    assert received.endswith(b"cd]")
+    assert b"100 Continue" not in received
+
+
+def test_a_body_that_is_read_when_the_answer_has_begun_is_not_asked_for():
+    def app(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [("Content-Length", "8")])
+        yield b"early "
+        yield environ["wsgi.input"].read(2)
+
+    head = b"POST / HTTP/1.1\r\n" + EXPECTING + b"Content-Length: 2\r\n\r\n"
+
+    assert exchange(app, head, b"ab").endswith(b"\r\n\r\nearly ab")
+
+
+def test_the_servers_own_name_is_not_taken_from_the_host():
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        start_response("200 OK", [])
+        return [f"{environ['SERVER_NAME']} {environ['SERVER_PORT']}".encode()]
+
+    asked = b"GET / HTTP/1.0\r\nHost: evil:1:2\r\n\r\n"
+
+    assert exchange(app, asked).endswith(b"\r\n\r\n127.0.0.1 5000")

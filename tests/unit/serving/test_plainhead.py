@@ -13,9 +13,9 @@ pytest.importorskip("gunicorn")
 
 from gunicorn.config import Config
 from gunicorn.http import wsgi
-from gunicorn.http.message import Request
 from gunicorn.http.unreader import IterUnreader
 
+from cfmiddleware.serving.parsedhead import ParsedRequest, environ_of
 from cfmiddleware.serving.plainhead import read_plain
 
 SERVER = ("127.0.0.1", 5000)
@@ -41,11 +41,11 @@ def settings() -> Config:
 
 
 def of_gunicorn(head: bytes) -> dict[str, Any]:
-    """Return the environ that gunicorn makes, as far as the client decides about it."""
+    """Return the environ that gunicorn's parser makes, as far as the client decides about it."""
     config = settings()
-    request = Request(config, IterUnreader([head]), CLIENT)
+    request = ParsedRequest(config, IterUnreader([head]), CLIENT)
     environ = wsgi.create(request, None, CLIENT, SERVER, config)[1]
-    return compared(environ)
+    return compared(environ_of(environ, BASE))
 
 
 def compared(environ: dict[str, Any]) -> dict[str, Any]:
@@ -100,9 +100,12 @@ def test_a_pull_is_read_as_gunicorn_reads_it(method: str):
         st.sampled_from(["GET", "HEAD", "PUT", "get"]), TARGETS, st.sampled_from(["1.1", "1.0", "2"])
     ),
     fields=st.lists(st.tuples(NAMES, st.sampled_from([": ", ":", " : "]), VALUES).map("".join), max_size=5),
+    host=st.sampled_from([(), ("Host: x:5000",), ("Host:",), ("Host: a b",)]),
 )
-def test_whatever_is_read_at_all_is_read_as_gunicorn_reads_it(line: tuple[str, str, str], fields: list[str]):
-    sent = head(f"{line[0]} {line[1]} HTTP/{line[2]}", *fields)
+def test_whatever_is_read_at_all_is_read_as_gunicorn_reads_it(
+    line: tuple[str, str, str], fields: list[str], host: tuple[str, ...]
+):
+    sent = head(f"{line[0]} {line[1]} HTTP/{line[2]}", *host, *fields)
 
     read = read_plain(sent[: sent.index(b"\r\n\r\n") + 4], BASE)
 
@@ -124,6 +127,9 @@ def test_whatever_is_read_at_all_is_read_as_gunicorn_reads_it(line: tuple[str, s
         head("GET /v2/ HTTP/1.1", *PULL, "Connection: close"),
         head("GET /v2/ HTTP/1.1", *PULL, "SCRIPT_NAME: /v2"),
         head("GET /v2/ HTTP/1.1", *PULL, "Host: another"),
+        head("GET /v2/ HTTP/1.1", *PULL[1:]),
+        head("GET /v2/ HTTP/1.1", *PULL[1:], "Host: a b"),
+        head("GET /v2/ HTTP/1.1", *PULL[1:], "Host: a/b"),
         head("GET /v2/ HTTP/1.1", *PULL, " folded"),
         head("GET /v2/ HTTP/1.1", *PULL, "X: a\nY: b"),
         head("GET /v2/ HTTP/1.1", *PULL, "X: a\rb"),
