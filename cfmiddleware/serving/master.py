@@ -118,6 +118,7 @@ def _settings(name: str, descriptor: int, served: Served) -> dict[str, Any]:
         # The control socket has one place for all; two gunicorns would share it.
         "control_socket_disable": True,
         "pre_fork": _hold_signals,
+        "when_ready": lambda master: _release_signals(),
     }
 
 
@@ -132,5 +133,5 @@ def _hold_signals(master: Any, worker: Any) -> None:
 
 
 def _release_signals() -> None:
-    """Let the signals in again in the master, as soon as it has forked."""
+    """Let the signals in again in the master: when it has its handlers, and as soon as it has forked."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)

@@ -94,6 +94,8 @@ def _serve_in_child(service: Service, others: Sequence[Service], command: int) -
         # A Ctrl-C that came before that reached the command too, which sends a SIGTERM for it.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         end_at_signals()
+        # One that comes before gunicorn has its handlers is to be answered too; gunicorn lets it in.
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))
         die_with_parent(command)
         for other in others:
             other.socket.close()

@@ -120,6 +120,20 @@ def test_sighup_takes_up_the_configuration_without_a_lost_request(configured: Co
     assert asking.failures == []
 
 
+def test_a_sighup_that_comes_at_once_is_taken_up_when_the_servers_are_there(
+    tmp_path: Path, configured: Configured
+):
+    with running([CFMIDDLEWARE, "serve", "config.yml"], tmp_path, ports=[configured.port]) as server:
+        assert eventually(lambda: bool(children(server.process.pid)))
+        # The fork of the registry's process is over, and its gunicorn has not begun.
+        os.kill(server.process.pid, signal.SIGHUP)
+
+        assert eventually(lambda: "configuration, keys and certificates again" in server.stderr), (
+            server.stderr
+        )
+        assert ask("GET", f"http://127.0.0.1:{configured.port}/v2/").status == 200
+
+
 def test_sighup_with_a_configuration_that_cannot_work_changes_nothing(
     configured: Configured, service: Service
 ):
