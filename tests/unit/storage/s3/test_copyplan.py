@@ -20,9 +20,13 @@ def sources(lengths):
     return [Source(f"/{number}", size) for number, size in enumerate(lengths)]
 
 
-@given(lengths=st.lists(sizes, max_size=8), preferred=st.integers(SMALLEST_PART, LARGEST_PART))
-def test_any_objects_can_be_joined_within_the_limits_of_s3(lengths, preferred):
-    parts = plan(sources(lengths), SMALLEST_PART, preferred)
+@given(
+    lengths=st.lists(sizes, max_size=8),
+    preferred=st.integers(SMALLEST_PART, LARGEST_PART),
+    equal=st.booleans(),
+)
+def test_any_objects_can_be_joined_within_the_limits_of_s3(lengths, preferred, equal):
+    parts = plan(sources(lengths), SMALLEST_PART, preferred, equal=equal)
     spans = [span for part in parts for span in part.spans]
 
     # Every byte once and in order.
@@ -38,14 +42,18 @@ def test_any_objects_can_be_joined_within_the_limits_of_s3(lengths, preferred):
     assert all(total >= SMALLEST_PART for total in totals[:-1])
     assert all(total <= LARGEST_PART for total in totals)
     assert len(parts) <= MOST_PARTS
+    if equal or len([size for size in lengths if size]) == 1:
+        assert len(set(totals[:-1])) < 2
+        assert totals[-1:] <= totals[:1]
 
     for part in parts:
         if part.copied:
             (span,) = part.spans
             assert span.whole or span.source.size > SMALLEST_PART
         else:
-            # What passes through us is small.
-            assert sum(span.length for span in part.spans) <= SMALLEST_PART
+            # What passes through us is small, but for parts that are larger so that there are not too many.
+            needed = -(-sum(lengths) // MOST_PARTS) if equal else 0
+            assert sum(span.length for span in part.spans) <= max(SMALLEST_PART, needed)
 
 
 def test_large_objects_are_only_copied():
