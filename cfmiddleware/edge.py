@@ -53,6 +53,8 @@ class Edge:
         of it are not found.
     :param trustedproxies: how many proxies in front append to ``X-Forwarded-For``; matters for URLs that are
         bound to an address.
+    :param digestheader: whether the answers to pulls have ``Docker-Content-Digest``, which a distribution
+        sends only with a function that adds it.
     :param clock: gives the time in Unix seconds.
     """
 
@@ -64,6 +66,7 @@ class Edge:
         originpath: str = "",
         rootdirectory: str = "",
         trustedproxies: int = 0,
+        digestheader: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._driver = driver
@@ -71,6 +74,7 @@ class Edge:
         self.originpath = directory(originpath, "originpath")
         self._root = directory(rootdirectory, "rootdirectory")
         self._proxies = trustedproxies
+        self._digestheader = digestheader
         self._clock = clock
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
@@ -140,7 +144,7 @@ class Edge:
             ("ETag", f'"{etag}"'),
             ("Last-Modified", http_date(stat.modified)),
         ]
-        digest = _digest(path)
+        digest = digest_in(path) if self._digestheader else None
         if digest is not None:
             headers.append(("Docker-Content-Digest", str(digest)))
         selected = select(environ, stat.size, etag, stat.modified, ranges_of_head=True)
@@ -151,11 +155,11 @@ class Edge:
         return Response(selected.status, headers, _Begun(self._driver.open(path, span.offset, span.length)))
 
 
-def _digest(path: str) -> Digest | None:
+def digest_in(path: str) -> Digest | None:
     """Return the digest that the path of a blob holds, in whatever layout, or None.
 
     The response to a pull must have it (OCI Distribution, "Pulling blobs"), and clients see only the last
-    response.
+    response. The function of ``cloudfront/digestheader.py`` finds the same.
     """
     found = _BLOB.search(path)
     try:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from cfmiddleware.errors import ConfigError, StorageNotReached
 from cfmiddleware.version import __version__
 
-from . import addreferrers, keygen, serve, sign
+from . import addreferrers, keygen, printtemplate, serve, sign
 
 # EX_TEMPFAIL of sysexits.h, which supervisors know: the same command may succeed later.
 _LATER = 75
@@ -34,6 +34,7 @@ def run(arguments: Sequence[str]) -> int:
         serve.add_edge_parser,
         sign.add_parser,
         keygen.add_parser,
+        printtemplate.add_parser,
         addreferrers.add_parser,
     ):
         add_parser(commands)

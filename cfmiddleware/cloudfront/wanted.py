@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from cfmiddleware.config import build
@@ -42,7 +43,9 @@ class Wanted:
     :param unsigned: whether nothing is signed.
     :param encrypt: whether the registry asks S3 to encrypt what it writes.
     :param keyid: the KMS key that it asks S3 to encrypt with; empty for S3's own.
+    :param objectacl: the canned ACL that the registry gives its objects; empty for none.
     :param storage: the storage's driver.
+    :param written: the wrapper's options as they were written; never shown, for the same reason.
     """
 
     source: str
@@ -64,7 +67,9 @@ class Wanted:
     unsigned: bool
     encrypt: bool
     keyid: str
+    objectacl: str
     storage: Driver
+    written: Mapping[str, Any] = field(repr=False)
 
     @property
     def public_keys(self) -> dict[str, str]:
@@ -113,7 +118,9 @@ def wanted(config: Config) -> Wanted:
         unsigned=options.unsigned,
         encrypt=s3 is not None and s3.encrypt,
         keyid=s3.keyid if s3 and s3.encrypt else "",
+        objectacl=s3.objectacl if s3 else "",
         storage=driver,
+        written=entry.written,
     )
 
 

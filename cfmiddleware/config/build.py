@@ -137,6 +137,7 @@ def edge(settings: Settings, here: Path) -> Edge:
         originpath=root if origin is None else origin,
         rootdirectory=root,
         trustedproxies=options.trustedproxies,
+        digestheader=options.digestheader,
     )
 
 

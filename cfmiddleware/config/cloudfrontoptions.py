@@ -14,7 +14,7 @@ middleware:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,14 @@ class CloudFrontOptions:
     :param place: what stands in front of an option's name in a message, with a dot at its end.
     :param options: the wrapper's options. Required ones may be absent: PasteDeploy's section and the options
         of a command can add them.
+    :param written: the wrapper's options as they were written.
     :param rewrites: the changes to its own URLs.
     :param rewrites_of_s3: the changes to presigned URLs of S3.
     """
 
     place: str
     options: WrapperOptions
+    written: Mapping[str, Any] = field(default_factory=dict, repr=False)  # the key itself may be in it
     rewrites: tuple[RewriteOptions, ...] = ()
     rewrites_of_s3: tuple[RewriteOptions, ...] = ()
 
@@ -78,9 +80,10 @@ def read_cloudfront(
         if found is not None:
             raise ConfigError(f"{place}: there can be one cloudfront or redirect only")
         where = f"{place}.options."
+        written = dict(given)
         if name == "redirect":
             given = _unsigned(given, where)
-        found = CloudFrontOptions(where, _wrapper_options(given, where, here, defaults))
+        found = CloudFrontOptions(where, _wrapper_options(given, where, here, defaults), written)
         inner = len(rewrites)
     if found is None and rewrites:
         # What Distribution sends every client to is S3.

@@ -37,6 +37,9 @@ class EdgeOptions:
     :param publickeys: the files of the public keys that may sign, or their PEM text, by Key-Pair-Id; the
         wrapper's keys by default.
     :param trustedproxies: how many proxies in front append to ``X-Forwarded-For``.
+    :param digestheader: whether the answers to pulls have ``Docker-Content-Digest``, as those of a
+        distribution with the function of ``cfmiddleware template --digest-header``, and not those of a plain
+        one. ``cfmiddleware serve`` without a file has it on.
     :param storage: the storage that it serves; the registry's by default.
     """
 
@@ -45,6 +48,7 @@ class EdgeOptions:
     rootdirectory: str | None = None
     publickeys: Mapping[str, str] | None = None
     trustedproxies: int = 0
+    digestheader: bool = False
     storage: Driver | None = None
 
     PARSERS: ClassVar[Mapping[str, parse.Parser]] = {
@@ -53,6 +57,7 @@ class EdgeOptions:
         "rootdirectory": _directory,
         "publickeys": _public_keys,
         "trustedproxies": parse.integer,
+        "digestheader": parse.boolean,
         "storage": parse.section,
     }
 

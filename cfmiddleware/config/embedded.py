@@ -79,7 +79,7 @@ def embedded(
                 }
             ]
         },
-        "edge": {"addr": edge_address},
+        "edge": {"addr": edge_address, "digestheader": True},
     }
     return _Embedded(tree, str(directory), directory)
 

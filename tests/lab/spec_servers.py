@@ -75,7 +75,7 @@ def serving(
         (directory / "pk-KSPECIFICATION.pem").write_text(generate("ecdsa").private_pem)
         options = {"baseurl": edge, "privatekey": "pk-KSPECIFICATION.pem"}
         tree["middleware"] = {"storage": [{"name": "cloudfront", "options": options}]}
-        tree["edge"] = {"addr": edge.removeprefix("http://")}
+        tree["edge"] = {"addr": edge.removeprefix("http://"), "digestheader": True}
     file = directory / "config.yml"
     file.write_text(yaml.safe_dump(tree))
     command, ports = [CFMIDDLEWARE, "serve", str(file)], [port, edge_port] if setup.wrapped else [port]

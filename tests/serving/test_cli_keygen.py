@@ -49,6 +49,8 @@ def test_it_says_what_to_do_with_the_public_half(tmp_path: Path, capsys: pytest.
         "Restrict viewer access",
         "keypairid",
         "pk-<id>.pem",
+        "cfmiddleware template config.yml",
+        "cfmiddleware check config.yml",
     ):
         assert words in said
     assert "-----BEGIN" not in said

@@ -91,8 +91,13 @@ def test_an_object_is_served_under_its_signed_url():
     ],
 )
 def test_an_answer_has_the_digest_that_a_blobs_key_names(path: str, digest: str | None):
-    answer = fetch(edge(stored(path)), signed(path))
+    answer = fetch(edge(stored(path), digestheader=True), signed(path))
     assert (answer.code, dict(answer.headers).get("Docker-Content-Digest")) == (200, digest)
+
+
+def test_an_answer_has_no_digest_unless_a_function_adds_it():
+    path = f"/blobs/sha256/{DIGEST.hex[:2]}/{DIGEST.hex}/data"
+    assert "Docker-Content-Digest" not in dict(fetch(edge(stored(path)), signed(path)).headers)
 
 
 @pytest.mark.parametrize("hash", ["sha1", "sha256"])

@@ -4,44 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
-from lab.signing_material import ec_pem, needs_cryptography
+from lab.cloudfront_configs import want, write_key
+from lab.signing_material import rsa_pem
 
-from cfmiddleware.cloudfront.wanted import Wanted, wanted
-from cfmiddleware.config import Config
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.signing.keys import load_private_key
-
-pytestmark = needs_cryptography
-
-
-def write_key(file: Path, number: int = 1, age: int = 0) -> str:
-    """Write both halves of a key as `keygen` does; return the public one."""
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(ec_pem(number))
-    public = load_private_key(ec_pem(number), "test").public_pem
-    file.with_name(file.name.removesuffix(".pem") + ".pub.pem").write_text(public)
-    os.utime(file, (1_700_000_000 - age, 1_700_000_000 - age))
-    return public
-
-
-def want(
-    directory: Path, options: dict[str, Any] | None = None, storage: dict[str, Any] | None = None
-) -> Wanted:
-    s3 = {"bucket": "images", "region": "eu-west-1", "rootdirectory": "/team/prod"}
-    tree = {
-        "version": "0.1",
-        "storage": storage or {"s3": s3},
-        "middleware": {
-            "storage": [{"name": "cloudfront", "options": {"privatekey": "keys", **(options or {})}}]
-        },
-    }
-    file = directory / "config.yml"
-    file.write_text(yaml.safe_dump(tree))
-    return wanted(Config.load(file, {}))
 
 
 def test_the_bucket_and_the_origin_path_are_the_storage_s(tmp_path: Path):
@@ -49,8 +18,8 @@ def test_the_bucket_and_the_origin_path_are_the_storage_s(tmp_path: Path):
 
     found = want(tmp_path)
 
-    assert (found.bucket, found.region, found.on_aws) == ("images", "eu-west-1", True)
-    assert found.origin_host == "images.s3.eu-west-1.amazonaws.com"
+    assert (found.bucket, found.region, found.on_aws) == ("images", "eu-west-3", True)
+    assert found.origin_host == "images.s3.eu-west-3.amazonaws.com"
     assert (found.rootdirectory, found.originpath) == ("/team/prod", "/team/prod")
 
 
@@ -101,7 +70,7 @@ def test_a_host_that_is_not_cloudfront_s_own_is_an_alias(
 
 def test_a_key_of_kms_counts_only_where_objects_are_encrypted(tmp_path: Path):
     write_key(tmp_path / "keys" / "pk-K1.pem")
-    s3 = {"bucket": "images", "region": "eu-west-1", "keyid": "abc"}
+    s3 = {"bucket": "images", "region": "eu-west-3", "keyid": "abc"}
 
     assert want(tmp_path, storage={"s3": s3}).keyid == ""
     found = want(tmp_path, storage={"s3": {**s3, "encrypt": True}})
@@ -175,9 +144,9 @@ def test_the_private_half_is_enough_where_the_public_one_is_not_there(tmp_path: 
 
 
 def test_the_key_itself_may_stand_in_the_configuration(tmp_path: Path):
-    public = load_private_key(ec_pem(), "test").public_pem
+    public = load_private_key(rsa_pem(), "test").public_pem
 
-    found = want(tmp_path, {"privatekey": ec_pem(), "keypairid": "K1"})
+    found = want(tmp_path, {"privatekey": rsa_pem(), "keypairid": "K1"})
 
     assert found.public_keys == {"K1": public}
     assert "PRIVATE" not in repr(found)
@@ -188,7 +157,7 @@ def test_halves_of_two_keys_are_an_error_with_both_names(tmp_path: Path, others:
     if others:
         write_key(tmp_path / "keys" / "pk-KOLD1.pem", 3, age=1000)
     write_key(tmp_path / "keys" / "pk-K1.pem", 1)
-    (tmp_path / "keys" / "pk-K1.pub.pem").write_text(load_private_key(ec_pem(2), "test").public_pem)
+    (tmp_path / "keys" / "pk-K1.pub.pem").write_text(load_private_key(rsa_pem(2), "test").public_pem)
 
     with pytest.raises(ConfigError, match=r"config.yml: middleware.storage\[0\].options.privatekey: .*pk-K1"):
         want(tmp_path)
