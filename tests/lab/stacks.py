@@ -1,8 +1,7 @@
-"""CloudFormation as far as a template of ours needs it, over moto.
+"""CloudFormation as far as a template of ours needs it, by the calls that CloudFormation would make.
 
-moto's own CloudFormation makes buckets and managed policies, and stops at an attribute of what it does not
-know. So those go through it, and the rest is made here, in the order of the references, by the calls that
-CloudFormation would make. moto has no cache policies and publishes no functions: they are only remembered.
+moto's own CloudFormation makes buckets and managed policies, stops at an attribute of what it does not know,
+and knows nothing of CloudFront. moto has no cache policies and publishes no functions: they are only remembered.
 """
 
 from __future__ import annotations
@@ -18,7 +17,8 @@ import yaml
 
 ACCOUNT = "123456789012"  # moto's
 
-_BY_MOTO = ("AWS::S3::Bucket", "AWS::IAM::ManagedPolicy")
+#: The types of resources that moto's own CloudFormation makes.
+KNOWN_TO_MOTO = ("AWS::S3::Bucket", "AWS::IAM::ManagedPolicy")
 
 
 class _Loader(yaml.SafeLoader):
@@ -71,8 +71,7 @@ class Stack:
         self.properties: dict[str, dict[str, Any]] = {}
         self.outputs: dict[str, str] = {}
         for bucket in existing_buckets:
-            place = {"LocationConstraint": region}
-            self.client("s3").create_bucket(Bucket=bucket, CreateBucketConfiguration=place)
+            self._create_bucket(bucket)
         self.update(text)
 
     def client(self, service: str) -> Any:
@@ -83,9 +82,6 @@ class Stack:
         """Make what is new in a template, change the key group, and remove the public keys that are gone."""
         template = read_template(text)
         resources = template["Resources"]
-        own = {name: what for name, what in resources.items() if what["Type"] in _BY_MOTO}
-        if not self.properties:
-            self._deploy(own)
         references = {
             name: {place.partition(".")[0] for place in _references(what)} & resources.keys()
             for name, what in resources.items()
@@ -95,7 +91,7 @@ class Stack:
             properties = self._resolved(resources[name]["Properties"])
             before = self.properties.get(name)
             self.properties[name] = properties
-            if before == properties or type in _BY_MOTO:
+            if before == properties:
                 continue
             make = getattr(self, "_" + type.removeprefix("AWS::").replace("::", "_").lower())
             make(name, properties, before is not None)
@@ -107,26 +103,30 @@ class Stack:
             name: self._resolved(what["Value"]) for name, what in template.get("Outputs", {}).items()
         }
 
-    def _deploy(self, own: Mapping[str, Any]) -> None:
-        cloudformation = self.client("cloudformation")
-        outputs: dict[str, Any] = {name: {"Value": {"Ref": name}} for name in own}
-        for name, what in own.items():
-            if what["Type"] == "AWS::S3::Bucket":
-                outputs[f"{name}DomainName"] = {"Value": {"Fn::GetAtt": [name, "DomainName"]}}
-        body = json.dumps({"Resources": own, "Outputs": outputs})
-        cloudformation.create_stack(StackName=self._name, TemplateBody=body, Capabilities=["CAPABILITY_IAM"])
-        (stack,) = cloudformation.describe_stacks(StackName=self._name)["Stacks"]
-        assert stack["StackStatus"] == "CREATE_COMPLETE"
-        found = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
-        for name, what in own.items():
-            self.values[name] = found[name]
-            if what["Type"] == "AWS::S3::Bucket":
-                self.values[f"{name}.DomainName"] = found[f"{name}DomainName"]
-                self.values[f"{name}.RegionalDomainName"] = f"{found[name]}.s3.{self._region}.amazonaws.com"
-                self._set_up_bucket(found[name], what["Properties"])
+    def _s3_bucket(self, name: str, properties: Mapping[str, Any], again: bool) -> None:
+        assert not again, "a bucket never changes"
+        bucket = properties.get("BucketName", f"{self._name}-{name.lower()}")
+        self._create_bucket(bucket)
+        self._set_up_bucket(bucket, properties)
+        self.values[name] = bucket
+        self.values[f"{name}.DomainName"] = f"{bucket}.s3.amazonaws.com"
+        self.values[f"{name}.RegionalDomainName"] = f"{bucket}.s3.{self._region}.amazonaws.com"
+
+    def _create_bucket(self, name: str) -> None:
+        place = {} if self._region == "us-east-1" else {"LocationConstraint": self._region}
+        more = {"CreateBucketConfiguration": place} if place else {}
+        self.client("s3").create_bucket(Bucket=name, **more)
+
+    def _iam_managedpolicy(self, name: str, properties: Mapping[str, Any], again: bool) -> None:
+        assert not again, "a policy never changes here"
+        made = self.client("iam").create_policy(
+            PolicyName=f"{self._name}-{name}",
+            Description=properties["Description"],
+            PolicyDocument=json.dumps(properties["PolicyDocument"]),
+        )
+        self.values[name] = made["Policy"]["Arn"]
 
     def _set_up_bucket(self, bucket: str, properties: Mapping[str, Any]) -> None:
-        """Say of a bucket what moto's CloudFormation leaves out."""
         s3 = self.client("s3")
         access = properties["PublicAccessBlockConfiguration"]
         s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=access)
@@ -140,6 +140,16 @@ class Stack:
             for rule in properties["LifecycleConfiguration"]["Rules"]
         ]
         s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": rules})
+        encryption = {
+            "Rules": [
+                {
+                    "ApplyServerSideEncryptionByDefault": rule["ServerSideEncryptionByDefault"],
+                    "BucketKeyEnabled": rule.get("BucketKeyEnabled", False),
+                }
+                for rule in properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+            ]
+        }
+        s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration=encryption)
 
     def _resolved(self, value: Any) -> Any:
         if isinstance(value, list):
