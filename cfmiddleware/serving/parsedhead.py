@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from gunicorn.http.body import Body
+from gunicorn.http.body import Body, ChunkedReader
 from gunicorn.http.errors import InvalidHeader, InvalidRequestLine, UnsupportedTransferCoding
 from gunicorn.http.message import Request
+
+from .chunkedbody import ChunkedBody
 
 #: What a Host may be: a name or an address, and a port; or nothing (RFC 9112, 3.2; RFC 3986, 3.2.2). The name
 #: need not exist, so that a wrong one is no error here.
@@ -48,6 +50,8 @@ class ParsedRequest(Request):  # type: ignore[misc]  # gunicorn has no types
             if name == "TRANSFER-ENCODING" and any(each.lower() != "chunked" for each in _listed(value)):
                 raise UnsupportedTransferCoding("")
         super().set_body_reader()
+        if isinstance(self.body.reader, ChunkedReader):
+            self.body = Body(ChunkedBody(self, self.unreader))
         self._set_host()
 
     def _set_host(self) -> None:

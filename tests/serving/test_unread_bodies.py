@@ -92,3 +92,17 @@ def test_a_connection_stays_after_a_large_body_that_was_read(connection: socket.
     accepted = push(connection, b"x" * 900_000, basic("alice", "open sesame"))
 
     assert (accepted.status, accepted.getheader("Connection")) == (201, None)
+
+
+def test_a_request_may_follow_a_body_of_small_chunks(connection: socket.socket):
+    body = b"x" * 30_000
+    lines = [f"POST /v2/a/blobs/uploads/?digest={Digest.of(body)} HTTP/1.1", "Host: registry"]
+    lines += ["Transfer-Encoding: chunked", *(f"{name}: {value}" for name, value in OPEN.items())]
+    chunks = b"1\r\nx\r\n" * 29_000 + b"3e8\r\n" + b"x" * 1000 + b"\r\n0;last\r\nX: y\r\n\r\n"
+    last = b"GET / HTTP/1.1\r\nHost: registry\r\nConnection: close\r\n\r\n"
+    connection.sendall("\r\n".join([*lines, "\r\n"]).encode() + chunks + last)
+    received = b""
+    while data := connection.recv(1 << 16):
+        received += data
+
+    assert [part[:4] for part in received.split(b"HTTP/1.1 ")[1:]] == [b"201 ", b"200 "]
