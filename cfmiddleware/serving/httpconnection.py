@@ -173,6 +173,11 @@ class HTTPConnection:
         self.since = time.monotonic()
         self.expires = self.since + seconds
 
+    def _hurry_to_stop(self) -> None:
+        """Wait no longer for a client that has no request under way than a worker that is to stop does."""
+        if self._worker.stopping:
+            self.expires = min(self.expires, self._worker.stopping)
+
     def _done(self) -> None:
         self.wait = None
         self.expires = math.inf
@@ -198,6 +203,7 @@ class HTTPConnection:
         if certificates is None:
             return
         self._begin(Wait.HANDSHAKE, self._limits.handshaketimeout)
+        self._hurry_to_stop()
         # Nothing is made for a connection that sends nothing.
         gevent.socket.wait_read(self._sock.fileno())
         if self.expired:
@@ -263,8 +269,7 @@ class HTTPConnection:
         self._buffer = b""
         if not data:
             self._begin(Wait.IDLE, self._limits.idletimeout)
-            if self._worker.stopping:
-                self.expires = min(self.expires, self._worker.stopping)
+            self._hurry_to_stop()
             data = self._sock.recv(_RECEIVED)
             if not data:
                 self._client_sends = False

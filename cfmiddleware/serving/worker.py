@@ -196,7 +196,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             self._accept_what_waits(listener)
             listener.close()
         for connection in self._connections:
-            if connection.wait is Wait.IDLE:
+            if connection.wait in (Wait.IDLE, Wait.HANDSHAKE):
                 connection.expires = min(connection.expires, self.stopping)
         deadline = time.monotonic() + self.cfg.graceful_timeout
         while self._connections and time.monotonic() < deadline:

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import os
 import shutil
+import signal
 import socket
 import ssl
 import struct
@@ -40,10 +41,10 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def tree(port: int, **section: Any) -> dict[str, Any]:
+def tree(port: int, grace: int = 1, **section: Any) -> dict[str, Any]:
     return {
         "storage": {"filesystem": {"rootdirectory": "objects"}},
-        "server": {"workers": 1, "uploads": 4, "uploadwait": 0, "gracefultimeout": 1},
+        "server": {"workers": 1, "uploads": 4, "uploadwait": 0, "gracefultimeout": grace},
         "http": {"addr": f"127.0.0.1:{port}", "tls": section},
     }
 
@@ -127,9 +128,9 @@ def test_a_client_that_speaks_no_tls_is_told_so(served: Served):
 def test_clients_that_go_away_at_any_point_leave_one_line_each(served: Served):
     context = ssl.create_default_context(cafile=str(served.trusted))
     digest = Digest.of(large := os.urandom(1 << 20) * 16)
-    push = f"/v2/app/blobs/uploads/?digest={digest}"
+    push = f"/v2/gone/blobs/uploads/?digest={digest}"
     assert served.ask("POST", push, large).status == 201
-    pulling = f"GET /v2/app/blobs/{digest} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    pulling = f"GET /v2/gone/blobs/{digest} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
     pushing = f"POST {push} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(large)}\r\n\r\n".encode()
 
     def begun(sent: bytes) -> socket.socket:
@@ -153,8 +154,8 @@ def test_clients_that_go_away_at_any_point_leave_one_line_each(served: Served):
         with socket.create_connection(("127.0.0.1", served.port), timeout=20) as raw:
             raw.sendall(sent)
 
-    assert eventually(lambda: served.server.stderr.count("GET /v2/app/blobs/") == 4)
-    assert eventually(lambda: served.server.stderr.count("POST /v2/app/blobs/uploads/ 400") == 4)
+    assert eventually(lambda: served.server.stderr.count("GET /v2/gone/blobs/") == 4)
+    assert eventually(lambda: served.server.stderr.count("POST /v2/gone/blobs/uploads/ 400") == 4)
     assert served.ask("GET", "/v2/").status == 200
     assert "Traceback" not in served.server.stderr
 
@@ -171,6 +172,22 @@ def test_the_end_of_a_connection_is_said(served: Served):
             received += data
 
     assert received.startswith(b"HTTP/1.1 200 OK")
+
+
+def test_a_client_that_says_nothing_does_not_keep_the_server_from_stopping(material: Path, tmp_path: Path):
+    with (
+        serving_tls(tmp_path, material, grace=30) as service,
+        socket.create_connection(("127.0.0.1", service.port)) as silent,
+        socket.create_connection(("127.0.0.1", service.port)) as begun,
+    ):
+        begun.sendall(b"\x16\x03\x01\x02")
+        assert service.ask("GET", "/v2/").status == 200  # the others have been accepted before
+        service.server.process.send_signal(signal.SIGTERM)
+        silent.settimeout(12)  # a handshake has 20 seconds
+
+        assert silent.recv(1) == b""
+        assert service.server.process.wait(12) == 0
+        assert "were cut" not in service.server.stderr
 
 
 def test_slow_pushes_beyond_the_limit_are_told_so_and_keep_nobody_waiting(served: Served):
