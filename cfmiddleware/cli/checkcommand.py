@@ -1,0 +1,190 @@
+"""``cfmiddleware check``: proves CloudFront, step by step."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cfmiddleware.cloudfront.check import STEPS, Request, check
+from cfmiddleware.cloudfront.findings import Finding, Mark
+from cfmiddleware.config import Config
+from cfmiddleware.config.address import DEFAULT_ADDRESS, DEFAULT_EDGE
+from cfmiddleware.config.embedded import default_directory, embedded
+from cfmiddleware.digest import Digest
+from cfmiddleware.errors import ConfigError, cannot_be_read
+from cfmiddleware.reference import is_name
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+_SIGNS = {Mark.TICK: ("\N{CHECK MARK}", "+"), Mark.CROSS: ("\N{BALLOT X}", "x"), Mark.QUESTION: ("?", "?")}
+_COLOURS = {Mark.TICK: "32", Mark.CROSS: "31;1", Mark.QUESTION: "33"}
+_ARROWS = ("\N{RIGHTWARDS ARROW}", "->")
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "check",
+        help="prove that CloudFront serves what the registry signs, and nothing else",
+        description="Check CloudFront, the bucket and the registry, each in a line with a tick, a cross or a "
+        "question mark, and say for each cross what mends it. A small object is written below the registry's "
+        "root and removed in the end; nothing else is changed. The first step needs no permission of AWS; "
+        "the second reads what AWS is told, as far as the credentials of this shell may; the third is the "
+        "registry's own side.",
+        epilog="Exit status: 0 without a cross, 1 with one, 2 where the configuration cannot be used.",
+    )
+    parser.add_argument("config", metavar="CONFIG", nargs="?", help="the configuration file (config.yml)")
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        type=Path,
+        help=f"without CONFIG: the directory of 'cfmiddleware serve' (default: {default_directory()})",
+    )
+    parser.add_argument(
+        "--edge-addr",
+        metavar="HOST:PORT",
+        help=f"without CONFIG: where that edge listens (default: {DEFAULT_EDGE})",
+    )
+    parser.add_argument(
+        "--digest", metavar="sha256:...", help="ask for this blob, which is there; then nothing is written"
+    )
+    parser.add_argument("--repository", metavar="NAME", default="", help="the repository of that blob")
+    parser.add_argument("--url", default="", help="the URL of the registry that runs: follow its redirect")
+    parser.add_argument(
+        "--login", metavar="FILE", help="a file whose only line is USER:PASSWORD, for that registry"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object, for programs")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: Any) -> int:
+    """Check, and return 1 where there is a cross."""
+    request = Request(
+        configuration(arguments),
+        url=_url(arguments.url),
+        login=_login(arguments.login),
+        digest=_digest(arguments),
+        repository=arguments.repository,
+    )
+    with _removing_at_the_end(), contextlib.closing(_closable(check(request))) as found:
+        if arguments.json:
+            return _print_json(request.config.source, found)
+        return _print_lines(request.config.source, found)
+
+
+def configuration(arguments: Any) -> Config:
+    """Return the configuration that the arguments name, or that of ``cfmiddleware serve`` without a file."""
+    if arguments.config is not None:
+        return Config.load(arguments.config)
+    edge = arguments.edge_addr or str(DEFAULT_EDGE)
+    return embedded(arguments.data or default_directory(), str(DEFAULT_ADDRESS), edge, create=False)
+
+
+def _closable(found: Iterator[tuple[int, Finding]]) -> Any:
+    return found
+
+
+@contextlib.contextmanager
+def _removing_at_the_end() -> Iterator[None]:
+    """Let a SIGTERM end the command as Ctrl-C does, so that the small object does not stay."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _print_lines(source: str, found: Iterator[tuple[int, Finding]]) -> int:
+    colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    plain = not _can_print(_ARROWS[0] + _SIGNS[Mark.TICK][0] + _SIGNS[Mark.CROSS][0])
+    step, counts = 0, dict.fromkeys(Mark, 0)
+    for number, finding in found:
+        if number != step:
+            step = number
+            print(f"{number}. {STEPS[number]}")
+        counts[finding.mark] += 1
+        sign = _SIGNS[finding.mark][plain]
+        if colours:
+            sign = f"\033[{_COLOURS[finding.mark]}m{sign}\033[0m"
+        print(_printable(f"  {sign} {finding.name}: {finding.says}"), flush=True)
+        if finding.mend:
+            print(_printable(f"      {_ARROWS[plain]} {finding.mend}"), flush=True)
+    crosses, questions = counts[Mark.CROSS], counts[Mark.QUESTION]
+    print(
+        f"{source}: {counts[Mark.TICK]} right, {crosses} wrong, {questions} not found out"
+        if crosses or questions
+        else f"{source}: all is right"
+    )
+    return 1 if crosses else 0
+
+
+def _print_json(source: str, found: Iterator[tuple[int, Finding]]) -> int:
+    findings = [
+        {
+            "step": step,
+            "check": finding.name,
+            "mark": finding.mark.value,
+            "says": finding.says,
+            "mend": finding.mend,
+        }
+        for step, finding in found
+    ]
+    is_right = all(finding["mark"] != Mark.CROSS.value for finding in findings)
+    print(json.dumps({"config": source, "ok": is_right, "findings": findings}, indent=2))
+    return 0 if is_right else 1
+
+
+def _can_print(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def _printable(text: str) -> str:
+    """Return *text* as this terminal can show it: what it cannot is written as Python would write it."""
+    return text if _can_print(text) else text.encode("ascii", "backslashreplace").decode("ascii")
+
+
+def _url(url: str) -> str:
+    if url and not url.startswith(("http://", "https://")):
+        raise ConfigError(f"--url: {url!r} is not a URL; write it like https://registry.example.com")
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        raise ConfigError("--url: must have no user in it; use --login FILE")
+    return url
+
+
+def _login(file: str | None) -> str:
+    if file is None:
+        return ""
+    try:
+        text = Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--login: {file}: {cannot_be_read(error)}") from None
+    if ":" not in text or "\n" in text:
+        raise ConfigError(f"--login: {file}: must hold one line, USER:PASSWORD")
+    return text
+
+
+def _digest(arguments: Any) -> Digest | None:
+    if arguments.repository and not is_name(arguments.repository):
+        raise ConfigError(f"--repository: {arguments.repository!r} is not a repository's name")
+    if arguments.digest is None:
+        return None
+    try:
+        return Digest.parse(arguments.digest)
+    except ValueError as error:
+        raise ConfigError(f"--digest: {arguments.digest!r} is not a digest: {error}") from None

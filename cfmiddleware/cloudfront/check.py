@@ -1,0 +1,198 @@
+"""``cfmiddleware check``: whether CloudFront, the bucket and the registry are what they must be together.
+
+1. from here, without any permission of AWS, as clients do (``viewerside``);
+2. with permission to read, what CloudFront, S3 and KMS are told (``controlside``);
+3. the registry's own side (``registryside``).
+
+Nothing is changed but one small object below the registry's root, which is removed in the end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from cfmiddleware.config import Config
+from cfmiddleware.digest import Digest
+from cfmiddleware.errors import ConfigError, ObjectNotFound, StorageError
+from cfmiddleware.signing.keyring import KeyRing
+from cfmiddleware.signing.keys import KeyPair
+from cfmiddleware.storage.s3 import S3Driver
+from cfmiddleware.storage.s3.servertime import server_time
+
+from .asking import Asker
+from .findings import Finding, cross, question, tick
+from .registryside import Pulled, RunningRegistry, storage_findings
+from .sample import Sample, blob_sample, own_sample
+from .viewerside import ViewerSide, clock_finding
+from .wanted import Wanted, wanted
+
+#: What the steps are called.
+STEPS = {
+    1: "From here, as a client, without permissions of AWS",
+    2: "What AWS is told, with permission to read it",
+    3: "The registry's own side",
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be checked.
+
+    :param config: the configuration.
+    :param url: the URL of the registry that runs; empty to leave its redirects out.
+    :param login: a user's name and password for it, with a colon between them.
+    :param digest: a blob that is there, to be asked for instead of an object of the check's own.
+    :param repository: the repository of that blob.
+    :param asker: what asks.
+    :param clock: this machine's clock, in Unix seconds.
+    """
+
+    config: Config
+    url: str = ""
+    login: str = field(default="", repr=False)
+    digest: Digest | None = None
+    repository: str = ""
+    asker: Asker = field(default_factory=Asker)
+    clock: Callable[[], float] = time.time
+
+
+def check(request: Request) -> Iterator[tuple[int, Finding]]:
+    """Yield each step's number and what is found in it.
+
+    The caller closes the iterator, also when it does not go on to the end: the small object is removed then.
+
+    :raises ConfigError: where the configuration has nothing that could be checked.
+    """
+    want = wanted(request.config)
+    if not want.baseurl:
+        raise ConfigError(
+            f"{want.source}: {want.place}baseurl: this option is required; it is the domain name of the "
+            "distribution (see 'cfmiddleware template')"
+        )
+    pair = _signing_pair(request.config, want)
+    viewer: list[Finding] = []
+    for finding in _first(request, want, pair):
+        viewer.append(finding)
+        yield 1, finding
+    for finding in _third(request, want):
+        yield 3, finding
+
+
+def _signing_pair(config: Config, want: Wanted) -> KeyPair | None:
+    """Return the key that signs, and its id; None where nothing is signed."""
+    if want.unsigned:
+        return None
+    entry = config.settings.cloudfront
+    with config.located(want.place):
+        if not want.privatekey:
+            raise ConfigError("privatekey: this option is required")
+        return KeyRing.from_options(want.privatekey, entry.options.keypairid if entry else None).current()
+
+
+def _first(request: Request, want: Wanted, pair: KeyPair | None) -> Iterator[Finding]:
+    if not want.storage.shared:
+        yield question(
+            "object",
+            f"storage.{want.storage.name} is another one in each process, so that nothing can be put into it "
+            "from here",
+            "give --url, and push an image first",
+        )
+        return
+    if request.digest is not None:
+        yield from _with_blob(request, want, pair, request.digest)
+    else:
+        yield from _with_own(request, want, pair)
+
+
+def _with_blob(request: Request, want: Wanted, pair: KeyPair | None, digest: Digest) -> Iterator[Finding]:
+    try:
+        sample = blob_sample(request.config, want, digest, request.repository)
+    except ObjectNotFound:
+        raise ConfigError(f"--digest: {digest} is not in the storage") from None
+    except StorageError as error:
+        yield cross("object", f"the blob cannot be read: {error}", "see the third step")
+        return
+    yield tick("object", f"the blob is there: {sample.key}")
+    yield from _s3_clock(request, want)
+    yield from _viewer(request, want, pair, sample, present=True).findings()
+
+
+def _with_own(request: Request, want: Wanted, pair: KeyPair | None) -> Iterator[Finding]:
+    sample = own_sample(request.config, want)
+    if request.config.is_readonly():
+        yield question(
+            "object",
+            "storage.maintenance.readonly: nothing is written",
+            "give --digest with a blob that is there",
+        )
+        yield from _viewer(request, want, pair, sample, present=False).findings()
+        return
+    present = False
+    try:
+        try:
+            want.storage.write(sample.path, sample.start)
+            present = True
+        except (StorageError, OSError) as error:
+            yield cross("object", f"a small object cannot be written: {error}", "see the third step")
+        else:
+            yield tick("object", f"a small object is there: {sample.key}")
+        yield from _s3_clock(request, want)
+        yield from _viewer(request, want, pair, sample, present=present).findings()
+    finally:
+        removed = _removed(want, sample)
+    if present:
+        yield removed
+
+
+def _s3_clock(request: Request, want: Wanted) -> Iterator[Finding]:
+    if isinstance(want.storage, S3Driver):
+        date = server_time(want.storage.options)
+        if date is None:
+            yield question("s3-clock", "S3 did not say what time it is")
+        else:
+            yield clock_finding("s3-clock", "S3", date - request.clock(), want.duration)
+
+
+def _removed(want: Wanted, sample: Sample) -> Finding:
+    try:
+        want.storage.delete([sample.path])
+    except (StorageError, OSError) as error:
+        place = f"s3://{want.bucket}/{sample.key}" if want.bucket else sample.key
+        return cross(
+            "removed", f"the small object cannot be removed: {error}", f"remove it: aws s3 rm {place}"
+        )
+    return tick("removed", "the small object is removed")
+
+
+def _viewer(
+    request: Request, want: Wanted, pair: KeyPair | None, sample: Sample, *, present: bool
+) -> ViewerSide:
+    return ViewerSide(want, pair, sample, request.asker, present=present, clock=request.clock)
+
+
+def _third(request: Request, want: Wanted) -> Iterator[Finding]:
+    config = request.config
+    if want.storage.shared:
+        yield from storage_findings(want.storage, writes=not config.is_readonly())
+    if not request.url:
+        return
+    pulled = None
+    if request.digest is not None and request.repository:
+        pulled = Pulled(request.repository, request.digest)
+    running = RunningRegistry(
+        want,
+        request.url,
+        request.asker,
+        prefix=config.settings.http.prefix,
+        login=request.login,
+        pulled=pulled,
+        clock=request.clock,
+    )
+    try:
+        yield from running.findings()
+    except StorageError as error:
+        yield cross(
+            "redirect", f"the storage does not say which blobs it has: {error}", "see the storage's line"
+        )
