@@ -13,6 +13,7 @@ has a ``post_worker_init`` of its own, that one calls :func:`post_worker_init`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import sys
@@ -169,7 +170,9 @@ def _read_apart() -> _Checked:
     os.close(sink)
     with open(source, "rb") as stream:
         sent = stream.read()
-    os.waitpid(pid, 0)
+    # Older versions of gunicorn wait for whatever ends, in their handler of SIGCHLD.
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
     if not sent:
         raise ConfigError(f"{os.environ.get(VARIABLE)}: the process that read it was ended")
     found: _Checked | str = pickle.loads(sent)  # noqa: S301 (of our own process)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import cfmiddleware
+from cfmiddleware.signing.keys import generate
 from cfmiddleware.version import __version__
 
 NAMES = ["AccessLog", "CloudFrontMiddleware", "Config", "ConfigError", "Edge", "Registry", "__version__"]
@@ -54,6 +56,8 @@ def test_all_names_can_be_imported_at_once():
                 "yaml",
                 "boto3",
                 "botocore",
+                "urllib3",
+                "werkzeug",
                 "cfmiddleware.config",
                 "cfmiddleware.registry",
                 "cfmiddleware.storage",
@@ -69,3 +73,21 @@ def test_a_name_imports_only_what_it_needs(name: str, unneeded: list[str]):
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert set(done.stdout.split()).isdisjoint(unneeded)
+
+
+def test_an_app_that_is_wrapped_by_a_configuration_file_needs_neither_werkzeug_nor_boto3(tmp_path: Path):
+    (tmp_path / "pk-K1.pem").write_text(generate("rsa").private_pem)
+    (tmp_path / "config.yml").write_text(
+        "middleware: {storage: [{name: cloudfront, options: "
+        "{baseurl: 'https://d111111abcdef8.cloudfront.net', privatekey: pk-K1.pem}}]}"
+    )
+    program = (
+        "import sys; from cfmiddleware import Config\n"
+        "wrapped = Config.load('config.yml').wrap(lambda environ, start_response: [])\n"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+
+    assert {*done.stdout.split()} & {"boto3", "botocore", "urllib3", "werkzeug"} == set()

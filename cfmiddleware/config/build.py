@@ -11,13 +11,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cfmiddleware.edge import Edge
 from cfmiddleware.errors import ConfigError, cannot_be_read, shown_path
 from cfmiddleware.middleware.options import WrapperOptions
 from cfmiddleware.middleware.presigned import Presign
 from cfmiddleware.middleware.rewriteoptions import RewriteOptions, in_turn
 from cfmiddleware.middleware.wrapper import CloudFrontMiddleware
-from cfmiddleware.registry.app import Registry
 from cfmiddleware.registry.cache.descriptors import DescriptorCache, InMemoryDescriptorCache
 from cfmiddleware.signing.keyring import KeyRing
 from cfmiddleware.signing.keys import PublicKey, load_public_key
@@ -31,6 +29,8 @@ from .storageoptions import no_driver
 _log = logging.getLogger("cfmiddleware")
 
 if TYPE_CHECKING:
+    from cfmiddleware.edge import Edge
+    from cfmiddleware.registry.app import Registry
     from cfmiddleware.storage.driver import Driver
     from cfmiddleware.wsgi.types import App
 
@@ -44,6 +44,9 @@ def storage(settings: Settings) -> Driver:
 
 def registry(settings: Settings) -> Registry:
     """Return the registry, not wrapped, and without ``http.headers``."""
+    # Here and below, because an app that is wrapped needs neither, nor the werkzeug that they need.
+    from cfmiddleware.registry.app import Registry
+
     return Registry(
         storage(settings),
         prefix=settings.http.prefix,
@@ -124,6 +127,8 @@ def edge(settings: Settings, here: Path) -> Edge:
 
     :param here: the directory that relative paths are relative to.
     """
+    from cfmiddleware.edge import Edge
+
     options = settings.edge or EdgeOptions()
     wrapper = settings.cloudfront.options if settings.cloudfront is not None else None
     root, origin = options.rootdirectory, options.originpath

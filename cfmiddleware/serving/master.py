@@ -20,16 +20,27 @@ if TYPE_CHECKING:
 _log = logging.getLogger("cfmiddleware")
 
 
+#: The oldest gunicorn that the worker here can stand on: in older ones a body that breaks off may look whole.
+#: Under a gunicorn that the operator starts, any that the extra ``server`` takes will do.
+OLDEST = (27, 0)
+
+
 def check_gunicorn() -> None:
-    """Check that gunicorn is installed.
+    """Check that gunicorn is installed, and new enough for the worker here.
 
     :raises ConfigError: if it is not.
     """
     try:
         import gevent  # noqa: F401
-        import gunicorn  # noqa: F401
+        import gunicorn
     except ImportError as error:
         raise ConfigError(f"{error.name} is not installed; install cfmiddleware[server]") from None
+    if gunicorn.version_info < OLDEST:
+        wanted = ".".join(map(str, OLDEST))
+        raise ConfigError(
+            f"gunicorn {gunicorn.__version__} is too old for this command: install 'gunicorn>={wanted}', or "
+            "start that one yourself: gunicorn -k gevent 'cfmiddleware.server:app(\"config.yml\")'"
+        )
 
 
 def serve(service: Service) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import time
 from email.utils import formatdate
+from types import SimpleNamespace
 
 import botocore.auth
 import pytest
@@ -87,11 +88,13 @@ def test_a_wrong_secret_is_named(asked):
 def test_a_clock_that_is_wrong_is_named(asked, monkeypatch, minutes):
     # Where boto3 reads the clock for either version of the signature.
     wrong = datetime.timedelta(minutes=minutes)
-    monkeypatch.setattr(
-        botocore.auth,
-        "get_current_datetime",
-        lambda: datetime.datetime.now(datetime.UTC).replace(tzinfo=None) + wrong,
-    )
+
+    def clock() -> datetime.datetime:
+        return datetime.datetime.now(datetime.UTC).replace(tzinfo=None) + wrong
+
+    monkeypatch.setattr(botocore.auth, "get_current_datetime", clock, raising=False)
+    older = SimpleNamespace(datetime=SimpleNamespace(utcnow=clock))  # where boto3 before 1.43 has it
+    monkeypatch.setattr(botocore.auth, "datetime", older, raising=False)
     monkeypatch.setattr(
         botocore.auth, "formatdate", lambda usegmt: formatdate(time.time() + minutes * 60, usegmt=usegmt)
     )

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from cfmiddleware.signing.keys import generate
 from lab import TESTS
+from lab.gunicorn_command import OWN
 from lab.servers import Server, free_port, running
 
 PROJECT = TESTS.parent
@@ -124,7 +125,7 @@ def _gunicorn(worker: str, *arguments: str) -> Callable[[Path, int], Sequence[st
             *(f"{_BIN}/gunicorn", "--worker-class", worker, "--workers", "2", *arguments),
             *("--limit-request-field_size", "65536", "--limit-request-line", "8190"),
             *("--keep-alive", "75", "--forwarder-headers", ""),
-            *("--no-control-socket", "--graceful-timeout", "1"),
+            *(*OWN, "--graceful-timeout", "1"),
             *("--bind", f"127.0.0.1:{port}", "served:application"),
         ]
 

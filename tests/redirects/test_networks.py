@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from lab.apps import CONTENT, DIGEST, EDGE, KEY, App, wrap
+from lab.gunicorn_command import OWN
 from lab.near import S3, Presigner, config, fronts, location, ranges
 from lab.range_server import Reply, Web, document
 from lab.servers import S3Server, eventually, free_port, running
@@ -66,7 +67,7 @@ def test_workers_of_a_preloaded_app_fetch_the_ranges_for_themselves(tmp_path: Pa
             "--worker-class",
             "gthread",
         ]
-        command += ["--threads", "4", "--graceful-timeout", "1", "--no-control-socket"]
+        command += ["--threads", "4", "--graceful-timeout", "1", *OWN]
         command += ["--bind", f"127.0.0.1:{port}", 'cfmiddleware.server:app("config.yml")']
         with running([*command, "--chdir", str(tmp_path)], tmp_path / "gunicorn", ports=[port]):
             url = f"http://127.0.0.1:{port}"

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 from lab import TESTS
 from lab.apps import CONTENT, DIGEST, EDGE, key
+from lab.gunicorn_command import OWN
 from lab.range_server import Reply, Web, document
 from lab.redirects import of_each_worker
 from lab.servers import S3Server, Server, eventually, free_port, running
@@ -86,7 +87,7 @@ def preloaded(tmp_path: Path, s3_server: S3Server) -> Iterator[Preloaded]:
         port = free_port()
         command = [sys.executable, "-m", "gunicorn", "lab.redirects:preloaded()", "--preload"]
         command += ["--bind", f"127.0.0.1:{port}", "--workers", str(WORKERS), "--worker-class", "gthread"]
-        command += ["--threads", "4", "--graceful-timeout", "1", "--no-control-socket"]
+        command += ["--threads", "4", "--graceful-timeout", "1", *OWN]
         command += ["--pythonpath", str(TESTS)]
         variables = {"TEST_CONFIG": str(tmp_path / "config.yml")}
         server = f"{s3_server.endpoint}/{bucket}/"

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from lab import TESTS
 from lab.apps import EDGE, KEY_PAIR_ID, key
+from lab.gunicorn_command import OWN
 from lab.redirects import end_of, path_of, sha256_of
 from lab.servers import free_port, running
 from lab.serving import ask
@@ -126,7 +127,7 @@ def workers(directory: Path, backend: str, *arguments: str) -> Iterator[str]:
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "lab.redirects:counted()", "--bind", f"127.0.0.1:{port}"]
     command += ["--worker-class", "gthread", "--workers", "2", "--threads", "4", "--graceful-timeout", "1"]
-    command += ["--no-control-socket", "--pythonpath", str(TESTS), *arguments]
+    command += [*OWN, "--pythonpath", str(TESTS), *arguments]
     with running(command, directory, ports=[port], env=variables):
         yield f"http://127.0.0.1:{port}"
 

@@ -17,6 +17,7 @@ import pytest
 from lab import TESTS
 from lab.apps import EDGE, KEY_PAIR_ID, key, wrap
 from lab.clock import Clock
+from lab.gunicorn_command import OWN
 from lab.redirects import every_blob, listen_to, of_each_worker, path_of, redirect, sha256_of
 from lab.servers import eventually, free_port, running
 from lab.serving import ask
@@ -126,7 +127,7 @@ def test_each_worker_signs_a_blob_once_in_a_window(tmp_path: Path, backend: str)
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "lab.redirects:counted()", "--bind", f"127.0.0.1:{port}"]
     command += ["--worker-class", "gthread", "--workers", "2", "--threads", "8", "--graceful-timeout", "1"]
-    command += ["--no-control-socket", "--pythonpath", str(TESTS)]
+    command += [*OWN, "--pythonpath", str(TESTS)]
     url = f"http://127.0.0.1:{port}"
     pulled: Counter[int] = Counter()
 

@@ -207,6 +207,23 @@ def test_without_gunicorn_the_extra_to_install_is_told(tmp_path: Path, command: 
     assert done.stderr == "cfmiddleware: gunicorn is not installed; install cfmiddleware[server]\n"
 
 
+def test_a_gunicorn_that_is_too_old_for_the_command_is_named(tmp_path: Path):
+    program = (
+        "import gunicorn, sys; gunicorn.version_info, gunicorn.__version__ = (23, 0, 0), '23.0.0'; "
+        "from cfmiddleware.cli import main; sys.exit(main())"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program, "serve"], cwd=tmp_path, capture_output=True, text=True, timeout=20
+    )
+
+    assert done.returncode == 2
+    assert done.stderr == (
+        "cfmiddleware: gunicorn 23.0.0 is too old for this command: install 'gunicorn>=27.0', or start that "
+        "one yourself: gunicorn -k gevent 'cfmiddleware.server:app(\"config.yml\")'\n"
+    )
+
+
 def test_an_edge_of_a_storage_in_memory_is_told_to_be_blind(tmp_path: Path):
     wrapper = WRAPPER.replace("no.pem", "pk-K1.pem")
     (tmp_path / "config.yml").write_text(f"storage: {{inmemory: }}\n{wrapper}\nedge: {{addr: '127.0.0.1:0'}}")

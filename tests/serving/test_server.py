@@ -10,13 +10,14 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from lab.gunicorn_command import OWN
 from lab.servers import eventually, free_port, running
 from lab.serving import Service, ask
 
 from cfmiddleware.signing.keys import generate
 
 GUNICORN = [sys.executable, "-m", "gunicorn", "--worker-class", "gthread", "--threads", "4"]
-GUNICORN += ["--graceful-timeout", "1", "--no-control-socket"]
+GUNICORN += ["--graceful-timeout", "1", *OWN]
 
 CONFIG = """
 storage: {{filesystem: {{rootdirectory: objects}}}}

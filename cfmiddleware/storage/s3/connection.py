@@ -103,7 +103,17 @@ def _unsigned_client(options: S3Options, endpoint: str | None, config: Config) -
     from botocore.config import Config
 
     unsigned = config.merge(Config(signature_version=UNSIGNED))
-    return _session(options).client("s3", endpoint_url=endpoint, use_ssl=options.secure, config=unsigned)
+    return _session(options).client(
+        "s3", endpoint_url=endpoint, use_ssl=_is_secure(endpoint, options), config=unsigned
+    )
+
+
+def _is_secure(endpoint: str | None, options: S3Options) -> bool:
+    """Return whether requests go over TLS: an endpoint's scheme counts for more than the option.
+
+    boto3 before 1.36 thinks otherwise.
+    """
+    return endpoint.startswith("https:") if endpoint else options.secure
 
 
 def _session(options: S3Options) -> boto3.session.Session:
@@ -126,7 +136,7 @@ def _client(session: boto3.session.Session, options: S3Options) -> S3Client:
     client = session.client(
         "s3",
         endpoint_url=options.endpoint,
-        use_ssl=options.secure,
+        use_ssl=_is_secure(options.endpoint, options),
         verify=False if options.skipverify else None,
         config=_config(options),
     )
@@ -147,8 +157,9 @@ def _config(options: S3Options) -> Config:
 
     checksums: dict[str, Any] = {}
     wanted = False if options.checksums is None and options.regionendpoint else options.checksums
-    if wanted is not None:
-        # By default boto3 sends checksums as trailers, which other servers do not understand.
+    # By default boto3 sends checksums as trailers, which other servers do not understand. Before 1.36 it has
+    # no such options, and sends only what S3 requires.
+    if wanted is not None and "request_checksum_calculation" in Config.OPTION_DEFAULTS:
         when = "when_supported" if wanted else "when_required"
         checksums = {"request_checksum_calculation": when, "response_checksum_validation": when}
     return Config(

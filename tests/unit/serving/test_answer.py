@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("gunicorn")
+pytest.importorskip("gunicorn", minversion="27.0")
 
 from gunicorn.config import Config
 from gunicorn.http.errors import InvalidResponseHeader, InvalidResponseHeaderName

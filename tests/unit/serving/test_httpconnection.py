@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("gunicorn")
+pytest.importorskip("gunicorn", minversion="27.0")
 
 import gevent.socket
 from gevent.lock import Semaphore

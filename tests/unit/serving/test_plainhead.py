@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-pytest.importorskip("gunicorn")
+pytest.importorskip("gunicorn", minversion="27.0")
 
 from gunicorn.config import Config
 from gunicorn.http import wsgi
