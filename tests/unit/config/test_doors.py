@@ -240,6 +240,8 @@ def no_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let no command serve or keep its signal handlers, and no factory take this process for gunicorn."""
     monkeypatch.setattr(supervisor, "run", lambda *arguments: 0)
     monkeypatch.delitem(sys.modules, "gunicorn.arbiter", raising=False)
+    # Whatever version is installed: nothing is served here.
+    monkeypatch.setattr("cfmiddleware.cli.serve.check_gunicorn", lambda: None)
     handlers = {number: signal.getsignal(number) for number in ENDING}
     yield
     for number, handler in handlers.items():
