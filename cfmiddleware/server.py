@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 from . import logs
 from .config import Config
 from .errors import ConfigError
+from .health.board import Board
+from .health.debugapp import DebugApp
 from .wsgi import gunicornlines
 
 if TYPE_CHECKING:
@@ -50,6 +52,21 @@ def _app(config: Config) -> App:
 def _registry(config: Config) -> App:
     config.warn_of_plain_http()
     return config.with_headers(config.registry())
+
+
+def debug(config: str | os.PathLike[str] = "config.yml") -> App:
+    """Return an app with ``/debug/health`` and ``/debug/ready`` of a configuration file.
+
+    It checks by itself what the section ``health`` names, because it may run in another server than the
+    registry.
+    """
+    return _built(config, _debug)
+
+
+def _debug(config: Config) -> App:
+    health = config.health(Board())
+    assert health is not None  # noqa: S101 (with a board there is one)
+    return DebugApp(health.report)
 
 
 def refuse(error: ConfigError) -> NoReturn:

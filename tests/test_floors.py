@@ -22,7 +22,7 @@ FILES = sorted(PROJECT.glob("cfmiddleware/**/*.py"))
 FLOORS = (
     ("errors", "digest", "version", "logs"),
     ("parse", "reference", "process", "wsgi", "metrics"),
-    ("signing", "storage", "ipfilter", "notifications"),
+    ("signing", "storage", "ipfilter", "notifications", "health"),
     ("middleware", "registry", "edge"),
     ("config",),
     ("serving", "server", "cloudfront"),

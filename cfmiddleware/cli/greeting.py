@@ -11,7 +11,7 @@ from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 from cfmiddleware.config import Config
-from cfmiddleware.serving.services import Service
+from cfmiddleware.serving.services import DEBUG, Service
 from cfmiddleware.version import __version__
 
 _SOCKET = "unix:"
@@ -48,7 +48,8 @@ def greeting(config: Config, services: Sequence[Service]) -> str:
     reached = _reached(config, registry)
     shown = registry.url if registry.url.startswith(_SOCKET) else reached.url
     lines = [f"cfmiddleware {__version__}", f"  registry  {shown}"]
-    lines += [f"  edge      {edge.url}" for edge in services[1:]]
+    labels = {DEBUG: "debug"}
+    lines += [f"  {labels.get(other.name, other.name):<8}  {other.url}" for other in services[1:]]
     lines.append(f"  data      {config.data()}")
     if not config.has_auth():
         may = "push and delete" if config.allows_deletes() else "push"

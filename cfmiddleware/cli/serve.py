@@ -12,9 +12,10 @@ from cfmiddleware.config import Config
 from cfmiddleware.config.address import DEFAULT_ADDRESS, DEFAULT_EDGE, Address
 from cfmiddleware.config.embedded import default_directory, embedded
 from cfmiddleware.errors import ConfigError
+from cfmiddleware.health.board import Board
 from cfmiddleware.serving import supervisor
 from cfmiddleware.serving.master import check_gunicorn
-from cfmiddleware.serving.services import Service, edge_service, registry_service
+from cfmiddleware.serving.services import Service, debug_service, edge_service, registry_service
 from cfmiddleware.serving.signals import ending_well
 
 from .greeting import greeting
@@ -40,6 +41,7 @@ class Prepared(NamedTuple):
     config: Config
     services: list[Service]
     greeting: str
+    drain: supervisor.Drain | None = None
 
 
 def add_parser(commands: Commands) -> None:
@@ -95,18 +97,23 @@ def serving_command(prepare: Callable[[], Prepared]) -> int:
 def _serve(prepare: Callable[[], Prepared]) -> int:
     check_gunicorn()
     with logs.held_back() as messages:
-        config, services, text = prepare()
+        config, services, text, drain = prepare()
     log = config.log_options()
     logs.set_up(log)
     logs.replay(messages)
     print(text, end="", flush=True)
-    return supervisor.run(services)
+    return supervisor.run(services, drain)
 
 
 def _prepare_registry(arguments: Arguments) -> Prepared:
     config = _configuration(arguments)
-    services = _services(lambda: _configuration(arguments), config, arguments)
-    return Prepared(config, services, greeting(config, services))
+    board = Board()
+    services = _services(lambda: _configuration(arguments), config, arguments, board)
+    drain = None
+    if config.debug_address() is not None:
+        services.append(debug_service(lambda: _configuration(arguments), config, board))
+        drain = supervisor.Drain(board, config.settings.http.draintimeout)
+    return Prepared(config, services, greeting(config, services), drain)
 
 
 def _prepare_edge(arguments: Arguments) -> Prepared:
@@ -135,9 +142,11 @@ def _configuration(arguments: Arguments) -> Config:
     return Config.load(arguments.config)
 
 
-def _services(read: Callable[[], Config], config: Config, arguments: Arguments) -> list[Service]:
+def _services(
+    read: Callable[[], Config], config: Config, arguments: Arguments, board: Board
+) -> list[Service]:
     """Return the registry and, where one is asked for, the edge, both listening."""
-    services = [registry_service(read, config, arguments.addr)]
+    services = [registry_service(read, config, arguments.addr, board)]
     if config.edge_address() is not None:
         services.append(edge_service(read, config, arguments.edge_addr))
     elif arguments.edge_addr:

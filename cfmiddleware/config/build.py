@@ -6,16 +6,21 @@ with the option's place in the configuration.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cfmiddleware.errors import ConfigError, cannot_be_read, shown_path
+from cfmiddleware.errors import ConfigError, ObjectNotFound, cannot_be_read, shown_path
+from cfmiddleware.health.checks import Check, absent_file, answering_url, open_port
+from cfmiddleware.health.watch import Health
 from cfmiddleware.middleware.options import WrapperOptions
 from cfmiddleware.middleware.presigned import Presign
 from cfmiddleware.middleware.rewriteoptions import RewriteOptions, in_turn
 from cfmiddleware.middleware.wrapper import CloudFrontMiddleware
+from cfmiddleware.process.offload import offload
 from cfmiddleware.registry.cache.descriptors import DescriptorCache, InMemoryDescriptorCache
 from cfmiddleware.signing.keyring import KeyRing
 from cfmiddleware.signing.keys import PublicKey, load_public_key
@@ -28,8 +33,12 @@ from .storageoptions import no_driver
 
 _log = logging.getLogger("cfmiddleware")
 
+# What no registry stores.
+_NO_OBJECT = "/docker/registry/v2/_cfmiddleware/health"
+
 if TYPE_CHECKING:
     from cfmiddleware.edge import Edge
+    from cfmiddleware.health.board import Board
     from cfmiddleware.registry.app import Registry
     from cfmiddleware.storage.driver import Driver
     from cfmiddleware.wsgi.types import App
@@ -42,8 +51,50 @@ def storage(settings: Settings) -> Driver:
     return settings.storage.driver
 
 
-def registry(settings: Settings) -> Registry:
-    """Return the registry, not wrapped, and without ``http.headers``."""
+def health(settings: Settings, board: Board | None = None) -> Health | None:
+    """Return what tells whether the registry can do its work, or None where nothing is checked.
+
+    :param board: where other processes read it; with one, there is always something to tell.
+    """
+    if board is None and not settings.health.has_checks:
+        return None
+    return Health(list(_checks(settings)), board, redirects=settings.health.redirects)
+
+
+def _checks(settings: Settings) -> Iterator[Check]:
+    options = settings.health
+    if options.storagedriver.enabled:
+        driver, timing = storage(settings), options.storagedriver
+        name = f"storagedriver_{driver.name}"
+        yield Check(name, _storage_look(driver), timing.interval, timing.threshold, timing.timeout)
+    for file in options.file:
+        yield Check(str(file.file), absent_file(str(file.file)), file.interval, file.threshold)
+    for url in options.http:
+        look = answering_url(url.uri, url.statuscode, url.headers, url.timeout)
+        yield Check(url.uri, look, url.interval, url.threshold, url.timeout)
+    for port in options.tcp:
+        look = open_port(port.addr, port.timeout)
+        yield Check(port.addr, look, port.interval, port.threshold, port.timeout)
+
+
+def _storage_look(driver: Driver) -> Callable[[], None]:
+    """Return a look that asks for an object that is not there: a request that lists nothing. A HEAD would not
+    tell a bucket that is gone from such an object.
+    """
+
+    def read() -> None:
+        with contextlib.suppress(ObjectNotFound):
+            driver.read(_NO_OBJECT)
+
+    # A disk that does not answer must stop nobody; a storage's client belongs to the process's greenlets.
+    return partial(offload, read) if driver.shared and not driver.remote else read
+
+
+def registry(settings: Settings, health: Health | None = None) -> Registry:
+    """Return the registry, not wrapped, and without ``http.headers``.
+
+    :param health: tells whether it can do its work; None if it always can.
+    """
     # Here and below, because an app that is wrapped needs neither, nor the werkzeug that they need.
     from cfmiddleware.registry.app import Registry
 
@@ -60,6 +111,7 @@ def registry(settings: Settings) -> Registry:
         maxtags=settings.registry.maxtags,
         required=settings.registry.required,
         descriptors=descriptors(settings),
+        health=health,
         auth=settings.auth.authenticator() if settings.auth is not None else None,
     )
 

@@ -23,6 +23,8 @@ from .tree import known_sections, load_tree
 
 if TYPE_CHECKING:
     from cfmiddleware.edge import Edge
+    from cfmiddleware.health.board import Board
+    from cfmiddleware.health.watch import Health
     from cfmiddleware.middleware.wrapper import CloudFrontMiddleware
     from cfmiddleware.registry.app import Registry
     from cfmiddleware.registry.cache.descriptors import DescriptorCache
@@ -78,10 +80,21 @@ class Config:
         with self.located():
             return build.storage(self.settings)
 
-    def registry(self) -> Registry:
-        """Return the registry, not wrapped, and without ``http.headers``."""
+    def registry(self, health: Health | None = None) -> Registry:
+        """Return the registry, not wrapped, and without ``http.headers``.
+
+        :param health: tells whether it can do its work; by default what the section ``health`` says.
+        """
         with self.located():
-            return build.registry(self.settings)
+            return build.registry(self.settings, health or self.health())
+
+    def health(self, board: Board | None = None) -> Health | None:
+        """Return what tells whether the registry can do its work, or None where nothing is checked.
+
+        :param board: where other processes read it; with one, there is always something to tell.
+        """
+        with self.located():
+            return build.health(self.settings, board)
 
     def descriptors(self) -> DescriptorCache | None:
         """Return the descriptor cache, or None where the storage is asked each time."""
@@ -102,9 +115,12 @@ class Config:
         with self.located(entry.place):
             return build.wrapper(app, self.settings, options)
 
-    def app(self) -> App:
-        """Return the registry, wrapped if the file says so, with ``http.headers`` on all of its responses."""
-        registry = self.registry()
+    def app(self, health: Health | None = None) -> App:
+        """Return the registry, wrapped if the file says so, with ``http.headers`` on all of its responses.
+
+        :param health: as for :meth:`registry`.
+        """
+        registry = self.registry(health)
         return self.with_headers(self.wrap(registry) if self.has_wrapper() else registry)
 
     def with_headers(self, app: App) -> App:
@@ -127,6 +143,10 @@ class Config:
     def address(self) -> Address | SocketPath:
         """Return where the registry listens."""
         return self.settings.http.addr
+
+    def debug_address(self) -> Address | None:
+        """Return where the debug listener is, or None if the file asks for none."""
+        return self.settings.http.debug.addr
 
     def edge_address(self) -> Address | None:
         """Return where the edge listens, or None if the file asks for no edge."""

@@ -65,7 +65,6 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 _NO_DRIVER = "there is no such driver; there are filesystem, inmemory and s3"
-_NO_CHECKS = "/v2/ answers whether or not this check would fail"
 
 #: The keys, section by section in the order of Distribution's reference.
 KEYS: tuple[Key, ...] = (
@@ -208,7 +207,7 @@ KEYS: tuple[Key, ...] = (
     ),
     Key("catalog.maxentries", "acted on", ""),
     Key("tags.maxtags", "acted on", ""),
-    Key("http", "acted on", "", _words("addr net prefix host relativeurls draintimeout headers")),
+    Key("http", "acted on", "", _words("addr net prefix host relativeurls draintimeout headers debug.addr")),
     Key("http.secret", "not needed", "uploads hold no state that would have to be signed"),
     Key(
         "http.tls",
@@ -222,7 +221,6 @@ KEYS: tuple[Key, ...] = (
         "this version fetches no certificates",
         _words("cachefile email hosts directoryurl"),
     ),
-    Key("http.debug.addr", "warned", "there is no server for /debug/health and profiles"),
     Key(
         "http.debug.prometheus",
         "warned",
@@ -283,16 +281,10 @@ KEYS: tuple[Key, ...] = (
             "redis.unstableresp3",
         )
     ),
-    Key(
-        "health.storagedriver",
-        "warned",
-        "/v2/ answers whether or not the storage can be reached",
-        _words("enabled interval threshold"),
-        _enabled,
-    ),
-    Key("health.file", "warned", _NO_CHECKS, _words("file interval threshold")),
-    Key("health.http", "warned", _NO_CHECKS, _words("uri headers statuscode timeout interval threshold")),
-    Key("health.tcp", "warned", _NO_CHECKS, _words("addr timeout interval threshold")),
+    Key("health.storagedriver", "acted on", "", _words("enabled interval threshold")),
+    Key("health.file", "acted on", "", _words("file interval threshold")),
+    Key("health.http", "acted on", "", _words("uri headers statuscode timeout interval threshold")),
+    Key("health.tcp", "acted on", "", _words("addr timeout interval threshold")),
     Key(
         "proxy.remoteurl",
         "error",

@@ -16,6 +16,7 @@ from cfmiddleware.wsgi.hostguard import HostGuard, is_loopback
 from .configuration import Config
 
 if TYPE_CHECKING:
+    from cfmiddleware.health.watch import Health
     from cfmiddleware.wsgi.types import App
 
 _ID_LENGTH = 13
@@ -87,11 +88,11 @@ def embedded(
 class _Embedded(Config):
     """A registry without authentication, for clients on the same machine."""
 
-    def app(self) -> App:
+    def app(self, health: Health | None = None) -> App:
         """Return the registry, wrapped, which refuses what a web page has a browser send.
 
         One that listens at other addresses is reached by names that are not known here, and answers by all.
         """
-        app = super().app()
+        app = super().app(health)
         host = str(self.address()[0])
         return HostGuard(app, host) if is_loopback(host) else app

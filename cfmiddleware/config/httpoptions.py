@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +14,7 @@ from cfmiddleware.errors import ConfigError
 from cfmiddleware.wsgi import headers
 
 from .address import DEFAULT_ADDRESS, Address, SocketPath
+from .debugoptions import DebugOptions, read_debug
 from .tlsoptions import TLSOptions, read_tls
 
 
@@ -58,8 +59,10 @@ class HTTPOptions:
         of values. A header that the response has already stays as it is. Headers of the connection,
         ``Content-Length``, ``Date`` and ``Server`` are refused.
     :param draintimeout: how long requests under way get when the server stops. ``server.gracefultimeout``
-        goes before it; ``0s`` is the default of that option.
+        goes before it; ``0s`` is the default of that option. With ``debug.addr``, the server first goes on
+        for as long after a SIGTERM, while ``/debug/ready`` is 503, so that a balancer sends nothing more.
     :param tls: the certificate that ``cfmiddleware serve`` speaks TLS with; without it, plain HTTP.
+    :param debug: the debug listener: health and metrics.
     """
 
     addr: Address | SocketPath = DEFAULT_ADDRESS
@@ -70,6 +73,7 @@ class HTTPOptions:
     headers: tuple[tuple[str, str], ...] = ()
     draintimeout: int = 0
     tls: TLSOptions | None = None
+    debug: DebugOptions = field(default_factory=DebugOptions, metadata={"form": "section"})
 
     PARSERS: ClassVar[Mapping[str, parse.Parser]] = {
         "addr": Address.parse,
@@ -80,6 +84,7 @@ class HTTPOptions:
         "headers": _headers,
         "draintimeout": partial(parse.seconds, minimum=0),
         "tls": parse.section,
+        "debug": parse.section,
     }
 
 
@@ -91,7 +96,8 @@ def read_http(section: Mapping[str, Any], here: Path) -> HTTPOptions:
     """
     given = dict(section)
     tls = read_tls(parse.section(given.pop("tls", None), "http.tls"), here)
-    further: dict[str, Any] = {}
+    debug = read_debug(parse.section(given.pop("debug", None), "http.debug"))
+    further: dict[str, Any] = {"debug": debug}
     if str(given.get("net") or "").strip().lower() == "unix":
         further["addr"] = SocketPath.parse(given.pop("addr", None), "http.addr", here)
     return parse.options(HTTPOptions, given, "http", tls=tls, **further)

@@ -22,6 +22,7 @@ from cfmiddleware.storage.driver import Driver
 
 from .cloudfrontoptions import CloudFrontOptions, read_cloudfront
 from .edgeoptions import EdgeOptions, read_edge
+from .healthoptions import HealthOptions, read_health
 from .httpoptions import HTTPOptions, read_http
 from .logoptions import read_log
 from .redisoptions import RedisOptions, read_redis
@@ -40,6 +41,7 @@ class Settings:
 
     :param log: how messages and requests are logged.
     :param http: how the registry is reached.
+    :param health: what the registry's health depends on.
     :param storage: where everything is kept.
     :param redis: the Redis of the descriptor cache.
     :param registry: what the registry lists and takes.
@@ -51,6 +53,7 @@ class Settings:
 
     log: LogOptions
     http: HTTPOptions
+    health: HealthOptions
     storage: StorageOptions
     redis: RedisOptions | None
     registry: RegistryOptions
@@ -111,6 +114,7 @@ def read_settings(tree: Mapping[str, Any], here: Path) -> Settings:
     settings = Settings(
         log=log,
         http=http,
+        health=read_health(section("health"), here),
         storage=storage,
         redis=read_redis(section("redis"), here),
         registry=read_registry(tree),

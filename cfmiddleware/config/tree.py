@@ -27,6 +27,7 @@ SECTIONS = (
     "auth",
     "middleware",
     "http",
+    "health",
     "catalog",
     "tags",
     "validation",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from cfmiddleware.errors import StorageFull, StorageUnavailable
+from cfmiddleware.health.watch import Health
 from cfmiddleware.storage.driver import Driver
 from cfmiddleware.wsgi.accessrecord import ACCESS, AccessRecord
 from cfmiddleware.wsgi.response import NO_BYTES, STATUS_LINES, Response, as_json, empty
@@ -65,6 +66,8 @@ class Registry:
     :param mountsearch: in how many repositories at most the registry looks for a blob that a client mounts
         without naming a source, and without a token that names repositories.
     :param descriptors: the descriptor cache that pulls use; None asks the storage each time.
+    :param health: tells whether a check fails; every request then gets 503, but for redirects that need no
+        storage. None where nothing is checked.
     :param auth: tells what a client may do. It is asked before anything is done, and before a body is read.
     """
 
@@ -85,6 +88,7 @@ class Registry:
         required: Required | None = None,
         mountsearch: int = DEFAULT_MOUNT_SEARCH,
         descriptors: DescriptorCache | None = None,
+        health: Health | None = None,
         auth: Authenticator | None = None,
     ) -> None:
         self._prefix = "/" + prefix.strip("/") if prefix.strip("/") else ""
@@ -93,8 +97,9 @@ class Registry:
         self._admission = Admission(max_uploads, uploadwait)
         self._readonly = readonly
         self._auth = auth
+        self._health = health
         reading = Reading()
-        blobs = Blobs(driver, reading, descriptors)
+        blobs = Blobs(driver, reading, descriptors, health)
         uploads = Uploads(driver, blobs, inline_limit, mountsearch)
         tags = Tags(driver, maxtags)
         turns = ParseTurns()
@@ -158,6 +163,12 @@ class Registry:
             return errors.unknown().response()
 
     def _dispatch(self, environ: Environ) -> Response:
+        health = self._health
+        if health is not None and not health.is_healthy:
+            # What a wrapper asks for a redirect may be answered without the storage.
+            asked = environ["REQUEST_METHOD"] == "GET" and "cfmiddleware.probe" in environ
+            if not (asked and health.redirects):
+                raise errors.unhealthy()
         path, mount = environ.get("PATH_INFO", ""), environ.get("SCRIPT_NAME", "")
         base = (quote(mount, safe="/", encoding="latin-1") if mount else "") + self._prefix
         try:

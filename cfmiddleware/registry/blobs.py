@@ -7,7 +7,8 @@ from functools import lru_cache
 from typing import Protocol, cast
 
 from cfmiddleware.digest import Digest
-from cfmiddleware.errors import ObjectNotFound
+from cfmiddleware.errors import ObjectNotFound, StorageUnavailable
+from cfmiddleware.health.watch import Health
 from cfmiddleware.storage.driver import Driver, Reader
 from cfmiddleware.wsgi.ranges import Span, Unsatisfiable, has_etag, select
 from cfmiddleware.wsgi.response import NO_BYTES, Response, empty
@@ -87,9 +88,17 @@ class Blobs:
     :param driver: where they are.
     :param reading: gives pulls their turns.
     :param descriptors: the descriptor cache that pulls use; without it the storage is asked each time.
+    :param health: tells whether the storage is to be asked at all; None if it is.
     """
 
-    def __init__(self, driver: Driver, reading: Reading, descriptors: DescriptorCache | None = None) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        reading: Reading,
+        descriptors: DescriptorCache | None = None,
+        health: Health | None = None,
+    ) -> None:
+        self._health = health
         self._driver = driver
         self._reading = reading
         self._descriptors = descriptors
@@ -193,6 +202,8 @@ class Blobs:
         digest = parse_digest(request.route.reference)
         # A wrapper sets it. A client cannot: it can only set names that begin with HTTP_.
         probe = cast("BlobListener | None", request.environ.get("cfmiddleware.probe"))
+        if probe is not None and self._health is not None and not self._health.is_healthy:
+            return self._remembered(request, digest, probe)
         ranged = bool(request.header("Range"))
         if request.method == "GET" and probe is None and not ranged and not request.header("If-None-Match"):
             return self._whole(request.repository, digest)
@@ -212,6 +223,25 @@ class Blobs:
                 located = self._find(request.repository, digest, sized=True)
                 self._tell(probe, located)
         return self._selected(request, digest, located, opened=probe is None)
+
+    def _remembered(self, request: Request, digest: Digest, probe: BlobListener) -> Response:
+        """Answer a wrapper while the storage is not to be asked: it may redirect to a blob that the
+        descriptor cache remembers.
+
+        :raises RegistryError: ``UNAVAILABLE`` (503) for any other blob, and for one that is not redirected.
+        """
+        try:
+            located = self._known(
+                request.repository, digest, _ask_nobody, sized=getattr(probe, "needs_size", True)
+            )
+        except StorageUnavailable:
+            raise errors.unhealthy() from None
+        self._tell(probe, located)
+        if located.size is None and not probe.redirects():
+            raise errors.unhealthy()
+        body = LazyBody(self._driver, self._reading, located.path, None)
+        length = [] if located.size is None else [("Content-Length", str(located.size))]
+        return Response(200, [*_headers(request.route.reference), _CONTENT_TYPE, *length], body)
 
     def _tell(self, probe: BlobListener, located: Located) -> None:
         """Tell a wrapper where a blob is."""
@@ -280,6 +310,10 @@ class Blobs:
         finally:  # an error does not mean that nothing was deleted
             self._forget(request.repository, digest)
         return empty(202, {"Docker-Content-Digest": str(digest)})
+
+
+def _ask_nobody() -> Located | None:
+    raise StorageUnavailable("a health check fails")
 
 
 def _headers(digest: str) -> list[tuple[str, str]]:

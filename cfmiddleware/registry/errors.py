@@ -48,6 +48,17 @@ class RegistryError(Exception):
         return as_json(self.status, {"errors": [entry]}, self.headers)
 
 
+def unhealthy() -> RegistryError:
+    """Return the error for every request while a health check fails."""
+    return RegistryError(
+        "UNAVAILABLE",
+        503,
+        "service unavailable",
+        detail="health check failed: please see /debug/health",
+        headers=_RETRY_AFTER,
+    )
+
+
 # What a path or a query names
 
 

@@ -83,7 +83,8 @@ def serve(service: Service) -> None:
             self.do_load_config()
             _log.info("the %s has read its configuration, keys and certificates again", service.name)
 
-    service.served.storage.preload()
+    if service.served.storage is not None:
+        service.served.storage.preload()
     os.register_at_fork(after_in_parent=_release_signals)
     Server().run()
 
@@ -102,6 +103,7 @@ def _settings(name: str, descriptor: int, served: Served) -> dict[str, Any]:
         options = served.options
         certificates = served.certificates
         storage = served.storage
+        health = served.health
 
     tls = served.certificates.options if served.certificates else None
     return {

@@ -8,12 +8,16 @@ import os
 import socket
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from cfmiddleware.config import Config
 from cfmiddleware.config.address import DEFAULT_EDGE, Address, SocketPath
 from cfmiddleware.config.serveroptions import ServerOptions
 from cfmiddleware.errors import ConfigError
+from cfmiddleware.health.board import Board
+from cfmiddleware.health.debugapp import DebugApp
+from cfmiddleware.health.watch import Health
 from cfmiddleware.logs import LogOptions
 from cfmiddleware.process.waiting import original
 from cfmiddleware.storage.driver import Driver
@@ -24,6 +28,9 @@ from .storagecheck import check_storage
 
 if TYPE_CHECKING:
     from cfmiddleware.wsgi.types import App
+
+#: The name of the debug listener's service.
+DEBUG = "debug listener"
 
 _BACKLOG = 2048
 
@@ -43,14 +50,16 @@ class Served(NamedTuple):
     :param log: how the servers log.
     :param storage: what the app keeps things in.
     :param address: where the configuration has it listen, which takes effect at the start alone.
+    :param health: what each worker looks after, or None where nothing is checked.
     """
 
     app: App
     options: ServerOptions
     certificates: Certificates | None
     log: LogOptions
-    storage: Driver
+    storage: Driver | None
     address: Address | SocketPath
+    health: Health | None = None
 
 
 class Service(NamedTuple):
@@ -82,17 +91,35 @@ class Service(NamedTuple):
         return f"{scheme}://{Address((host, port))}"
 
 
-def registry_service(read: Callable[[], Config], config: Config, address: str | None = None) -> Service:
+def registry_service(
+    read: Callable[[], Config], config: Config, address: str | None = None, board: Board | None = None
+) -> Service:
     """Return the registry of *config*, wrapped, listening on *address* or on ``http.addr``.
 
     :param read: reads the configuration again.
+    :param board: where the workers write how the registry is; by default one of their own, if anything is
+        checked.
     :raises ConfigError: for a configuration that cannot work, a storage that does not, a taken port.
     :raises StorageNotReached: for a storage that does not come while it is waited for.
     """
-    served = _registry(config, address)
+    board = board or Board()
+    served = _registry(config, address, board)
     check_storage(config)
     option = f"{config.source}: http.addr" if address is None else "--addr"
-    return Service("registry", listen(served.address, option), served, lambda: _registry(read(), address))
+    listener = listen(served.address, option)
+    return Service("registry", listener, served, lambda: _registry(read(), address, board))
+
+
+def debug_service(read: Callable[[], Config], config: Config, board: Board) -> Service:
+    """Return the debug listener of *config*, listening on ``http.debug.addr``.
+
+    :param read: reads the configuration again.
+    :param board: where the registry's workers write how it is.
+    :raises ConfigError: for a configuration that cannot work, a taken port.
+    """
+    served = _debug(config, board)
+    listener = listen(served.address, f"{config.source}: http.debug.addr")
+    return Service(DEBUG, listener, served, lambda: _debug(read(), board))
 
 
 def edge_service(read: Callable[[], Config], config: Config, address: str | None = None) -> Service:
@@ -106,13 +133,25 @@ def edge_service(read: Callable[[], Config], config: Config, address: str | None
     return Service("edge", listen(served.address, option), served, lambda: _edge(read(), address))
 
 
-def _registry(config: Config, address: str | None) -> Served:
+def _registry(config: Config, address: str | None, board: Board) -> Served:
     where = config.address() if address is None else Address.parse(address, "--addr")
-    app = config.app()
+    # Requests look only where a check could fail; who asks the debug listener is told in any case.
+    health = config.health(board)
+    app = config.app(health) if config.settings.health.has_checks else config.app()
     log = config.log_options()
     if log.access:
         app = AccessLog(app, trustedproxies=config.trusted_proxies())
-    return Served(app, config.server_options(), certificates_of(config), log, config.driver(), where)
+    return Served(app, config.server_options(), certificates_of(config), log, config.driver(), where, health)
+
+
+def _debug(config: Config, board: Board) -> Served:
+    where = config.debug_address()
+    if where is None:
+        raise ConfigError(
+            f"{config.source}: http.debug.addr: is gone; the listener goes on until the server ends"
+        )
+    options = replace(config.server_options(), workers=1)
+    return Served(DebugApp(board.read), options, None, config.log_options(), None, where)
 
 
 def _edge(config: Config, address: str | None) -> Served:

@@ -12,13 +12,14 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cfmiddleware.config.address import SocketPath
+from cfmiddleware.health.board import Board
 
 from .allocator import give_back_large_blocks
 from .master import serve
-from .services import Service
+from .services import DEBUG, Service
 from .signals import (
     die_with_parent,
     end_at_signals,
@@ -34,14 +35,28 @@ if TYPE_CHECKING:
 _log = logging.getLogger("cfmiddleware")
 
 
-def run(services: Sequence[Service]) -> int:
+class Drain(NamedTuple):
+    """How a server leaves its place behind a balancer before it stops.
+
+    :param board: where the balancer is told.
+    :param seconds: how long the server goes on, so that the balancer notices.
+    """
+
+    board: Board
+    seconds: int
+
+
+def run(services: Sequence[Service], drain: Drain | None = None) -> int:
     """Serve until a signal comes or one of the services ends, and return the exit status.
 
     SIGHUP has the services read their configuration again, unless it says that the terminal has gone.
+
+    :param drain: what comes between a SIGTERM and the end of the services; None for nothing.
     """
     has_lost_terminal = terminal_watch()
     children: dict[int, str] = {}
     signals: list[int] = []
+    stops: list[int] = []
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         if number == signal.SIGHUP and not has_lost_terminal():
@@ -50,8 +65,21 @@ def run(services: Sequence[Service]) -> int:
         if not signals:
             _log.info("stopping: %s", signal.Signals(number).name)
         signals.append(number)
-        # The first signal lets requests under way end, a second one cuts them off.
-        signal_all(children, signal.SIGTERM if len(signals) == 1 else signal.SIGINT)
+        if drain is not None:
+            drain.board.drain()
+            if len(signals) == 1 and number == signal.SIGTERM and drain.seconds:
+                _log.info("not ready any more; going on for %d s (http.draintimeout)", drain.seconds)
+                signal.setitimer(signal.ITIMER_REAL, drain.seconds)
+                return
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        stop()
+
+    def stop(number: int = 0, frame: FrameType | None = None) -> None:
+        # The first time lets requests under way end, a second one cuts them off. Who asks how the registry is
+        # gets an answer for as long as there is one.
+        stops.append(number)
+        served = {pid: name for pid, name in children.items() if name != DEBUG} or children
+        signal_all(served, signal.SIGTERM if len(stops) == 1 else signal.SIGINT)
 
     command = os.getpid()
     with signals_held():
@@ -63,6 +91,7 @@ def run(services: Sequence[Service]) -> int:
             children[pid] = service.name
         for number in ending_signals():
             signal.signal(number, pass_on)
+        signal.signal(signal.SIGALRM, stop)
     for service in services:
         service.socket.close()
 
@@ -74,6 +103,8 @@ def run(services: Sequence[Service]) -> int:
             print(f"cfmiddleware: the {name} has stopped by itself; stopping the rest", file=sys.stderr)
             status = os.waitstatus_to_exitcode(outcome) or 1
             signals.append(0)
+            stop()
+        if name is not None and stops and set(children.values()) == {DEBUG}:
             signal_all(children, signal.SIGTERM)
     for service in services:
         if isinstance(service.served.address, SocketPath):

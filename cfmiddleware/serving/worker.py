@@ -32,6 +32,7 @@ from .patience import Patience, Wait
 from .refusals import Refusal
 
 if TYPE_CHECKING:
+    from cfmiddleware.health.watch import Health
     from cfmiddleware.storage.driver import Driver
     from cfmiddleware.wsgi.types import App
 
@@ -54,7 +55,9 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
 
     :param options: what clients are given time and room for.
     :param certificates: what connections are secured with, or None for plain HTTP.
-    :param storage: what the app keeps things in, which is made ready before the first request.
+    :param storage: what the app keeps things in, which is made ready before the first request;
+        None if it keeps nothing.
+    :param health: what is looked after in the background, or None.
     :param stopping: until when idle connections stay, on the clock of ``time.monotonic``, if the worker is to
         stop; 0 while it is not.
     :param bulk: held by the connection whose turn it is to move much.
@@ -62,7 +65,8 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
 
     options: ClassVar[ServerOptions]
     certificates: ClassVar[Certificates | None] = None
-    storage: ClassVar[Driver]
+    storage: ClassVar[Driver | None] = None
+    health: ClassVar[Health | None] = None
     wsgi: App
     sockets: list[Any]
     stopping: float = 0.0
@@ -95,6 +99,8 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         self.bulk = Semaphore()
         self._limit = self.options.connections or connections_within(raise_limit())
         self._prepare()
+        if self.health is not None:
+            self.health.start()
         gevent.spawn(Patience(self._connections).run)
         gevent.spawn(self._watch_signals)
         accepting = [gevent.spawn(self._accept, each, self._base(each)) for each in self.sockets]
@@ -105,6 +111,8 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _prepare(self) -> None:
         """Have the storage make what its first request would wait for."""
+        if self.storage is None:
+            return
         try:
             self.storage.prepare()
         except Exception as error:  # noqa: BLE001 (the requests that meet it say what it is)
@@ -191,6 +199,8 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     def _stop(self, accepting: list[Any]) -> None:
         """Close the listeners, let requests under way end, and then the connections."""
         self.stopping = time.monotonic() + _LAST_REQUESTS
+        if self.health is not None:
+            self.health.stop()
         gevent.killall(accepting)
         for listener in self.sockets:
             self._accept_what_waits(listener)

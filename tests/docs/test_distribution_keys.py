@@ -60,6 +60,12 @@ VALUES: dict[str, Any] = {
     "http.net": "tcp",
     "http.host": "https://registry.example.com:5000",
     "http.prefix": "/my/nested/registry/",
+    "http.debug.addr": "localhost:5001",
+    "health.http.uri": "http://server/alive",
+    "health.http.headers": {"Authorization": ["x"]},
+    "health.tcp.addr": "redis:6379",
+    **dict.fromkeys(("interval", "timeout"), "10s"),
+    **{"threshold": 3, "statuscode": 200},
     "http.headers": {"X-Content-Type-Options": ["nosniff"]},
     "http.tls.clientauth": "require-and-verify-client-cert",
     "http.tls.minimumtls": "tls1.2",
@@ -95,6 +101,9 @@ BELOW: dict[str, Any] = {
     "auth.htpasswd": {"realm": "x", "path": "x"},
     "http.tls": {"certificate": "x", "key": "x"},
     "redis": {"addr": "localhost:6379"},
+    "health.file": {"file": "x"},
+    "health.http": {"uri": "http://server/alive"},
+    "health.tcp": {"addr": "redis:6379"},
 }
 BESIDE: dict[str, Any] = {
     "storage.s3.accesskey": {"secretkey": "x"},

@@ -132,8 +132,8 @@ def test_it_says_what_anyone_may_do(tmp_path: Path, readonly: bool, delete: bool
 def test_what_is_said_of_the_configuration_is_said_at_every_level(tmp_path: Path, level: str):
     sections = {
         "log": {"level": level},
-        "http": {"addr": f"127.0.0.1:{free_port()}", "debug": {"addr": "127.0.0.1:1"}},
-        "health": {"storagedriver": {"enabled": True}},
+        "http": {"addr": f"127.0.0.1:{free_port()}", "h2c": {"enabled": True}},
+        "notifications": {"endpoints": [{"name": "a", "url": "http://a.example"}]},
     }
     file = configuration(tmp_path, free_port(), edge=None, **sections)
     options = {"originpath": "/team", "rootdirectory": "/team/prod"}
@@ -145,8 +145,8 @@ def test_what_is_said_of_the_configuration_is_said_at_every_level(tmp_path: Path
         lines = [line.partition("cfmiddleware: ")[2] for line in service.server.stderr.splitlines()]
 
     assert [line.partition(": is not")[0] for line in lines] == [
-        f"{file}: http.debug.addr",
-        f"{file}: health.storagedriver",
+        f"{file}: http.h2c.enabled",
+        f"{file}: notifications.endpoints",
         "the Origin Path of the CloudFront distribution must be '/team'",
     ]
 
@@ -155,12 +155,12 @@ def test_what_is_said_of_the_configuration_is_said_again_when_it_is_read_again(t
     with serving_file(tmp_path, edge=None, log={"level": "error"}) as service:
         file = tmp_path / "config.yml"
         tree = yaml.safe_load(file.read_text())
-        tree["health"] = {"storagedriver": {"enabled": True}}
+        tree["http"]["h2c"] = {"enabled": True}
         file.write_text(yaml.safe_dump(tree))
         assert ask("GET", f"{service.url}/v2/").status == 200  # its gunicorn has begun
         service.server.process.send_signal(signal.SIGHUP)
 
-        assert eventually(lambda: "health.storagedriver: is not acted on" in service.server.stderr)
+        assert eventually(lambda: "http.h2c.enabled: is not acted on" in service.server.stderr)
 
 
 def test_start_up_says_which_origin_path_cloudfront_must_have(tmp_path: Path):

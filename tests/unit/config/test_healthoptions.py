@@ -1,0 +1,78 @@
+"""The sections ``health`` and ``http.debug``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cfmiddleware.config import Config
+from cfmiddleware.config.healthoptions import HealthOptions, TCPCheckOptions
+from cfmiddleware.errors import ConfigError
+
+
+def read(**sections: Any) -> Config:
+    return Config({"storage": {"inmemory": {}}, **sections}, "config.yml", Path("/etc/registry"))
+
+
+def test_nothing_is_checked_where_nothing_is_said():
+    config = read(health={"storagedriver": {"enabled": False, "interval": "10s"}, "file": None})
+    assert config.settings.health == HealthOptions()
+    assert config.health() is None
+
+
+def test_each_check_has_distributions_name():
+    config = read(
+        health={
+            "storagedriver": {"enabled": True, "interval": "10s", "threshold": 3},
+            "file": [{"file": "down", "interval": 0}],
+            "http": [{"uri": "http://server.example.com/alive", "headers": {"A": ["b"]}, "statuscode": 204}],
+            "tcp": [{"addr": "redis:6379", "timeout": "3s", "threshold": 3}],
+        }
+    )
+    health = config.health()
+    assert health is not None
+    assert [(c.name, c.interval, c.threshold, c.timeout) for c in health._checks] == [
+        ("storagedriver_inmemory", 10, 3, 5),
+        ("/etc/registry/down", 10, 1, 5),
+        ("http://server.example.com/alive", 10, 1, 5),
+        ("redis:6379", 10, 3, 3),
+    ]
+    assert config.settings.health.tcp == (TCPCheckOptions("redis:6379", 3, 10, 3),)
+
+
+@pytest.mark.parametrize(
+    ("health", "line"),
+    [
+        ({"tcp": {"addr": "redis:6379"}}, "health.tcp: must be a list of sections with 'addr'"),
+        ({"tcp": [{"timeout": "3s"}]}, "health.tcp[0].addr: is required"),
+        ({"tcp": [{"addr": "redis"}]}, "health.tcp[0].addr: 'redis' is not an address; "),
+        ({"tcp": [{"addr": "a:1"}, {"addr": "a:1"}]}, "health.tcp[1].addr: 'a:1' is checked already"),
+        ({"http": [{"uri": "server/alive"}]}, "health.http[0].uri: 'server/alive' is not a URL"),
+        ({"http": [{"uri": "http://a", "headers": "b"}]}, "health.http[0].headers: must map"),
+        ({"file": [{"file": "a", "intervall": 1}]}, "health.file[0].intervall: there is no such option"),
+        (
+            {"storagedriver": {"interval": "often"}},
+            "health.storagedriver.interval: 'often' is not",
+        ),
+        ({"storage": {}}, "health.storage: there is no such option (did you mean 'storagedriver'?)"),
+    ],
+)
+def test_a_mistake_is_one_line(health: dict[str, Any], line: str):
+    with pytest.raises(ConfigError) as caught:
+        read(health=health)
+    assert str(caught.value).startswith(f"config.yml: {line}")
+
+
+@pytest.mark.parametrize(
+    ("debug", "line"),
+    [
+        ({"addr": "5001"}, "http.debug.addr: '5001' is not an address"),
+        ({"address": ":5001"}, "http.debug.address: there is no such option (did you mean 'addr'?)"),
+    ],
+)
+def test_a_mistake_of_the_debug_listener_is_one_line(debug: dict[str, Any], line: str):
+    with pytest.raises(ConfigError) as caught:
+        read(http={"debug": debug})
+    assert str(caught.value).startswith(f"config.yml: {line}")
