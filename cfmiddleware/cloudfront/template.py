@@ -106,6 +106,20 @@ def key_name(key: WantedKey) -> str:
     return f"-key-{key.fingerprint[:16]}"
 
 
+def key_resource(key: WantedKey) -> str:
+    """Return the resource of a key."""
+    name = f"  # {_shown(key)}\n" if key.file is not None else ""
+    return f"""\
+{name}  {logical_id(key)}:
+    Type: AWS::CloudFront::PublicKey
+    Properties:
+      PublicKeyConfig:
+        Name: {substituted(_STACK + key_name(key))}
+        CallerReference: {quoted(key.fingerprint)}
+        EncodedKey: {block(key.public_pem, 10)}
+"""
+
+
 class _Template:
     """The template of one configuration, with one set of choices."""
 
@@ -211,7 +225,7 @@ Description: {quoted(f"Signed pulls from {wanted.bucket} through CloudFront (cfm
 {indented(bucket_policy(self._wanted, self._bucket), 8)}"""
 
     def _keys(self) -> str:
-        keys = "\n".join(self._key(key) for key in self._wanted.keys)
+        keys = "\n".join(map(key_resource, self._wanted.keys))
         return f"""\
 {keys}
   # Whose signatures the distribution takes.
@@ -222,18 +236,6 @@ Description: {quoted(f"Signed pulls from {wanted.bucket} through CloudFront (cfm
         Name: {substituted(f"{_STACK}-keys")}
         Items:
 {listed((f"!Ref {logical_id(key)}" for key in self._wanted.keys), 10)}
-"""
-
-    def _key(self, key: WantedKey) -> str:
-        name = f"  # {_shown(key)}\n" if key.file is not None else ""
-        return f"""\
-{name}  {logical_id(key)}:
-    Type: AWS::CloudFront::PublicKey
-    Properties:
-      PublicKeyConfig:
-        Name: {substituted(_STACK + key_name(key))}
-        CallerReference: {quoted(key.fingerprint)}
-        EncodedKey: {block(key.public_pem, 10)}
 """
 
     def _access(self) -> str:

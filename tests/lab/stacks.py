@@ -1,7 +1,7 @@
 """CloudFormation as far as a template of ours needs it, by the calls that CloudFormation would make.
 
 moto's own CloudFormation makes buckets and managed policies, stops at an attribute of what it does not know,
-and knows nothing of CloudFront. moto has no cache policies and publishes no functions: they are only remembered.
+and knows nothing of CloudFront. Cache policies and published functions are only remembered.
 """
 
 from __future__ import annotations
