@@ -17,20 +17,18 @@ _NEXT = """\
 Wrote {private}, the private key: keep it secret; only you can read it.
 Wrote {public}, the public half.
 
-Next, with config.yml's privatekey set to {private} (or to its directory):
-  cfmiddleware template config.yml > cloudfront.yml
-makes the CloudFormation template of all that CloudFront needs: deploy it, and paste its output Middleware.
-
 By hand, in CloudFront:
   1. Key management > Public keys > Create public key: paste {public}.
      CloudFront gives it an id such as K2JCJMDEHXQW5F. That is the keypairid.
   2. Key management > Key groups > Create key group: add the public key.
   3. Your distribution > Behaviors > Edit: Restrict viewer access: Yes,
      Trusted authorization type: Trusted key groups, and choose the group.
-And here: set keypairid to that id; or rename the file to pk-<id>.pem and leave keypairid out.
+And here: set privatekey to {private} and keypairid to that id;
+or rename the file to pk-<id>.pem and leave keypairid out.
 
-Either way, this says whether all is right:
-  cfmiddleware check config.yml
+Or all of it from the configuration that names the key: this prints a CloudFormation template
+of everything that CloudFront needs. Deploy it, paste its output Middleware, and run 'cfmiddleware check'.
+  cfmiddleware template config.yml
 """
 
 

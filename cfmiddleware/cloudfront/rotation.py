@@ -28,7 +28,7 @@ from .asking import Asker, NotAnswered
 from .keygroups import CannotAsk, Distribution, KeyGroups, same_key
 from .keylist import age
 from .sample import Sample
-from .template import MOST_KEYS, key_name, key_resource, logical_id
+from .template import MOST_KEYS, key_name, key_resource, logical_id, output_name
 from .wanted import Wanted
 from .wantedkeys import NEXT, WantedKey, public_file
 
@@ -256,7 +256,7 @@ class Rotation:
             f"          - !Ref {logical_id(key)}\n"
             "Then go on with:\n"
             f"  cfmiddleware keys rotate {source}\n"
-            f"and, where CloudFront cannot be asked, --id and the stack's output for {logical_id(key)}.\n"
+            f"and, where CloudFront cannot be asked, --id with the stack's output {output_name(key)}.\n"
             "Until then the new key does not sign."
         )
         return _NotYet()
@@ -277,6 +277,7 @@ class Rotation:
                 answer = "" if not self._deployed() else self._answer(pair)
                 good = good + 1 if answer is None else 0
                 if good >= pace.times:
+                    self._see_that_it_refuses(pair)
                     self._tools.say(f"CloudFront takes what {id} signs.")
                     return
                 said = answer or said
@@ -298,14 +299,30 @@ class Rotation:
             return True  # the proof itself has to do
         return distribution is None or distribution.deployed
 
-    def _answer(self, pair: KeyPair) -> str | None:
-        """Return what CloudFront says to a URL signed with a key; None where it serves the bytes."""
+    def _see_that_it_refuses(self, pair: KeyPair) -> None:
+        """See that the answers were a proof: a distribution that restricts nothing takes any signature.
+
+        :raises ConfigError: where it serves a URL that is not signed.
+        """
+        if self._answer(None) is None:
+            raise ConfigError(
+                f"{self._wanted.host} serves the object without a signature too, so nothing shows that it knows "
+                f"{pair.id}, and everybody reads it; the key that signed before goes on signing: run 'cfmiddleware "
+                "check'"
+            )
+
+    def _answer(self, pair: KeyPair | None) -> str | None:
+        """Return what CloudFront says to a URL signed with a key; None where it serves the bytes.
+
+        :param pair: the key; None for a URL that is not signed.
+        """
         sample = self._tools.sample
         path = path_below(sample.key, self._wanted.originpath)
         url = f"{self._wanted.baseurl}{encode_key(path or '/')}"
-        signed = sign(url, int(self._tools.clock()) + _LIFETIME, pair, self._wanted.hash)
+        if pair is not None:
+            url = sign(url, int(self._tools.clock()) + _LIFETIME, pair, self._wanted.hash)
         try:
-            answer = self._tools.asker.ask(signed)
+            answer = self._tools.asker.ask(url)
         except NotAnswered as error:
             return str(error)
         if answer.status == 200 and answer.body.startswith(sample.start):

@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from cfmiddleware.errors import ConfigError
+from cfmiddleware.logs import printable
 from cfmiddleware.parse import nearest
 from cfmiddleware.signing.keyfiles import id_of
 from cfmiddleware.signing.originpath import encode_key
@@ -60,6 +61,9 @@ _SHIELDS = {
     "me-south-1": "ap-south-1",
 }
 
+# An output has 1,024 bytes at the most, and what is not an option of the operator's needs a third of it.
+_LONGEST_OPTIONS = 500
+
 _NAME = re.compile(r"(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}")
 _CERTIFICATE = re.compile(r"arn:aws[a-z-]*:acm:us-east-1:[0-9]{12}:certificate/[A-Za-z0-9-]+")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -99,6 +103,11 @@ def template(wanted: Wanted, variant: Variant) -> str:
 def logical_id(key: WantedKey) -> str:
     """Return the name of a key in the template. A key never changes under its id, and so under its name."""
     return f"PublicKey{key.fingerprint[:16]}"
+
+
+def output_name(key: WantedKey) -> str:
+    """Return the name of the output that says a key's id, unless it is the first of all keys."""
+    return f"KeyId{key.fingerprint[:16]}"
 
 
 def key_name(key: WantedKey) -> str:
@@ -165,7 +174,7 @@ class _Template:
 # "cfmiddleware check" says what else of the bucket is not as it should be.
 """
         return f"""\
-# CloudFront for {Path(wanted.source).name}, by "cfmiddleware template". It holds no secret.
+# CloudFront for {printable(Path(wanted.source).name)}, by "cfmiddleware template". It holds no secret.
 #
 #     aws cloudformation deploy --region {wanted.region} --stack-name registry \\
 #         --template-file FILE --capabilities CAPABILITY_IAM
@@ -401,7 +410,7 @@ Description: {quoted(f"Signed pulls from {wanted.bucket} through CloudFront (cfm
             _output("DistributionId", "The distribution", "!Ref Distribution"),
         ]
         for number, key in enumerate(self._wanted.keys):
-            name = "KeyId" if number == 0 else f"KeyId{key.fingerprint[:16]}"
+            name = "KeyId" if number == 0 else output_name(key)
             outputs.append(_output(name, f"The id of {_shown(key)}", f"!Ref {logical_id(key)}"))
         outputs.append(
             _output("RegistryPolicyArn", "To attach to the registry's role or user", "!Ref RegistryPolicy")
@@ -425,18 +434,19 @@ Description: {quoted(f"Signed pulls from {wanted.bucket} through CloudFront (cfm
         options.pop("baseurl", None)
         own = [name for name in self._aliases if not name.startswith("*")]
         if self._wanted.alias:
-            baseurl = literal(self._wanted.baseurl)
+            # The distribution speaks HTTPS alone.
+            baseurl = literal(f"https://{self._wanted.baseurl.partition('://')[2]}")
         else:
             baseurl = f"https://{own[0] if own else '${Distribution.DomainName}'}"
-        lines = [f"baseurl: {baseurl}"]
-        key = self._wanted.keys[0]
-        lines += self._key_lines(key, str(options.pop("privatekey", "")))
+        key_lines = self._key_lines(self._wanted.keys[0], str(options.pop("privatekey", "")))
         options.pop("keypairid", None)
-        if options:
-            lines += literal(yaml.safe_dump(options, sort_keys=False, allow_unicode=True)).splitlines()
-        return "middleware:\n  storage:\n    - name: cloudfront\n      options:\n" + indented(
-            "\n".join(lines), 8
-        )
+        lines = [f"baseurl: {baseurl}", *key_lines]
+        others = literal(yaml.safe_dump(options, sort_keys=False, allow_unicode=True)) if options else ""
+        if len(others.encode()) > _LONGEST_OPTIONS:
+            others = f"# and these as they are: {', '.join(options)}"
+        entry = indented("\n".join([*lines, *others.splitlines()]), 8)
+        more = "\n    # and the other entries as they are" if self._wanted.rewrites else ""
+        return f"middleware:\n  storage:\n    - name: cloudfront\n      options:\n{entry}{more}"
 
     def _key_lines(self, key: WantedKey, written: str) -> list[str]:
         """Return the options that name the key, which says its id by its file's name or beside it."""

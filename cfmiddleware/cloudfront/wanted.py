@@ -44,6 +44,7 @@ class Wanted:
     :param encrypt: whether the registry asks S3 to encrypt what it writes.
     :param keyid: the KMS key that it asks S3 to encrypt with; empty for S3's own.
     :param objectacl: the canned ACL that the registry gives its objects; empty for none.
+    :param rewrites: whether entries of the section ``middleware`` change URLs on their way to clients.
     :param storage: the storage's driver.
     :param written: the wrapper's options as they were written; never shown, for the same reason.
     """
@@ -68,6 +69,7 @@ class Wanted:
     encrypt: bool
     keyid: str
     objectacl: str
+    rewrites: bool
     storage: Driver
     written: Mapping[str, Any] = field(repr=False)
 
@@ -119,6 +121,7 @@ def wanted(config: Config) -> Wanted:
         encrypt=s3 is not None and s3.encrypt,
         keyid=s3.keyid if s3 and s3.encrypt else "",
         objectacl=s3.objectacl if s3 else "",
+        rewrites=bool(entry.rewrites_of_s3),
         storage=driver,
         written=entry.written,
     )

@@ -23,7 +23,7 @@ from lab.wsgi_server import running_app
 from moto import mock_aws
 
 from cfmiddleware.cli import main
-from cfmiddleware.cloudfront.asking import Asker
+from cfmiddleware.cloudfront.asking import Answer, Asker
 from cfmiddleware.cloudfront.keygroups import KeyGroups
 from cfmiddleware.cloudfront.rotation import Choices, Pace, Rotation, Tools
 from cfmiddleware.cloudfront.sample import own_sample
@@ -289,6 +289,23 @@ def test_a_key_that_cloudfront_does_not_take_never_signs(place: Place, monkeypat
     assert "next.pem" in place.files()
     assert "CloudFront says 403 InvalidKey" in place.said[-1]
     assert "goes on signing" in place.said[-1]
+
+
+def test_an_open_distribution_proves_nothing(place: Place, monkeypatch: pytest.MonkeyPatch):
+    old = place.signs()
+
+    class Open(Asker):
+        def ask(self, url: str, **more: Any) -> Answer:
+            return Answer(200, {}, own.start, 0.0)
+
+    config = Config.load(place.config, {})
+    own = own_sample(config, wanted(config))
+    tools = Tools(KeyGroups(place.stack.client("cloudfront")), Open(), own, say=place.said.append)
+
+    with pytest.raises(ConfigError, match="serves the object without a signature too"):
+        Rotation(wanted(config), tools, Choices(pace=QUICK)).run()
+
+    assert place.signs() == old
 
 
 class Refusing:

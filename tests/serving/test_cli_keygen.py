@@ -49,11 +49,11 @@ def test_it_says_what_to_do_with_the_public_half(tmp_path: Path, capsys: pytest.
         "Restrict viewer access",
         "keypairid",
         "pk-<id>.pem",
-        "cfmiddleware template config.yml",
-        "cfmiddleware check config.yml",
+        "cfmiddleware check",
     ):
         assert words in said
     assert "-----BEGIN" not in said
+    assert said.endswith("\n  cfmiddleware template config.yml\n")
 
 
 @pytest.mark.parametrize("there", ["cloudfront.pem", "cloudfront.pub.pem"])

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 import yaml
 from lab import PROJECT
-from lab.cloudfront_configs import want, write_key
+from lab.cloudfront_configs import config_file, want, write_key
 from lab.stacks import read_template
 
 from cfmiddleware.cloudfront.template import LARGEST, Variant, template
+from cfmiddleware.cloudfront.wanted import wanted
+from cfmiddleware.config import Config
 from cfmiddleware.errors import ConfigError
 
 CERTIFICATE = "arn:aws:acm:us-east-1:111122223333:certificate/12345678-1234-1234-1234-123456789012"
@@ -275,6 +277,30 @@ def test_the_section_says_the_id_where_no_file_s_name_does(directory: Path):
     assert "# rename cloudfront.pem to pk-${PublicKey" in found["Outputs"]["Middleware"]["Value"]["Fn::Sub"]
     write_key(directory / "keys" / "pk-K1.pem")
     assert "keypairid" not in section(made(directory, privatekey="keys/pk-K1.pem"))
+
+
+def test_the_section_fits_into_an_output_however_many_options_there_are(directory: Path):
+    found = made(directory, networks=[f"10.{number}.0.0/16" for number in range(200)], duration="30m")
+    text = found["Outputs"]["Middleware"]["Value"]["Fn::Sub"]
+
+    assert len(text) < 1024 / 2
+    assert section(found) == {"baseurl": "https://${Distribution.DomainName}", "privatekey": "keys"}
+    assert "# and these as they are: duration, networks" in text or "networks, duration" in text
+
+
+def test_the_section_says_that_there_are_further_entries(directory: Path):
+    file = config_file(directory)
+    tree = yaml.safe_load(file.read_text())
+    tree["middleware"]["storage"].append({"name": "rewrite", "options": {"host": "cdn.example.com"}})
+    file.write_text(yaml.safe_dump(tree))
+    text = template(wanted(Config.load(file, {})), Variant())
+
+    assert "    # and the other entries as they are\n" in text
+
+
+def test_the_section_s_url_is_https(directory: Path):
+    found = made(directory, baseurl="http://blobs.example.com", certificate=CERTIFICATE)
+    assert section(found)["baseurl"] == "https://blobs.example.com"
 
 
 def test_no_secret_is_printed(directory: Path):
