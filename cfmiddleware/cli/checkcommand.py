@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import json
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,8 @@ from cfmiddleware.config.embedded import default_directory, embedded
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ConfigError, cannot_be_read
 from cfmiddleware.reference import is_name
+
+from .sigterm import sigterm_as_ctrl_c
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -74,7 +75,7 @@ def run(arguments: Any) -> int:
         digest=_digest(arguments),
         repository=arguments.repository,
     )
-    with _removing_at_the_end(), contextlib.closing(_closable(check(request))) as found:
+    with sigterm_as_ctrl_c(), contextlib.closing(_closable(check(request))) as found:
         if arguments.json:
             return _print_json(request.config.source, found)
         return _print_lines(request.config.source, found)
@@ -90,20 +91,6 @@ def configuration(arguments: Any) -> Config:
 
 def _closable(found: Iterator[tuple[int, Finding]]) -> Any:
     return found
-
-
-@contextlib.contextmanager
-def _removing_at_the_end() -> Iterator[None]:
-    """Let a SIGTERM end the command as Ctrl-C does, so that the small object does not stay."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _print_lines(source: str, found: Iterator[tuple[int, Finding]]) -> int:

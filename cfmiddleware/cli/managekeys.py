@@ -17,6 +17,8 @@ from cfmiddleware.config import Config
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ConfigError, StorageError
 
+from .sigterm import sigterm_as_ctrl_c
+
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -86,7 +88,8 @@ def run(arguments: Any) -> int:
             sample = blob_sample(config, found, digest, arguments.repository)
         except StorageError as error:
             raise ConfigError(f"--digest: {digest} cannot be read: {error}") from None
-    done = Rotation(found, Tools(groups, Asker(), sample), choices).run()
+    with sigterm_as_ctrl_c():
+        done = Rotation(found, Tools(groups, Asker(), sample), choices).run()
     return 0 if done else 1
 
 

@@ -306,9 +306,8 @@ class Rotation:
         """
         if self._answer(None) is None:
             raise ConfigError(
-                f"{self._wanted.host} serves the object without a signature too, so nothing shows that it knows "
-                f"{pair.id}, and everybody reads it; the key that signed before goes on signing: run 'cfmiddleware "
-                "check'"
+                f"{self._wanted.host} serves the object without a signature too: everybody reads it, and "
+                f"nothing shows that it knows {pair.id}, which does not sign; run 'cfmiddleware check'"
             )
 
     def _answer(self, pair: KeyPair | None) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import signal
 import threading
 import time
 from collections import Counter
@@ -274,6 +275,27 @@ def test_the_command_proves_it_with_a_blob_that_is_there(
     said = capsys.readouterr()
     assert "takes what" in said.out
     assert len(said.err.splitlines()) == 2
+
+
+def test_a_command_that_is_ended_leaves_nothing_in_the_storage(place: Place, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    there = []
+
+    def ended(asker: Asker, url: str, **more: Any) -> Answer:
+        there.extend(file for file in (place.directory / "registry").rglob("check-*"))
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+        raise AssertionError("it goes on")
+
+    monkeypatch.setattr(Asker, "ask", ended)
+    old = place.signs()
+
+    assert main(["keys", "rotate", str(place.config)]) == 130
+
+    assert there
+    assert not any(file.exists() for file in there)
+    assert place.signs() == old
 
 
 # Where it cannot go on
