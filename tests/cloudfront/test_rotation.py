@@ -18,7 +18,7 @@ import yaml
 from lab.cloudfront_configs import want, write_key
 from lab.moto_gaps import filled_gaps
 from lab.obeying import ObeyingEdge, give_alias
-from lab.signing_material import rsa_pem
+from lab.signing_material import ec_key, ec_pem, needs_cryptography, rsa_pem
 from lab.stacks import Stack
 from lab.wsgi_server import running_app
 from moto import mock_aws
@@ -34,6 +34,7 @@ from cfmiddleware.config import Config
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.signing.keyring import KeyRing
+from cfmiddleware.signing.keys import load_private_key
 
 #: Waits for a new key without wasting a test's time.
 QUICK = Pace(interval=0.1, longest=20, times=2)
@@ -243,6 +244,39 @@ def test_a_key_that_keygen_left_in_the_directory_is_the_new_one(place: Place):
 
     assert "cloudfront.pem" not in place.files()
     assert (place.keys / f"pk-{place.signs()}.pem").read_text() == rsa_pem(2)
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_the_first_key_gets_its_name_from_the_stack_that_holds_it(place: Place, by_hand: bool):
+    id = place.signs()
+    for end in ("pem", "pub.pem"):
+        (place.keys / f"pk-{id}.{end}").rename(place.keys / f"cloudfront.{end}")
+
+    assert place.rotate()
+
+    assert place.signs() == id
+    assert place.files() == {f"pk-{id}.pem", f"pk-{id}.pub.pem"}
+    assert place.group() == [id]
+
+
+@needs_cryptography
+def test_a_new_key_is_of_the_same_kind(place: Place):
+    write_ecdsa(place.keys / "next.pem")
+    place.rotate()
+    os.utime(place.keys / f"pk-{place.signs()}.pem", (time.time() - 100, time.time() - 100))
+    for file in place.keys.iterdir():
+        if place.signs() not in file.name and file.name.endswith(".pem"):
+            os.utime(file, (1, 1))
+    second = place.signs()
+    tree = yaml.safe_load(place.config.read_text())
+    tree["middleware"]["storage"][0]["options"]["duration"] = "30s"  # so that the first rotation is over
+    place.config.write_text(yaml.safe_dump(tree))
+
+    place.rotate()
+
+    assert place.signs() not in (second, place.group()[0])
+    key = load_private_key((place.keys / f"pk-{place.signs()}.pem").read_text(), "test")
+    assert key.algorithm == "ecdsa"
 
 
 def test_the_command_rotates(
@@ -474,6 +508,11 @@ def test_without_credentials_the_list_is_that_of_the_files(
 
 
 # Pulls meanwhile
+
+
+def write_ecdsa(file: Path) -> None:
+    file.write_text(ec_pem())
+    file.with_name("next.pub.pem").write_text(ec_key().public_pem)
 
 
 def pull(registry: int, path: str) -> int:
