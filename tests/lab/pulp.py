@@ -5,17 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from lab.required import cannot_run
 from lab.servers import S3Server, free_port, running
+from lab.wrapped import call
 
 PASSWORD = "a-password-of-tests"
-
-_SECONDS = 300
 
 _SETTINGS = """
 DATABASES = {{"default": {{"ENGINE": "django.db.backends.postgresql", "NAME": "pulp", "USER": "pulp",
@@ -67,7 +65,7 @@ def _database(home: Path) -> Iterator[int]:
         user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
         shutil.chown(home, "postgres", "postgres")
     data = home / "data"
-    _call(
+    call(
         *user,
         str(programs / "initdb"),
         "-D",
@@ -84,7 +82,7 @@ def _database(home: Path) -> Iterator[int]:
     with running([*command, "-c", "listen_addresses=127.0.0.1"], home, ports=[port]):
         for name in ("createuser", "createdb"):
             owner = ["-O", "pulp"] if name == "createdb" else ["-s"]
-            _call(
+            call(
                 str(programs / name),
                 "-h",
                 "127.0.0.1",
@@ -113,9 +111,9 @@ def running_pulp(
     with running_postgresql() as database:
         settings = here / "settings.py"
         settings.write_text(_SETTINGS.format(here=here, port=port, database=database, s3=s3, bucket=bucket))
-        _call("sh", "-c", "openssl rand -base64 32 > database.key", cwd=here)
-        _call("sh", "-c", "openssl ecparam -genkey -name prime256v1 -noout -out token.pem", cwd=here)
-        _call("sh", "-c", "openssl ec -in token.pem -pubout -out token.pub", cwd=here)
+        call("sh", "-c", "openssl rand -base64 32 > database.key", cwd=here)
+        call("sh", "-c", "openssl ecparam -genkey -name prime256v1 -noout -out token.pem", cwd=here)
+        call("sh", "-c", "openssl ec -in token.pem -pubout -out token.pub", cwd=here)
         env = {
             "PATH": f"{programs}:{os.environ['PATH']}",
             "PULP_SETTINGS": str(settings),
@@ -123,8 +121,8 @@ def running_pulp(
             **variables,
         }
         manager = str(programs / "pulpcore-manager")
-        _call(manager, "migrate", "--noinput", cwd=here, env=env)
-        _call(manager, "reset-admin-password", "--password", PASSWORD, cwd=here, env=env)
+        call(manager, "migrate", "--noinput", cwd=here, env=env)
+        call(manager, "reset-admin-password", "--password", PASSWORD, cwd=here, env=env)
         with (
             running([str(programs / "pulpcore-worker")], here / "worker", ports=[], env=env),
             running(
@@ -136,16 +134,3 @@ def running_pulp(
             ),
         ):
             yield port
-
-
-def _call(*command: str, cwd: Path, env: Mapping[str, str] | None = None) -> None:
-    done = subprocess.run(
-        command,
-        cwd=cwd,
-        env={**os.environ, **(env or {})},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=_SECONDS,
-    )
-    assert done.returncode == 0, f"{' '.join(command)}: status {done.returncode}\n{done.stdout}{done.stderr}"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
@@ -19,6 +22,9 @@ from lab.servers import CFMIDDLEWARE, S3Server, free_port, running
 KEY_PAIR_ID = "K2JCJMDEHXQW5F"
 DISTRIBUTION = "https://d111111abcdef8.cloudfront.net"
 
+#: How long a program of an app may take: far longer than any takes on a busy machine.
+SECONDS = 300
+
 _BLOCK = re.compile(r"^(?:\.\. code-block:: \w+|.*::)\n\n((?:    .*\n|\n)+)", re.MULTILINE)
 
 
@@ -28,6 +34,25 @@ def environment_of(app: str) -> Path:
     if variable not in os.environ:
         pytest.skip(f"{variable} names no virtual environment; .ci/{app} makes one")
     return Path(os.environ[variable]) / "bin"
+
+
+def call(*command: str, cwd: Path, env: Mapping[str, str] | None = None) -> str:
+    """Run a program to its end and return what it wrote.
+
+    :param env: variables on top of this process's own environment.
+    :raises AssertionError: with what it wrote, when it fails.
+    """
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    assert done.returncode == 0, f"{' '.join(command)}: status {done.returncode}\n{done.stdout}{done.stderr}"
+    return done.stdout
 
 
 def blocks(page: str) -> list[str]:
@@ -42,20 +67,32 @@ def block(page: str, beginning: str) -> str:
     return found
 
 
-@contextlib.contextmanager
-def edge(here: Path, s3: S3Server, bucket: str, originpath: str) -> Iterator[str]:
+def edge(
+    here: Path, s3: S3Server, bucket: str, originpath: str = ""
+) -> contextlib.AbstractContextManager[str]:
     """Run our edge in CloudFront's place, over a bucket, and yield its URL.
 
     :param here: where the page's private key is put.
     """
+    return _edge(here, {"s3": s3.driver_options(bucket)}, originpath)
+
+
+def edge_of_directory(here: Path, directory: Path) -> contextlib.AbstractContextManager[str]:
+    """Run our edge over a directory that stands for a mounted bucket, and yield its URL."""
+    return _edge(here, {"filesystem": {"rootdirectory": str(directory)}}, "")
+
+
+@contextlib.contextmanager
+def _edge(here: Path, storage: dict[str, Any], originpath: str) -> Iterator[str]:
     key, port = generate("rsa"), free_port()
     (here / f"pk-{KEY_PAIR_ID}.pem").write_text(key.private_pem)
     (here / f"{KEY_PAIR_ID}.pub").write_text(key.public_pem)
-    storage = "".join(f"      {name}: {value!r}\n" for name, value in s3.driver_options(bucket).items())
-    (here / "edge.yml").write_text(
-        f"edge:\n  originpath: {originpath!r}\n  publickeys: {{{KEY_PAIR_ID}: {KEY_PAIR_ID}.pub}}\n"
-        f"  storage:\n    s3:\n{storage}"
-    )
+    options = {
+        "originpath": originpath,
+        "publickeys": {KEY_PAIR_ID: f"{KEY_PAIR_ID}.pub"},
+        "storage": storage,
+    }
+    (here / "edge.yml").write_text(json.dumps({"edge": options}))  # JSON is YAML
     command = [CFMIDDLEWARE, "edge", str(here / "edge.yml"), "--addr", f"127.0.0.1:{port}"]
     with running(command, here / "edge", ports=[port]):
         yield f"http://127.0.0.1:{port}"
