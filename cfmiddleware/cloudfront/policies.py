@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 
 from .wanted import Wanted
-from .yamltext import in_resource, quoted, substituted
+from .yamltext import in_resource, literal, quoted, substituted
 
 _DISTRIBUTION = "arn:${AWS::Partition}:cloudfront::${AWS::AccountId}:distribution/${Distribution}"
 
@@ -94,7 +94,7 @@ def key_statement() -> str:
 def _registry_key_statement(keyid: str) -> str:
     """Return the statement that lets the registry encrypt and read with a key, whichever way it is named."""
     arn, _, id = keyid.rpartition(":")
-    arn = arn or "arn:${AWS::Partition}:kms:${AWS::Region}:${AWS::AccountId}"
+    arn = literal(arn) or "arn:${AWS::Partition}:kms:${AWS::Region}:${AWS::AccountId}"
     # A policy cannot name a key by its alias.
     key = "key/*" if id.startswith("alias/") else in_resource(id if id.startswith("key/") else f"key/{id}")
     resource = substituted(f"{arn}:{key}")

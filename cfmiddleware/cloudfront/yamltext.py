@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Iterable
 
 
 def quoted(text: str) -> str:
-    """Return a scalar that YAML reads as exactly *text*."""
-    return json.dumps(text)
+    """Return a scalar that YAML reads as exactly *text*, in one line."""
+    return f'"{"".join(map(_escaped, text))}"'
 
 
 def literal(text: str) -> str:
@@ -53,6 +52,12 @@ def indented(text: str, indent: int) -> str:
 def listed(items: Iterable[str], indent: int) -> str:
     """Return a list, one item in each line."""
     return "\n".join(f"{' ' * indent}- {item}" for item in items)
+
+
+def _escaped(character: str) -> str:
+    if character in '"\\':
+        return f"\\{character}"
+    return character if character.isprintable() else f"\\U{ord(character):08x}"
 
 
 def _has_names(text: str) -> bool:

@@ -6,9 +6,12 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from lab import PROJECT
 from lab.cloudfront_configs import config_file, want, write_key
 from lab.stacks import read_template
@@ -323,6 +326,22 @@ def test_it_is_small_enough_to_be_deployed_without_a_bucket(directory: Path):
         Variant(digest_header=True, origin_shield="", logging="", certificate=CERTIFICATE),
     )
     assert len(text) < LARGEST / 2
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.text(st.characters(exclude_characters="/", exclude_categories=["Cs"]), min_size=1))
+def test_any_directory_of_a_bucket_is_named_as_it_is(directory: Path, name: str):
+    try:
+        found = want(directory, {}, {"rootdirectory": f"/{name}/prod"})
+    except ConfigError:
+        return
+    data = read_template(template(found, Variant(existing_bucket=True)))
+    (origin,) = distribution(data)["Origins"]
+    (statement,) = data["Resources"]["BucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+
+    assert unquote(origin["OriginPath"]) == f"/{name}/prod"
+    resource = re.sub(r"\$\{!([*?$])\}", r"\1", statement["Resource"]["Fn::Sub"])
+    assert resource == f"arn:${{AWS::Partition}}:s3:::images/{name}/prod/*"
 
 
 # What it refuses
