@@ -153,6 +153,14 @@ MEANINGS: tuple[Meaning, ...] = (
     ),
     Meaning(
         S3,
+        ".*",
+        "website endpoint",
+        "origin-host",
+        "the origin is the bucket's website endpoint, which takes no signed requests",
+        _ORIGIN,
+    ),
+    Meaning(
+        S3,
         "AccessDenied",
         "kms|ciphertext|encrypt|customer master key",
         "kms",
@@ -263,8 +271,8 @@ def refusal(status: int, headers: dict[str, str], body: bytes) -> Refusal:
         # CloudFront's own have neither of S3's two ids, and write "denied" with a small letter.
         is_s3 = "<HostId>" in text or "<RequestId>" in text or said == "Access Denied"
         return Refusal(S3 if is_s3 or "x-amz-request-id" in headers else CLOUDFRONT, status, code[1], said)
-    if "x-amz-error-code" in headers:  # S3's website endpoint, or a HEAD
-        return Refusal(S3, status, headers["x-amz-error-code"], headers.get("x-amz-error-message", ""))
+    if "x-amz-error-code" in headers:  # which the REST hosts do not send
+        return Refusal(S3, status, headers["x-amz-error-code"], "from a website endpoint")
     plain = " ".join(_TAGS.sub(" ", text).split())[:200]
     if "x-amz-request-id" in headers:
         return Refusal(S3, status, str(status), plain)

@@ -200,7 +200,7 @@ class Asker:
             return self._wire.connect(address, host, secure=secure, timeout=self._timeout)
         except ssl.SSLCertVerificationError as error:
             raise NotAnswered(
-                "certificate", f"the certificate of {host} is not valid for it: {error.verify_message}"
+                "certificate", f"the certificate of {host} is not valid for it: {_verify_message(error)}"
             ) from None
         except ssl.SSLError as error:
             raise NotAnswered("tls", f"{host} does not speak TLS ({error.reason or 'no reason'})") from None
@@ -213,3 +213,7 @@ class Asker:
 def _host_and_port(url: str) -> tuple[str, int]:
     parts = urlsplit(url)
     return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _verify_message(error: ssl.SSLCertVerificationError) -> str:
+    return getattr(error, "verify_message", "") or "it cannot be verified"

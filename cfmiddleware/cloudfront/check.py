@@ -22,7 +22,9 @@ from cfmiddleware.storage.s3 import S3Driver
 from cfmiddleware.storage.s3.servertime import server_time
 
 from .asking import Asker
-from .findings import Finding, cross, question, tick
+from .awsreading import AWS, Clients, shell_clients
+from .controlside import ControlSide
+from .findings import Finding, Mark, cross, question, tick
 from .registryside import Pulled, RunningRegistry, storage_findings
 from .sample import Sample, blob_sample, own_sample
 from .viewerside import ViewerSide, clock_finding
@@ -47,6 +49,7 @@ class Request:
     :param repository: the repository of that blob.
     :param asker: what asks.
     :param clock: this machine's clock, in Unix seconds.
+    :param clients: what makes boto3's clients; those of this shell by default.
     """
 
     config: Config
@@ -56,6 +59,7 @@ class Request:
     repository: str = ""
     asker: Asker = field(default_factory=Asker)
     clock: Callable[[], float] = time.time
+    clients: Clients | None = None
 
 
 def check(request: Request) -> Iterator[tuple[int, Finding]]:
@@ -72,10 +76,14 @@ def check(request: Request) -> Iterator[tuple[int, Finding]]:
             "distribution (see 'cfmiddleware template')"
         )
     pair = _signing_pair(request.config, want)
-    viewer: list[Finding] = []
+    works = False
     for finding in _first(request, want, pair):
-        viewer.append(finding)
+        works = works or (finding.name, finding.mark) == ("signed", Mark.TICK)
         yield 1, finding
+    aws = AWS(request.clients or shell_clients(want), want.region)
+    if want.bucket:
+        for finding in ControlSide(want, aws, request.asker, works=works).findings():
+            yield 2, finding
     for finding in _third(request, want):
         yield 3, finding
 

@@ -1,0 +1,178 @@
+"""Every fault of CloudFront's side is named by `check`, and what is right has no cross.
+
+The table of the page on checks is made of these tests' own expectations, each of which is shown here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from lab.cloudfront_faults import FAULTS
+from lab.cloudfront_play import BUILDERS, DIGEST, Play, Stage, crosses
+from lab.tables import compare, list_table
+
+from cfmiddleware.cloudfront.findings import Finding, Mark
+
+#: What is right, in other ways.
+GOOD: dict[str, dict[str, Any]] = {
+    "all": {},
+    "the distribution's own name": {"alias": False},
+    "without a KMS key": {"storage": {"encrypt": False, "keyid": None}},
+    "without bindip": {"options": {"bindip": False}},
+    "sha256": {"options": {"hash": "sha256"}},
+    "the Origin Path is blank": {"options": {"originpath": ""}},
+}
+
+
+@pytest.fixture(params=BUILDERS)
+def build(request: pytest.FixtureRequest, stage: Stage, tmp_path: Path) -> Callable[..., Play]:
+    """What makes a play."""
+    return lambda **how: Play(stage, tmp_path, request.param, **how)
+
+
+def said(found: dict[int, list[Finding]]) -> str:
+    return "\n".join(
+        f"{step} {finding.name}: {finding.says}"
+        for step, findings in found.items()
+        for finding in findings
+        if finding.mark is not Mark.TICK
+    )
+
+
+@pytest.mark.parametrize("how", GOOD)
+def test_what_is_right_has_ticks_alone(build: Callable[..., Play], how: str):
+    play = build(**GOOD[how])
+    before = play.keys_left()
+
+    found = play.check()
+
+    marks = {finding.mark for findings in found.values() for finding in findings}
+    assert marks == {Mark.TICK}, said(found)
+    assert set(found) == {1, 2, 3}
+    assert play.keys_left() == before
+    with_blob = play.check(digest=DIGEST)
+    assert crosses(with_blob) == set(), said(with_blob)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_named_and_nothing_else_is(build: Callable[..., Play], name: str):
+    fault = FAULTS[name]
+    play = build()
+    fault.make(play)
+
+    found = play.check()
+
+    assert (crosses(found, 1), crosses(found, 2), crosses(found, 3)) == (fault.client, fault.read, set()), (
+        said(found)
+    )
+    assert all(f.mend for findings in found.values() for f in findings if f.mark is Mark.CROSS)
+    assert not any("check-" in key for key in play.keys_left())
+
+
+def test_the_table_has_every_fault():
+    rows = [
+        [name, ", ".join(map(_code, sorted(fault.client))), ", ".join(map(_code, sorted(fault.read)))]
+        for name, fault in FAULTS.items()
+    ]
+    heads = ["Fault", "What a client sees (step 1)", "What AWS is told (step 2)"]
+    compare("check.rst", "faults", list_table(heads, rows, (50, 25, 25)))
+
+
+def _code(name: str) -> str:
+    return f"``{name}``"
+
+
+# Permissions
+
+
+OPERATIONS = {
+    "list_distributions": "distribution",
+    "get_distribution": "distribution",
+    "get_origin_access_control": "origin-access",
+    "get_key_group": "key-group",
+    "get_public_key": "public-key",
+    "get_cache_policy": "cache-policy",
+    "get_bucket_policy": "bucket-policy",
+    "get_public_access_block": "public-access-block",
+    "get_bucket_ownership_controls": "ownership",
+    "get_bucket_encryption": "encryption",
+    "get_bucket_lifecycle_configuration": "lifecycle",
+    "describe_key": "kms",
+    "get_key_policy": "kms",
+    "describe_certificate": "certificate",
+}
+
+
+class Denied:
+    """A client of boto3 that may not do some operations.
+
+    :param code: what AWS says then.
+    """
+
+    def __init__(self, client: Any, operations: set[str], code: str = "AccessDeniedException") -> None:
+        self._client = client
+        self._operations = operations
+        self._code = code
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self._operations and "*" not in self._operations:
+            return getattr(self._client, name)
+
+        def refuse(**arguments: Any) -> Any:
+            operation = "".join(word.capitalize() for word in name.split("_"))
+            raise ClientError({"Error": {"Code": self._code, "Message": "no"}}, operation)
+
+        return refuse
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("code", ["AccessDenied", "AccessDeniedException"])
+def test_a_missing_permission_is_a_question_mark(stage: Stage, tmp_path: Path, operation: str, code: str):
+    if code == "AccessDenied" and operation != "get_bucket_policy":
+        pytest.skip("S3's own way to say it")
+    play = Play(stage, tmp_path)
+
+    found = play.check(
+        clients=lambda service, region: Denied(stage.clients(service, region), {operation}, code)
+    )
+
+    assert crosses(found) == set(), said(found)
+    unknown = {finding.name: finding for finding in found[2] if finding.mark is Mark.QUESTION}
+    assert OPERATIONS[operation] in unknown
+    assert "allow " in unknown[OPERATIONS[operation]].mend
+
+
+def test_without_any_permission_a_client_sees_what_breaks_pulls(stage: Stage, tmp_path: Path):
+    play = Play(stage, tmp_path)
+    FAULTS["viewer access is not restricted"].make(play)
+
+    found = play.check(clients=lambda service, region: Denied(stage.clients(service, region), {"*"}))
+
+    assert crosses(found) == {"unsigned"}
+    assert {finding.mark for finding in found[2]} == {Mark.QUESTION}
+
+
+def test_without_credentials_it_is_said_once(stage: Stage, tmp_path: Path):
+    play = Play(stage, tmp_path)
+
+    found = play.check(
+        clients=lambda service, region: Denied(stage.clients(service, region), {"*"}, "InvalidClientTokenId")
+    )
+
+    assert [(finding.name, finding.mark) for finding in found[2]] == [("aws", Mark.QUESTION)]
+
+
+def test_a_distribution_of_another_account_that_works_is_a_question_mark(stage: Stage, tmp_path: Path):
+    class Empty(Denied):
+        def list_distributions(self, **arguments: Any) -> Any:
+            return {"DistributionList": {"IsTruncated": False}}
+
+    play = Play(stage, tmp_path)
+    found = play.check(clients=lambda service, region: Empty(stage.clients(service, region), set()))
+
+    assert crosses(found) == set()
+    assert next(finding for finding in found[2]).name == "distribution"
