@@ -23,9 +23,10 @@ def main(port: int, location: str) -> None:
     from cfmiddleware.logs import LogOptions
     from cfmiddleware.serving.master import serve
     from cfmiddleware.serving.services import Served, Service, listen
+    from cfmiddleware.storage.memory import MemoryDriver
 
     address = Address(("127.0.0.1", port))
-    served = Served(bare(location), ServerOptions(), None, LogOptions(), address)
+    served = Served(bare(location), ServerOptions(), None, LogOptions(), MemoryDriver(), address)
     serve(Service("constant redirect", listen(address, "PORT"), served, lambda: served))
 
 
