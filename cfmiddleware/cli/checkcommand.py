@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import os
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cfmiddleware.cloudfront.check import STEPS, Request, check
-from cfmiddleware.cloudfront.findings import Finding, Mark
 from cfmiddleware.config import Config
 from cfmiddleware.config.address import DEFAULT_ADDRESS, DEFAULT_EDGE
 from cfmiddleware.config.embedded import default_directory, embedded
@@ -20,14 +15,11 @@ from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ConfigError, cannot_be_read
 from cfmiddleware.reference import is_name
 
+from .findinglines import print_json, print_lines
 from .sigterm import sigterm_as_ctrl_c
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
-
-_SIGNS = {Mark.TICK: ("\N{CHECK MARK}", "+"), Mark.CROSS: ("\N{BALLOT X}", "x"), Mark.QUESTION: ("?", "?")}
-_COLOURS = {Mark.TICK: "32", Mark.CROSS: "31;1", Mark.QUESTION: "33"}
-_ARROWS = ("\N{RIGHTWARDS ARROW}", "->")
 
 
 def add_parser(commands: Commands) -> None:
@@ -75,10 +67,11 @@ def run(arguments: Any) -> int:
         digest=_digest(arguments),
         repository=arguments.repository,
     )
-    with sigterm_as_ctrl_c(), contextlib.closing(_closable(check(request))) as found:
+    source = request.config.source
+    with sigterm_as_ctrl_c(), contextlib.closing(check(request)) as found:
         if arguments.json:
-            return _print_json(request.config.source, found)
-        return _print_lines(request.config.source, found)
+            return print_json(source, found)
+        return print_lines(source, STEPS, found)
 
 
 def configuration(arguments: Any) -> Config:
@@ -87,63 +80,6 @@ def configuration(arguments: Any) -> Config:
         return Config.load(arguments.config)
     edge = arguments.edge_addr or str(DEFAULT_EDGE)
     return embedded(arguments.data or default_directory(), str(DEFAULT_ADDRESS), edge, create=False)
-
-
-def _closable(found: Iterator[tuple[int, Finding]]) -> Any:
-    return found
-
-
-def _print_lines(source: str, found: Iterator[tuple[int, Finding]]) -> int:
-    colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-    plain = not _can_print(_ARROWS[0] + _SIGNS[Mark.TICK][0] + _SIGNS[Mark.CROSS][0])
-    step, counts = 0, dict.fromkeys(Mark, 0)
-    for number, finding in found:
-        if number != step:
-            step = number
-            print(f"{number}. {STEPS[number]}")
-        counts[finding.mark] += 1
-        sign = _SIGNS[finding.mark][plain]
-        if colours:
-            sign = f"\033[{_COLOURS[finding.mark]}m{sign}\033[0m"
-        print(_printable(f"  {sign} {finding.name}: {finding.says}"), flush=True)
-        if finding.mend:
-            print(_printable(f"      {_ARROWS[plain]} {finding.mend}"), flush=True)
-    crosses, questions = counts[Mark.CROSS], counts[Mark.QUESTION]
-    print(
-        f"{source}: {counts[Mark.TICK]} right, {crosses} wrong, {questions} not found out"
-        if crosses or questions
-        else f"{source}: all is right"
-    )
-    return 1 if crosses else 0
-
-
-def _print_json(source: str, found: Iterator[tuple[int, Finding]]) -> int:
-    findings = [
-        {
-            "step": step,
-            "check": finding.name,
-            "mark": finding.mark.value,
-            "says": finding.says,
-            "mend": finding.mend,
-        }
-        for step, finding in found
-    ]
-    is_right = all(finding["mark"] != Mark.CROSS.value for finding in findings)
-    print(json.dumps({"config": source, "ok": is_right, "findings": findings}, indent=2))
-    return 0 if is_right else 1
-
-
-def _can_print(text: str) -> bool:
-    try:
-        text.encode(sys.stdout.encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True
-
-
-def _printable(text: str) -> str:
-    """Return *text* as this terminal can show it: what it cannot is written as Python would write it."""
-    return text if _can_print(text) else text.encode("ascii", "backslashreplace").decode("ascii")
 
 
 def _url(url: str) -> str:

@@ -9,6 +9,7 @@ from .asking import Address, Asker, NotAnswered
 from .awsreading import AWS, guarded
 from .distribution import Distribution
 from .findings import Finding, cross, question, tick
+from .keygroups import is_name_of
 from .wanted import Wanted
 
 # CloudFront takes certificates of this region alone.
@@ -60,7 +61,7 @@ class AliasSide:
         certificate = found["Certificate"]
         names = [certificate.get("DomainName"), *(certificate.get("SubjectAlternativeNames") or ())]
         ends = certificate.get("NotAfter")
-        if not any(_covers(str(each).lower(), host) for each in names):
+        if not any(is_name_of(str(each).lower(), host) for each in names):
             yield cross(
                 name, f"the certificate is not for {host}, but for {', '.join(map(str, names))}", mend
             )
@@ -94,7 +95,3 @@ class AliasSide:
 def _network(address: Address) -> str:
     text = address.place[0]
     return ":".join(text.split(":")[:3]) if ":" in text else ".".join(text.split(".")[:2])
-
-
-def _covers(name: str, host: str) -> bool:
-    return host.partition(".")[2] == name[2:] if name.startswith("*.") else name == host

@@ -30,7 +30,7 @@ class Refusal(NamedTuple):
 
     def __str__(self) -> str:
         said = f'{self.code} "{self.text}"' if self.code else f'"{self.text}"' if self.text else "nothing"
-        return f"{self.by} says {self.status} {said}"
+        return f"{self.by} says {f'{self.status} ' if self.status else ''}{said}"
 
 
 class Meaning(NamedTuple):

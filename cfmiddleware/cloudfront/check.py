@@ -10,7 +10,7 @@ Nothing is changed but one small object below the registry's root, which is remo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 
 from cfmiddleware.config import Config
@@ -62,7 +62,7 @@ class Request:
     clients: Clients | None = None
 
 
-def check(request: Request) -> Iterator[tuple[int, Finding]]:
+def check(request: Request) -> Generator[tuple[int, Finding], None, None]:
     """Yield each step's number and what is found in it.
 
     The caller closes the iterator, also when it does not go on to the end: the small object is removed then.

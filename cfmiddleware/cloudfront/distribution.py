@@ -13,6 +13,7 @@ from cfmiddleware.signing.keys import load_public_key
 
 from .awsreading import AWS, guarded
 from .findings import Finding, cross, question, tick
+from .keygroups import is_name_of
 from .wanted import Wanted
 
 _DAY = 24 * 3600
@@ -64,7 +65,7 @@ def find(aws: AWS, host: str, bucket: str) -> tuple[Distribution | None, bool]:
         listed = (aws.read("cloudfront", "list_distributions", **marker) or {}).get("DistributionList", {})
         for summary in listed.get("Items") or ():
             names = [summary["DomainName"], *_items(summary.get("Aliases"))]
-            if any(_is_name(str(name).lower(), host) for name in names):
+            if any(is_name_of(str(name).lower(), host) for name in names):
                 return _read(aws, summary["Id"]), True
             origins = [str(origin.get("DomainName")) for origin in _items(summary.get("Origins"))]
             if any(origin.startswith(f"{bucket}.s3") for origin in origins):
@@ -413,13 +414,6 @@ def _trusts_groups(behavior: Mapping[str, Any]) -> bool:
 
 def _items(told: Any) -> list[Any]:
     return list((told or {}).get("Items") or ())
-
-
-def _is_name(name: str, host: str) -> bool:
-    """Return whether a distribution's name is a host, or stands for it with a star."""
-    if name.startswith("*."):
-        return host.partition(".")[2] == name[2:]
-    return name == host
 
 
 def _fingerprint(pem: str) -> str:

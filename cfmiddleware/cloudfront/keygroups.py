@@ -80,7 +80,7 @@ class KeyGroups:
         """
         for item in self._pages("list_distributions", "DistributionList"):
             names = [item["DomainName"], *item.get("Aliases", {}).get("Items", ())]
-            if any(_is_name_of(name.lower(), host) for name in names):
+            if any(is_name_of(name.lower(), host) for name in names):
                 return self._distribution(item["Id"])
         return None
 
@@ -161,7 +161,8 @@ def same_key(pem: str, other: str) -> bool:
     return "".join(pem.split()) == "".join(other.split())
 
 
-def _is_name_of(name: str, host: str) -> bool:
+def is_name_of(name: str, host: str) -> bool:
+    """Return whether a distribution's name is a host, or stands for it with a star."""
     return name == host or (name.startswith("*.") and host.partition(".")[2] == name[2:])
 
 

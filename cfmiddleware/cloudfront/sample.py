@@ -42,7 +42,7 @@ def own_sample(config: Config, wanted: Wanted) -> Sample:
 
     :raises ConfigError: where the Origin Path reaches nothing of the storage.
     """
-    root = _root(config, wanted)
+    root = storage_root(config, wanted)
     entry = config.settings.cloudfront
     layout = entry.options.layout if entry is not None else "distribution"
     directory = root + (_OURS if layout == "distribution" else "/_cfmiddleware")
@@ -60,7 +60,7 @@ def blob_sample(config: Config, wanted: Wanted, digest: Digest, repository: str 
     :raises ConfigError: where it is not there, or cannot be.
     :raises StorageUnavailable: where the storage does not say.
     """
-    root = _root(config, wanted)
+    root = storage_root(config, wanted)
     entry = config.settings.cloudfront
     layout = Layout(entry.options.layout if entry is not None else "distribution", root)
     key = layout.key(repository, digest)
@@ -74,7 +74,7 @@ def blob_sample(config: Config, wanted: Wanted, digest: Digest, repository: str 
     return Sample(path, key, size, start, own=False)
 
 
-def _root(config: Config, wanted: Wanted) -> str:
+def storage_root(config: Config, wanted: Wanted) -> str:
     """Return the directory of the bucket that is the storage's root: ``/`` and whole segments, or nothing."""
     driver = wanted.storage
     return f"/{bucket_directory(driver).strip('/')}".rstrip("/") if driver.in_bucket else wanted.rootdirectory

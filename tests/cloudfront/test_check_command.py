@@ -103,16 +103,16 @@ def test_a_mistake_is_one_line(tmp_path: Path, arguments: list[str], said: str):
 
 
 def test_colours_are_for_terminals_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    from cfmiddleware.cli import checkcommand
+    from cfmiddleware.cli.findinglines import print_lines
     from cfmiddleware.cloudfront.findings import cross, tick
 
     found = [(1, tick("a", "right")), (1, cross("b", "wrong", "mend it"))]
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
-    assert checkcommand._print_lines("config.yml", iter(found)) == 1
+    assert print_lines("config.yml", {1: "one"}, found) == 1
     assert "\033[31;1m" in capsys.readouterr().out
 
     monkeypatch.setenv("NO_COLOR", "1")
-    checkcommand._print_lines("config.yml", iter(found))
+    print_lines("config.yml", {1: "one"}, found)
     assert "\033" not in capsys.readouterr().out
