@@ -58,6 +58,14 @@ class BucketSide:
         if self._distribution is None:
             yield question("bucket-policy", "which distribution it must name is not known")
             return
+        if self._distribution.has_identity(self._wanted.bucket):
+            yield question(
+                "bucket-policy",
+                "CloudFront reads by an origin access identity, whose statement is not judged here",
+                f"see that {self._console} > Permissions > Bucket policy names it; or take origin access "
+                "control",
+            )
+            return
         arn = self._distribution.arn
         yield _judged(
             "bucket-policy",
@@ -67,7 +75,8 @@ class BucketSide:
             arn=arn,
             what="the bucket's policy",
             mend=f"{self._console} > Permissions > Bucket policy: allow {CLOUDFRONT} s3:GetObject on "
-            f"arn:aws:s3:::{self._wanted.bucket}{self._wanted.rootdirectory}/* with AWS:SourceArn {arn}",
+            f"arn:{self._partition}:s3:::{self._wanted.bucket}{self._wanted.rootdirectory}/* with "
+            f"AWS:SourceArn {arn}",
         )
 
     def _public_access(self) -> Iterator[Finding]:
@@ -202,8 +211,16 @@ class BucketSide:
             raise Unreadable(f"there is no bucket {self._wanted.bucket}", "see storage.s3.bucket")
         return found
 
+    @property
+    def _partition(self) -> str:
+        region = self._wanted.region
+        return (
+            "aws-cn" if region.startswith("cn-") else "aws-us-gov" if region.startswith("us-gov-") else "aws"
+        )
+
     def _resource(self) -> str:
-        return f"arn:aws:s3:::{self._wanted.bucket}{self._wanted.rootdirectory}/docker/registry/v2/blobs/data"
+        directory = f"{self._wanted.bucket}{self._wanted.rootdirectory}/docker/registry/v2/blobs"
+        return f"arn:{self._partition}:s3:::{directory}/data"
 
 
 def _judged(

@@ -140,9 +140,11 @@ def _with_own(request: Request, want: Wanted, pair: KeyPair | None) -> Iterator[
     present = False
     try:
         try:
+            # Quick to say what is wrong, where a write would try again for minutes.
+            want.storage.check()
             want.storage.write(sample.path, sample.start)
             present = True
-        except (StorageError, OSError) as error:
+        except (ConfigError, StorageError, OSError) as error:
             yield cross("object", f"a small object cannot be written: {error}", "see the third step")
         else:
             yield tick("object", f"a small object is there: {sample.key}")

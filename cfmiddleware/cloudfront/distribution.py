@@ -10,6 +10,7 @@ from typing import Any
 
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.signing.keys import load_public_key
+from cfmiddleware.signing.originpath import path_below
 
 from .awsreading import AWS, guarded
 from .findings import Finding, cross, question, tick
@@ -39,18 +40,36 @@ class Distribution:
         for behavior in _items(self.config.get("CacheBehaviors")):
             yield f"the behavior {behavior.get('PathPattern')}", behavior
 
-    @property
-    def origins(self) -> Mapping[str, Mapping[str, Any]]:
-        """The origins that behaviors use, by their ids."""
-        used = {behavior.get("TargetOriginId") for _, behavior in self.behaviors}
-        return {
-            origin["Id"]: origin for origin in _items(self.config.get("Origins")) if origin.get("Id") in used
-        }
+    def behaviors_of(self, bucket: str, path: str) -> list[tuple[str, Mapping[str, Any]]]:
+        """Return the behavior that a path meets, and the others that lead to a bucket.
 
-    @property
-    def aliases(self) -> list[str]:
-        """The names that it has besides its own."""
-        return [str(name).lower() for name in _items(self.config.get("Aliases"))]
+        A distribution may serve other things as well, which are none of ours.
+        """
+        default, *others = self.behaviors
+        met = next((each for each in others if _meets(str(each[1].get("PathPattern")), path)), default)
+        return [
+            each
+            for each in self.behaviors
+            if each == met
+            or any(_is_of(bucket, origin) for origin in self.origins_of(each[1].get("TargetOriginId")))
+        ]
+
+    def origins_of(self, target: Any) -> list[Mapping[str, Any]]:
+        """Return the origins that a behavior's target stands for: one, or those of an origin group."""
+        ids = [target]
+        for group in _items(self.config.get("OriginGroups")):
+            if group.get("Id") == target:
+                ids = [member.get("OriginId") for member in _items(group.get("Members"))]
+        return [origin for origin in _items(self.config.get("Origins")) if origin.get("Id") in ids]
+
+    def has_identity(self, bucket: str) -> bool:
+        """Return whether it reads a bucket by the older origin access identity."""
+        return any(
+            _is_of(bucket, origin)
+            and not origin.get("OriginAccessControlId")
+            and (origin.get("S3OriginConfig") or {}).get("OriginAccessIdentity")
+            for origin in _items(self.config.get("Origins"))
+        )
 
 
 def find(aws: AWS, host: str, bucket: str) -> tuple[Distribution | None, bool]:
@@ -68,7 +87,7 @@ def find(aws: AWS, host: str, bucket: str) -> tuple[Distribution | None, bool]:
             if any(is_name_of(str(name).lower(), host) for name in names):
                 return _read(aws, summary["Id"]), True
             origins = [str(origin.get("DomainName")) for origin in _items(summary.get("Origins"))]
-            if any(origin.startswith(f"{bucket}.s3") for origin in origins):
+            if any(name.startswith(f"{bucket}.s3") for name in origins):
                 others.append(summary["Id"])
         if not listed.get("IsTruncated") or not listed.get("NextMarker"):
             return (_read(aws, others[0]) if len(others) == 1 else None), False
@@ -93,12 +112,16 @@ class DistributionSide:
         self._aws = aws
         self._distribution = distribution
         self._console = f"CloudFront > {distribution.id}"
+        path = path_below(f"{wanted.rootdirectory}/docker/registry/v2/x"[1:], wanted.originpath)
+        self._behaviors = distribution.behaviors_of(wanted.bucket, path or "/docker/registry/v2/x")
+        met = {str(behavior.get("TargetOriginId")) for _, behavior in self._behaviors}
+        self._origins = [origin for target in sorted(met) for origin in distribution.origins_of(target)]
 
     def findings(self) -> Iterator[Finding]:
         """Yield what is found, one check after the other."""
         yield self._deployed()
         yield self._enabled()
-        for origin in self._distribution.origins.values():
+        for origin in self._origins:
             yield self._origin_host(origin)
             yield self._origin_path(origin)
             yield from guarded("origin-access", partial(self._origin_access, origin))
@@ -203,7 +226,7 @@ class DistributionSide:
     # Who may ask
 
     def _restricted(self) -> Finding:
-        open_ones = [name for name, behavior in self._distribution.behaviors if not _trusts_groups(behavior)]
+        open_ones = [name for name, behavior in self._behaviors if not _trusts_groups(behavior)]
         if not open_ones:
             return tick("restricted", "every behavior restricts viewer access to trusted key groups")
         return cross(
@@ -217,7 +240,7 @@ class DistributionSide:
     def _legacy_signers(self) -> Finding:
         found = [
             name
-            for name, behavior in self._distribution.behaviors
+            for name, behavior in self._behaviors
             if (behavior.get("TrustedSigners") or {}).get("Enabled") or _items(behavior.get("TrustedSigners"))
         ]
         if not found:
@@ -234,7 +257,7 @@ class DistributionSide:
             yield question("key-group", "no key signs yet", "see the output KeyId of the stack")
             return
         lacking = []
-        for name, behavior in self._distribution.behaviors:
+        for name, behavior in self._behaviors:
             groups = _items(behavior.get("TrustedKeyGroups"))
             if groups and not any(key.id in self._keys_of(str(group)) for group in groups):
                 lacking.append(f"{name} ({', '.join(map(str, groups))})")
@@ -285,7 +308,7 @@ class DistributionSide:
 
     def _methods(self) -> Finding:
         wrong = []
-        for name, behavior in self._distribution.behaviors:
+        for name, behavior in self._behaviors:
             methods = set(_items(behavior.get("AllowedMethods"))) or {"GET", "HEAD"}
             if not methods >= {"GET", "HEAD"} or methods & _CHANGING:
                 wrong.append(f"{name} allows {', '.join(sorted(methods))}")
@@ -301,7 +324,7 @@ class DistributionSide:
         name = "cache-policy"
         mend = f"{self._console} > Behaviors > Edit > Cache policy: the template's, or CachingOptimized"
         wrong = []
-        for behavior_name, behavior in self._distribution.behaviors:
+        for behavior_name, behavior in self._behaviors:
             id = behavior.get("CachePolicyId")
             if not id:
                 values = behavior.get("ForwardedValues") or {}
@@ -329,7 +352,7 @@ class DistributionSide:
     def _origin_request_policy(self) -> Iterator[Finding]:
         name = "origin-request-policy"
         wrong = []
-        for behavior_name, behavior in self._distribution.behaviors:
+        for behavior_name, behavior in self._behaviors:
             id = behavior.get("OriginRequestPolicyId")
             if not id:
                 continue
@@ -350,7 +373,7 @@ class DistributionSide:
             yield tick(name, "the viewer's Host is not forwarded to S3")
 
     def _compression(self) -> Finding:
-        found = [name for name, behavior in self._distribution.behaviors if behavior.get("Compress")]
+        found = [name for name, behavior in self._behaviors if behavior.get("Compress")]
         if not found:
             return tick("compression", "nothing is compressed on the way")
         return cross(
@@ -384,6 +407,16 @@ class DistributionSide:
             f"an error is cached for {longest} seconds: a blob that is asked for too early stays unreachable",
             f"{self._console} > Error pages: Error caching minimum TTL of 10 seconds",
         )
+
+
+def _meets(pattern: str, path: str) -> bool:
+    """Return whether a path meets a behavior's pattern, where ``*`` is anything and ``?`` one character."""
+    expression = re.escape("/" + pattern.removeprefix("/")).replace(r"\*", ".*").replace(r"\?", ".")
+    return re.fullmatch(expression, path, re.DOTALL) is not None
+
+
+def _is_of(bucket: str, origin: Mapping[str, Any]) -> bool:
+    return str(origin.get("DomainName")).startswith(f"{bucket}.s3")
 
 
 def _cache_problem(config: Mapping[str, Any], headers: list[str], cookies: str) -> str:

@@ -45,15 +45,20 @@ def tick(name: str, says: str) -> Finding:
 
 def cross(name: str, says: str, mend: str) -> Finding:
     """Return that something is wrong."""
-    return Finding(name, Mark.CROSS, _line(says), _line(mend))
+    return Finding(name, Mark.CROSS, _line(says), _whole(mend))
 
 
 def question(name: str, says: str, mend: str = "") -> Finding:
     """Return that something could not be found out."""
-    return Finding(name, Mark.QUESTION, _line(says), _line(mend))
+    return Finding(name, Mark.QUESTION, _line(says), _whole(mend))
 
 
 def _line(text: str) -> str:
     """Return *text* as one line: parts of it may be another program's."""
-    text = redacted(printable(" ".join(text.split())))
+    text = _whole(text)
     return text if len(text) <= _LONGEST + 3 else text[:_LONGEST] + "..."
+
+
+def _whole(text: str) -> str:
+    """Return *text* as one line that is never cut: half a command mends nothing."""
+    return redacted(printable(" ".join(text.split())))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,3 +118,21 @@ def test_colours_are_for_terminals_alone(monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.setenv("NO_COLOR", "1")
     print_lines("config.yml", {1: "one"}, found)
     assert "\033" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_nothing_is_left_behind_where_it_is_interrupted(tmp_path: Path, number: int):
+    """The edge takes the connection, and does not answer."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        configuration(tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}", {})
+        command = [CFMIDDLEWARE, "check", str(tmp_path / "config.yml")]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        silent.settimeout(30)
+        connection, _ = silent.accept()
+        with connection:
+            assert [path for path in (tmp_path / "registry").rglob("check-*") if path.is_file()]
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=30)
+
+    assert (process.returncode, errors) == (130, "")
+    assert not [path for path in (tmp_path / "registry").rglob("check-*") if path.is_file()]

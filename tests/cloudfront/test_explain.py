@@ -16,7 +16,7 @@ from lab.cloudfront_faults import FAULTS
 from lab.cloudfront_play import BLOB, CONTENT, DIGEST, Play, PlayWire, Stage
 from lab.edges import KEY_ID, configuration, crosses, dated, questions
 from lab.servers import CFMIDDLEWARE
-from lab.signing_material import pair, rsa_pem
+from lab.signing_material import ec_key, pair, rsa_pem
 from lab.wsgi_server import running_app
 
 from cfmiddleware.cloudfront.asking import Asker
@@ -26,6 +26,7 @@ from cfmiddleware.cloudfront.signedurl import take_apart
 from cfmiddleware.config import Config
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ConfigError
+from cfmiddleware.signing.keys import KeyPair
 from cfmiddleware.signing.url import sign
 
 BLOB_BYTES = b"a layer"
@@ -216,7 +217,10 @@ def test_faults_of_cloudfronts_side_are_explained_online(stage: Stage, tmp_path:
     play.stage.data.deploy()
     config = play.config()
     url = sign(
-        f"{play.options['baseurl']}/{BLOB}", int(time.time()) + 600, pair(play.key), address="127.0.0.1"
+        f"{play.options['baseurl']}/{BLOB}",
+        int(time.time()) + 600,
+        KeyPair(play.key, ec_key()),
+        address="127.0.0.1",
     )
 
     found = {

@@ -27,7 +27,7 @@ from cfmiddleware.digest import Digest
 from lab.cloudfront_control import Kept, forget, issue
 from lab.cloudfront_data import DataPlane
 from lab.servers import S3Server
-from lab.signing_material import rsa_pem
+from lab.signing_material import ec_pem
 from lab.stacks import Stack, quantity
 from lab.wsgi_server import running_app
 
@@ -329,8 +329,8 @@ class Play:
         keys.mkdir(exist_ok=True)
         for file in keys.iterdir():
             file.unlink()
-        (keys / f"{name}.pem").write_text(rsa_pem())
-        (keys / f"{name}.pub.pem").write_text(load_private_key(rsa_pem(), "test").public_pem)
+        (keys / f"{name}.pem").write_text(ec_pem())
+        (keys / f"{name}.pub.pem").write_text(load_private_key(ec_pem(), "test").public_pem)
 
     def _file(self) -> Path:
         entry = {"name": "cloudfront", "options": {"privatekey": "keys", **self.options}}
