@@ -100,7 +100,7 @@ def post_worker_init(worker: Any) -> None:
     # Not before: gevent's workers have to patch the standard library first.
     from . import logs
     from .config import Config
-    from .server import refuse
+    from .server import counted, refuse
     from .wsgi import gunicornlines
 
     logs.to_stderr()
@@ -114,7 +114,8 @@ def post_worker_init(worker: Any) -> None:
         if _is_wrapped(app):
             worker.log.warning("cfmiddleware.gunicorn: the app is wrapped already, and is not wrapped again")
         else:
-            worker.wsgi = Config(*checked).wrap(app)
+            config = Config(*checked)
+            worker.wsgi = counted(config, config.wrap(app))
     except ConfigError as error:
         refuse(error)
 

@@ -18,7 +18,7 @@ from .config import Config
 from .errors import ConfigError
 from .middleware.options import OPTION_NAMES, WrapperOptions, resolve_paths
 from .middleware.wrapper import CloudFrontMiddleware
-from .server import refuse
+from .server import counted, refuse
 
 if TYPE_CHECKING:
     from .edge import Edge
@@ -39,7 +39,8 @@ def filter_factory(global_conf: Mapping[str, str], **local_conf: str) -> Callabl
             parse.refuse_unknown(given, (*OPTION_NAMES, "config"))
             if file is None:
                 return CloudFrontMiddleware(app, WrapperOptions.read(given, here=here))
-            wrapped = Config.load(here / str(file)).wrap(app, resolve_paths(given, here))
+            config = Config.load(here / str(file))
+            wrapped = counted(config, config.wrap(app, resolve_paths(given, here)))
         except ConfigError as error:
             refuse(_located(error, global_conf))
         return wrapped
@@ -53,7 +54,7 @@ def registry_factory(global_conf: Mapping[str, str], **local_conf: str) -> App:
     try:
         config = _config(global_conf, local_conf)
         config.warn_of_plain_http()
-        return config.with_headers(config.registry())
+        return counted(config, config.with_headers(config.registry()))
     except ConfigError as error:
         refuse(_located(error, global_conf))
 

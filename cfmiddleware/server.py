@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from . import logs
+from . import logs, metrics
 from .config import Config
 from .errors import ConfigError
 from .health.board import Board
@@ -46,7 +46,7 @@ def edge(config: str | os.PathLike[str] = "config.yml") -> Edge:
 
 def _app(config: Config) -> App:
     config.warn_of_plain_http()
-    return config.app()
+    return counted(config, config.app())
 
 
 def _registry(config: Config) -> App:
@@ -55,7 +55,7 @@ def _registry(config: Config) -> App:
 
 
 def debug(config: str | os.PathLike[str] = "config.yml") -> App:
-    """Return an app with ``/debug/health`` and ``/debug/ready`` of a configuration file.
+    """Return an app with ``/debug/health``, ``/debug/ready`` and the metrics of a configuration file.
 
     It checks by itself what the section ``health`` names, because it may run in another server than the
     registry.
@@ -66,7 +66,14 @@ def debug(config: str | os.PathLike[str] = "config.yml") -> App:
 def _debug(config: Config) -> App:
     health = config.health(Board())
     assert health is not None  # noqa: S101 (with a board there is one)
-    return DebugApp(health.report)
+    config.turn_on_metrics()
+    prometheus = config.settings.http.debug.prometheus
+    return DebugApp(health.report, {prometheus.path: metrics.app} if prometheus.enabled else {})
+
+
+def counted(config: Config, app: App) -> App:
+    """Return *app*, whose requests are counted if the configuration says so."""
+    return metrics.Counted(app) if config.turn_on_metrics() else app
 
 
 def refuse(error: ConfigError) -> NoReturn:

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "cfmiddleware"
 release = __version__
-extensions = ["keytable", "optiontable"]
+extensions = ["keytable", "metrictable", "optiontable"]
 exclude_patterns = ["_ext"]
 html_theme = "alabaster"
 html_theme_options = {

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,6 +16,7 @@ from cfmiddleware.config.address import DEFAULT_ADDRESS, DEFAULT_EDGE, Address
 from cfmiddleware.config.embedded import default_directory, embedded
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.health.board import Board
+from cfmiddleware.metrics.cells import VARIABLE, new_directory
 from cfmiddleware.serving import supervisor
 from cfmiddleware.serving.master import check_gunicorn
 from cfmiddleware.serving.services import Service, debug_service, edge_service, registry_service
@@ -22,6 +26,8 @@ from .greeting import greeting
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+_log = logging.getLogger("cfmiddleware")
 
 _EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 (it is refused)
 
@@ -42,6 +48,7 @@ class Prepared(NamedTuple):
     services: list[Service]
     greeting: str
     drain: supervisor.Drain | None = None
+    counts: Path | None = None
 
 
 def add_parser(commands: Commands) -> None:
@@ -97,23 +104,39 @@ def serving_command(prepare: Callable[[], Prepared]) -> int:
 def _serve(prepare: Callable[[], Prepared]) -> int:
     check_gunicorn()
     with logs.held_back() as messages:
-        config, services, text, drain = prepare()
+        config, services, text, drain, counts = prepare()
     log = config.log_options()
     logs.set_up(log)
     logs.replay(messages)
     print(text, end="", flush=True)
-    return supervisor.run(services, drain)
+    try:
+        return supervisor.run(services, drain)
+    finally:
+        if counts is not None:
+            shutil.rmtree(counts, ignore_errors=True)
 
 
 def _prepare_registry(arguments: Arguments) -> Prepared:
     config = _configuration(arguments)
     board = Board()
+    counts = _begin_to_count(config)
     services = _services(lambda: _configuration(arguments), config, arguments, board)
     drain = None
     if config.debug_address() is not None:
         services.append(debug_service(lambda: _configuration(arguments), config, board))
         drain = supervisor.Drain(board, config.settings.http.draintimeout)
-    return Prepared(config, services, greeting(config, services), drain)
+    return Prepared(config, services, greeting(config, services), drain, counts)
+
+
+def _begin_to_count(config: Config) -> Path | None:
+    """Turn metrics on, if the file says so, and return a directory that is to be removed in the end."""
+    if not config.counts():
+        return None
+    if config.debug_address() is None:
+        _log.warning("%s: http.debug.prometheus: is served nowhere without http.debug.addr", config.source)
+    own = None if os.environ.get(VARIABLE) else new_directory()
+    config.turn_on_metrics(own)
+    return own
 
 
 def _prepare_edge(arguments: Arguments) -> Prepared:

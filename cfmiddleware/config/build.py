@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -16,14 +17,18 @@ from typing import TYPE_CHECKING
 from cfmiddleware.errors import ConfigError, ObjectNotFound, cannot_be_read, shown_path
 from cfmiddleware.health.checks import Check, absent_file, answering_url, open_port
 from cfmiddleware.health.watch import Health
+from cfmiddleware.metrics.cells import VARIABLE, directory_of, turn_on
+from cfmiddleware.middleware.blobsizes import BlobSizes, matcher
 from cfmiddleware.middleware.options import WrapperOptions
 from cfmiddleware.middleware.presigned import Presign
 from cfmiddleware.middleware.rewriteoptions import RewriteOptions, in_turn
 from cfmiddleware.middleware.wrapper import CloudFrontMiddleware
 from cfmiddleware.process.offload import offload
 from cfmiddleware.registry.cache.descriptors import DescriptorCache, InMemoryDescriptorCache
+from cfmiddleware.registry.store.paths import blob_data
 from cfmiddleware.signing.keyring import KeyRing
 from cfmiddleware.signing.keys import PublicKey, load_public_key
+from cfmiddleware.storage.timed import timed
 
 from .cloudfrontoptions import CloudFrontOptions
 from .edgeoptions import EdgeOptions
@@ -37,6 +42,7 @@ _log = logging.getLogger("cfmiddleware")
 _NO_OBJECT = "/docker/registry/v2/_cfmiddleware/health"
 
 if TYPE_CHECKING:
+    from cfmiddleware.digest import Digest
     from cfmiddleware.edge import Edge
     from cfmiddleware.health.board import Board
     from cfmiddleware.registry.app import Registry
@@ -49,6 +55,21 @@ def storage(settings: Settings) -> Driver:
     if settings.storage.driver is None:
         raise no_driver("storage")
     return settings.storage.driver
+
+
+def counting(directory: Path | None, name: str) -> Path:
+    """Count from now on, and return the directory that the counts lie in.
+
+    :param name: by which processes find the directory, if none is given here or in the environment.
+    """
+    try:
+        if directory is None and VARIABLE not in os.environ:
+            directory = directory_of(name)
+        return turn_on(directory)
+    except ImportError as error:
+        raise ConfigError(f"{error.name} is not installed; install cfmiddleware[metrics]") from None
+    except OSError as error:
+        raise ConfigError(f"{error.filename}: cannot count there: {error.strerror}") from None
 
 
 def health(settings: Settings, board: Board | None = None) -> Health | None:
@@ -98,8 +119,11 @@ def registry(settings: Settings, health: Health | None = None) -> Registry:
     # Here and below, because an app that is wrapped needs neither, nor the werkzeug that they need.
     from cfmiddleware.registry.app import Registry
 
+    driver = storage(settings)
+    if settings.http.debug.prometheus.enabled:
+        driver = timed(driver)
     return Registry(
-        storage(settings),
+        driver,
         prefix=settings.http.prefix,
         host=settings.http.host,
         relativeurls=settings.http.relativeurls,
@@ -153,13 +177,27 @@ def wrapper(app: App, settings: Settings, options: WrapperOptions) -> CloudFront
     presigner = driver.presigner if driver is not None else None
     entry = settings.cloudfront
     if entry is None:
-        return CloudFrontMiddleware(app, options, presign=presigner)
+        return CloudFrontMiddleware(app, options, presign=presigner, sizes=_sizes(settings, options))
     return CloudFrontMiddleware(
         app,
         options,
         presign=presigner and _rewritten(presigner, entry.rewrites_of_s3),
         rewrites=entry.rewrites,
+        sizes=_sizes(settings, options),
     )
+
+
+def _sizes(settings: Settings, options: WrapperOptions) -> BlobSizes:
+    """Return what counts redirects and their bytes."""
+    driver = settings.storage.driver
+    size_of = None
+    if driver is not None and options.layout == "distribution":
+        size_of = partial(_size_of, driver)
+    return BlobSizes(size_of, matcher(settings.repositories))
+
+
+def _size_of(driver: Driver, digest: Digest) -> int:
+    return driver.stat(blob_data(digest)).size
 
 
 def _rewritten(presign: Presign, rewrites: tuple[RewriteOptions, ...]) -> Presign:

@@ -120,6 +120,7 @@ class Config:
 
         :param health: as for :meth:`registry`.
         """
+        self.turn_on_metrics()
         registry = self.registry(health)
         return self.with_headers(self.wrap(registry) if self.has_wrapper() else registry)
 
@@ -127,6 +128,21 @@ class Config:
         """Return *app* with ``http.headers`` on all of its responses."""
         headers = self.settings.http.headers
         return ExtraHeaders(app, headers) if headers else app
+
+    def counts(self) -> bool:
+        """Return whether there are metrics (``http.debug.prometheus.enabled``)."""
+        return self.settings.http.debug.prometheus.enabled
+
+    def turn_on_metrics(self, directory: Path | None = None) -> Path | None:
+        """Count from now on, if the file says so, and return the directory that the counts lie in.
+
+        :param directory: where; by default where all processes with this file find it.
+        :raises ConfigError: if prometheus_client is missing, or nothing can be written there.
+        """
+        if not self.counts():
+            return None
+        with self.located("http.debug.prometheus.enabled: "):
+            return build.counting(directory, str(self._here / Path(self.source).name))
 
     def edge(self) -> Edge:
         """Return the edge: the wrapper's counterpart, except for what the section ``edge`` says."""

@@ -221,13 +221,7 @@ KEYS: tuple[Key, ...] = (
         "this version fetches no certificates",
         _words("cachefile email hosts directoryurl"),
     ),
-    Key(
-        "http.debug.prometheus",
-        "warned",
-        "there are no metrics, and what scrapes them gets no answer",
-        _words("enabled path"),
-        _enabled,
-    ),
+    Key("http.debug.prometheus", "acted on", "", _words("enabled path")),
     Key("http.http2.disabled", "not needed", "HTTP/1.1 is spoken; HTTP/2 is left to a proxy"),
     Key(
         "http.h2c.enabled",

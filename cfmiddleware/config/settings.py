@@ -25,6 +25,7 @@ from .edgeoptions import EdgeOptions, read_edge
 from .healthoptions import HealthOptions, read_health
 from .httpoptions import HTTPOptions, read_http
 from .logoptions import read_log
+from .metricsoptions import read_metrics
 from .redisoptions import RedisOptions, read_redis
 from .registryoptions import RegistryOptions, read_registry
 from .serveroptions import ServerOptions, read_server
@@ -41,6 +42,7 @@ class Settings:
 
     :param log: how messages and requests are logged.
     :param http: how the registry is reached.
+    :param repositories: those whose pulls are counted by their names.
     :param health: what the registry's health depends on.
     :param storage: where everything is kept.
     :param redis: the Redis of the descriptor cache.
@@ -53,6 +55,7 @@ class Settings:
 
     log: LogOptions
     http: HTTPOptions
+    repositories: tuple[str, ...]
     health: HealthOptions
     storage: StorageOptions
     redis: RedisOptions | None
@@ -114,6 +117,7 @@ def read_settings(tree: Mapping[str, Any], here: Path) -> Settings:
     settings = Settings(
         log=log,
         http=http,
+        repositories=read_metrics(section("metrics")).repositories,
         health=read_health(section("health"), here),
         storage=storage,
         redis=read_redis(section("redis"), here),

@@ -28,6 +28,7 @@ SECTIONS = (
     "middleware",
     "http",
     "health",
+    "metrics",
     "catalog",
     "tags",
     "validation",

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from cfmiddleware.metrics.names import CHECKS_FAILING
 from cfmiddleware.process.cache import PerProcess
 
 from .board import Board, Report
@@ -177,6 +178,7 @@ class _Look:
             self.reason, self.failures, self.has_passed = "", 0, True
         else:
             self.reason, self.failures = " ".join(reason.split()), self.failures + 1
+        CHECKS_FAILING.of(self.check.name).set(float(self.is_failing))
         if self.is_failing and not before:
             _log.warning("health: %s fails: %s", self.check.name, self.reason)
         elif before and not self.is_failing:

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 
 from cfmiddleware.errors import ConfigError, shown_path
+from cfmiddleware.metrics.cells import STATE
+from cfmiddleware.metrics.names import ADDRESS_FETCHES, ADDRESS_RANGES
 from cfmiddleware.process.cache import PerProcess
 from cfmiddleware.process.throttle import Throttle
 from cfmiddleware.process.watchedfile import ChangingFile
@@ -59,6 +61,8 @@ class RangeFeed:
         self._limits = limits
         #: Whether a document is in force yet.
         self.ready = False
+        self._published = 0
+        STATE.tell(self._tell)
         self._networks = Networks()
         self._from_file: Ranges | None = None
         self._from_web: Ranges | None = None
@@ -120,11 +124,14 @@ class RangeFeed:
         try:
             fetched = fetch(url, self._known, self._limits)
             if fetched is None:
+                ADDRESS_FETCHES.inc("ok")
                 return True
             ranges = self._read(fetched.content)
         except Exception as error:  # noqa: BLE001 (whatever it is, the next try may succeed)
             _log.error("%s: not taken: %s; %s", _without_query(url), _reason(error), self._what_stays())
+            ADDRESS_FETCHES.inc("failed")
             return False
+        ADDRESS_FETCHES.inc("ok")
         self._from_web = ranges
         self._choose(_without_query(url), ranges)
         # Last, so that a process that is forked meanwhile fetches the document again instead of missing it.
@@ -154,7 +161,9 @@ class RangeFeed:
         known_documents = [known for known in (self._from_web, self._from_file) if known is not None]
         newest = max(known_documents, key=lambda known: known.published)
         self._networks = newest.networks
+        self._published = newest.published
         self.ready = True
+        self._tell()
         if ranges.missing:
             _log.warning("%s: there are no ranges of %s", source, ", ".join(ranges.missing))
         _log.info(
@@ -163,6 +172,11 @@ class RangeFeed:
             len(ranges.networks),
             "" if ranges is newest else ", older than those in force",
         )
+
+    def _tell(self) -> None:
+        """Tell Prometheus how old the ranges are."""
+        if self._published:
+            ADDRESS_RANGES.of().set(self._published)
 
     def _what_stays(self) -> str:
         if self.ready:

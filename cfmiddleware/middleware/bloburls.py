@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cfmiddleware.errors import StorageError
+from cfmiddleware.metrics.names import SIGNATURES
 from cfmiddleware.process.throttle import Throttle
 from cfmiddleware.reference import has_whole_segments
 from cfmiddleware.signing.originpath import encode_key, path_below
@@ -67,6 +68,7 @@ class BlobURLs:
         try:
             return in_turn(self._rewrites, self._signer.url(url, digest.hex, address))
         except Exception as error:  # noqa: BLE001 (whatever it is, it must not fail the pull)
+            SIGNATURES.inc("failed")
             return Miss("signing", f"the URL of {digest} could not be signed: {error}")
 
     @property

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from cfmiddleware.metrics.names import NOT_REDIRECTED
 from cfmiddleware.process.cache import PerProcess
 from cfmiddleware.process.throttle import Throttle
 
@@ -106,6 +107,7 @@ class Misses:
         with told.lock:
             told.counts[miss.reason] += 1
             count = told.counts[miss.reason]
+        NOT_REDIRECTED.inc(miss.reason)
         advice = REASONS[miss.reason]
         if advice and told.throttles[miss.reason].allows():
             level = logging.ERROR if miss.reason == "signing" else logging.WARNING

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from io import BytesIO
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from cfmiddleware.metrics.names import PROBE_CACHE, PROBE_SECONDS
 from cfmiddleware.wsgi.accessrecord import ACCESS
 from cfmiddleware.wsgi.client import client_text
 
 from .binding import Binding
+from .blobsizes import BlobSizes, content_length
 from .bloburls import BlobURLs
 from .judge import Judge
 from .keptheaders import KeptHeaders, remembered
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
     # the pull has its redirect.
     Way = Callable[[App, "Pull", dict[str, Any], StartResponse], Iterable[bytes] | None]
 
+_KNOWN, _NOT_KNOWN = PROBE_CACHE.of("hit"), PROBE_CACHE.of("miss")
+_PROBE = PROBE_SECONDS.of()
+
 
 class Pulls:
     """Answers the GETs of blobs.
@@ -40,6 +46,7 @@ class Pulls:
     :param address_filter: which clients are near the bucket; None where no client is.
     :param cache: remembers the app's yes; None where it is asked each time.
     :param misses: told of each pull that the app allowed and that was not redirected.
+    :param sizes: told of each redirect.
     """
 
     def __init__(
@@ -51,7 +58,9 @@ class Pulls:
         address_filter: AddressFilter | None,
         cache: ProbeCache | None,
         misses: Misses,
+        sizes: BlobSizes,
     ) -> None:
+        self._sizes = sizes
         self._misses = misses
         self._layout = layout
         self._judge = judge
@@ -86,13 +95,17 @@ class Pulls:
             return response
         if record is not None:
             record.sent = pull.sent
+        self._sizes.count(blob, pull.sent, None if "HTTP_RANGE" in environ else pull.size)
         return pull.redirect(start_response)
 
     def _by_get(
         self, app: App, pull: Pull, environ: dict[str, Any], start_response: StartResponse
     ) -> Iterable[bytes] | None:
         """Ask the app by the client's own GET."""
-        return respond_or_redirect(app, environ, start_response, pull.probe, pull.judge, pull.sign)
+        began = perf_counter()
+        response = respond_or_redirect(app, environ, start_response, pull.probe, pull.judge, pull.sign)
+        _PROBE.observe(perf_counter() - began)
+        return response
 
     def _by_head(
         self, app: App, pull: Pull, environ: dict[str, Any], start_response: StartResponse
@@ -137,6 +150,7 @@ class _Remembering:
         record: AccessRecord | None = environ.get(ACCESS)
         approval = lookup.approval
         if approval is None:
+            _NOT_KNOWN.inc()
             response = self._way(app, pull, environ, start_response)
             if response is None:
                 user = "" if record is None else record.user
@@ -145,6 +159,7 @@ class _Remembering:
             return response
         if not (pull.find(approval.key, approval.too_large) and pull.sign()):
             return app(environ, start_response)
+        _KNOWN.inc()
         pull.kept = approval.kept
         if record is not None and approval.user:
             record.user = approval.user
@@ -178,6 +193,7 @@ class Pull:
         "miss",
         "probe",
         "sent",
+        "size",
         "too_large",
     )
 
@@ -209,6 +225,8 @@ class Pull:
         self.kept: Sequence[tuple[str, str]] = ()
         #: Why there is no redirect, though the app allows the pull.
         self.miss: Miss | None = None
+        #: How many bytes the blob has, if the app said so; a negative number if it did not.
+        self.size: int = -1
         #: Where the redirect leads: ``edge`` or ``s3``.
         self.sent = "edge"
 
@@ -228,6 +246,7 @@ class Pull:
             self.miss = found
             return False
         self.miss = None
+        self.size = self.probe.size or (content_length(headers) if status[:3] == "200" else -1)
         if self._keep is not None:
             self.kept = self._keep.of(headers)
         return self.find(found) if isinstance(found, str) else self.find(*found)

@@ -28,6 +28,7 @@ from cfmiddleware.signing.signer import URLSigner
 from cfmiddleware.signing.unsigned import Unsigned
 from cfmiddleware.signing.windows import ExpiryWindow
 
+from .blobsizes import BlobSizes
 from .bloburls import BlobURLs
 from .judge import Judge
 from .layout import Layout
@@ -60,6 +61,7 @@ class CloudFrontMiddleware:
     :param rewrites: what is changed in the URLs, presigned ones excepted, before a client gets them.
     :param clock: gives the time in Unix seconds.
     :param elapsed: gives seconds that never go backwards, for ``probecache``.
+    :param sizes: counts redirects and their bytes for Prometheus.
     :param named: the options, one by one.
     :raises ConfigError: for an option that cannot work, naming it.
     """
@@ -73,6 +75,7 @@ class CloudFrontMiddleware:
         rewrites: tuple[RewriteOptions, ...] = (),
         clock: Callable[[], float] = time.time,
         elapsed: Callable[[], float] = monotonic,
+        sizes: BlobSizes | None = None,
         **named: Unpack[WrapperKeywords],
     ) -> None:
         if options is None:
@@ -108,6 +111,7 @@ class CloudFrontMiddleware:
             self._filter,
             ProbeCache(options.probecache, clock=elapsed) if options.probecache else None,
             self._misses,
+            sizes or BlobSizes(),
         )
         if options.baseurl and (self.rootdirectory or self.originpath):
             # Operators get this wrong, and only CloudFront could tell. Where nobody has set up logging, as

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
+from cfmiddleware.metrics.names import UPLOADS, UPLOADS_REFUSED
 from cfmiddleware.process.places import Places
 from cfmiddleware.process.waiting import waiting_is_free
 
@@ -30,6 +31,8 @@ ADMITTED = frozenset(("POST", "PATCH", "PUT"))
 #: How many bytes of a body are read before its request takes a place. Most manifests and configs have fewer,
 #: and those of thousands of clients fit into memory.
 AHEAD = 1 << 14
+
+_UPLOADS = UPLOADS.of()
 
 
 class Admission:
@@ -60,13 +63,19 @@ class Admission:
             places, seconds = self._before_reading(request), 0.0
         held = next((place for place in places if place.enter(seconds)), None)
         if places and held is None:
+            UPLOADS_REFUSED.inc()
             raise errors.too_many_uploads()
         hurry = request.environ.get("cfmiddleware.hurry") if held is not None else None
+        is_upload = held is self._uploads
+        if is_upload:
+            _UPLOADS.inc()
         try:
             if held is not None and hurry is not None:
                 hurry(lambda: held.waiting > 0)
             yield request
         finally:
+            if is_upload:
+                _UPLOADS.add(-1.0)
             if hurry is not None:
                 hurry(None)
             if held is not None:

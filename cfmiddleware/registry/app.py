@@ -9,13 +9,14 @@ from urllib.parse import quote
 
 from cfmiddleware.errors import StorageFull, StorageUnavailable
 from cfmiddleware.health.watch import Health
+from cfmiddleware.metrics.names import AUTHENTICATIONS
 from cfmiddleware.storage.driver import Driver
 from cfmiddleware.wsgi.accessrecord import ACCESS, AccessRecord
 from cfmiddleware.wsgi.response import NO_BYTES, STATUS_LINES, Response, as_json, empty
 
 from . import errors
 from .admission import ADMITTED, Admission
-from .auth.access import Authenticator, granted
+from .auth.access import Authenticator, Grant, granted
 from .blobs import Blobs
 from .cache.descriptors import DescriptorCache
 from .catalog import Catalog
@@ -190,7 +191,7 @@ class Registry:
             # A browser asks before it sends a request of another site, and sends no credential with that.
             return empty(200, {"Allow": ", ".join(sorted([*methods, "OPTIONS"]))})
         if self._auth is not None and route.resource != "root":
-            grant = self._auth.authorize(request)
+            grant = _authorized(self._auth, request)
             request = granted(request, grant)
             if record is not None:
                 record.user = grant.user
@@ -205,6 +206,18 @@ class Registry:
             expect(request)
         with self._admission.admit(request) as admitted:
             return handler(admitted)
+
+
+def _authorized(auth: Authenticator, request: Request) -> Grant:
+    try:
+        grant = auth.authorize(request)
+    except RegistryError as error:
+        # Clients send their first request without a credential, to be told which one.
+        if error.status in (401, 403):
+            AUTHENTICATIONS.inc("refused" if request.header("Authorization") else "challenged")
+        raise
+    AUTHENTICATIONS.inc("granted")
+    return grant
 
 
 def _alive(request: Request) -> Response:

@@ -9,6 +9,7 @@ import math
 import socket
 import ssl
 import time
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -16,6 +17,8 @@ import gevent.socket
 from gunicorn.http import wsgi
 from gunicorn.http.errors import NoMoreData, ParseException
 from gunicorn.http.unreader import SocketUnreader
+
+from cfmiddleware.metrics.httpcount import begin, end
 
 from . import refusals
 from .answer import Answer
@@ -336,6 +339,17 @@ class HTTPConnection:
 
     def _run_app(self, environ: dict[str, Any], answer: Answer) -> bool:
         """Have the app answer, and return whether the connection stays."""
+        if not self._worker.counts:
+            return self._answer_by_app(environ, answer)
+        began = perf_counter()
+        handler = begin(environ)
+        try:
+            return self._answer_by_app(environ, answer)
+        finally:
+            code = answer.status[:3] if answer.status else "500"
+            end(handler, environ["REQUEST_METHOD"], code, perf_counter() - began, answer.sent)
+
+    def _answer_by_app(self, environ: dict[str, Any], answer: Answer) -> bool:
         result: Any = None
         try:
             try:

@@ -104,6 +104,7 @@ def _settings(name: str, descriptor: int, served: Served) -> dict[str, Any]:
         certificates = served.certificates
         storage = served.storage
         health = served.health
+        counts = served.counts
 
     tls = served.certificates.options if served.certificates else None
     return {

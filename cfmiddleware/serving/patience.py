@@ -11,6 +11,7 @@ from typing import Protocol
 
 import gevent
 
+from cfmiddleware.metrics.names import CONNECTIONS_ENDED
 from cfmiddleware.process.throttle import Throttle
 
 _log = logging.getLogger("cfmiddleware")
@@ -78,6 +79,7 @@ class Patience:
             if wait is None:
                 continue
             connection.expire()
+            CONNECTIONS_ENDED.inc(wait.name.lower())
             if wait is not Wait.IDLE:  # which is how connections end that a client keeps for its next request
                 self._untold[wait] += 1
         for wait, count in self._untold.items():

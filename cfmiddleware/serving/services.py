@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from cfmiddleware import metrics
 from cfmiddleware.config import Config
 from cfmiddleware.config.address import DEFAULT_EDGE, Address, SocketPath
 from cfmiddleware.config.serveroptions import ServerOptions
@@ -50,6 +51,7 @@ class Served(NamedTuple):
     :param log: how the servers log.
     :param storage: what the app keeps things in.
     :param address: where the configuration has it listen, which takes effect at the start alone.
+    :param counts: whether requests are counted for Prometheus.
     :param health: what each worker looks after, or None where nothing is checked.
     """
 
@@ -60,6 +62,7 @@ class Served(NamedTuple):
     storage: Driver | None
     address: Address | SocketPath
     health: Health | None = None
+    counts: bool = False
 
 
 class Service(NamedTuple):
@@ -141,7 +144,16 @@ def _registry(config: Config, address: str | None, board: Board) -> Served:
     log = config.log_options()
     if log.access:
         app = AccessLog(app, trustedproxies=config.trusted_proxies())
-    return Served(app, config.server_options(), certificates_of(config), log, config.driver(), where, health)
+    return Served(
+        app,
+        config.server_options(),
+        certificates_of(config),
+        log,
+        config.driver(),
+        where,
+        health,
+        config.counts(),
+    )
 
 
 def _debug(config: Config, board: Board) -> Served:
@@ -151,7 +163,9 @@ def _debug(config: Config, board: Board) -> Served:
             f"{config.source}: http.debug.addr: is gone; the listener goes on until the server ends"
         )
     options = replace(config.server_options(), workers=1)
-    return Served(DebugApp(board.read), options, None, config.log_options(), None, where)
+    prometheus = config.settings.http.debug.prometheus
+    apps = {prometheus.path: metrics.app} if prometheus.enabled else {}
+    return Served(DebugApp(board.read, apps), options, None, config.log_options(), None, where)
 
 
 def _edge(config: Config, address: str | None) -> Served:

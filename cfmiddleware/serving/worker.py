@@ -23,6 +23,7 @@ from gunicorn.http.wsgi import base_environ
 from gunicorn.workers.ggevent import GeventWorker
 
 from cfmiddleware.config.serveroptions import ServerOptions
+from cfmiddleware.metrics.cells import STATE
 from cfmiddleware.process.throttle import Throttle
 
 from .certificates import Certificates
@@ -58,6 +59,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     :param storage: what the app keeps things in, which is made ready before the first request;
         None if it keeps nothing.
     :param health: what is looked after in the background, or None.
+    :param counts: whether requests are counted for Prometheus.
     :param stopping: until when idle connections stay, on the clock of ``time.monotonic``, if the worker is to
         stop; 0 while it is not.
     :param bulk: held by the connection whose turn it is to move much.
@@ -67,6 +69,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     certificates: ClassVar[Certificates | None] = None
     storage: ClassVar[Driver | None] = None
     health: ClassVar[Health | None] = None
+    counts: ClassVar[bool] = False
     wsgi: App
     sockets: list[Any]
     stopping: float = 0.0
@@ -98,6 +101,8 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         self._full = Throttle()
         self.bulk = Semaphore()
         self._limit = self.options.connections or connections_within(raise_limit())
+        if self.counts:
+            STATE.begin()
         self._prepare()
         if self.health is not None:
             self.health.start()

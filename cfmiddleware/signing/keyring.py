@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Mapping
 
 from cfmiddleware.errors import ConfigError, cannot_be_read, shown_path
+from cfmiddleware.metrics.cells import STATE
+from cfmiddleware.metrics.names import SIGNING_KEY
 from cfmiddleware.process.cache import PerProcess
 
 from .keyfiles import Directory, SingleFile
@@ -51,6 +53,7 @@ class KeyRing:
         self._due = clock() + interval
         self._lock = PerProcess(threading.Lock)
         self._public: Mapping[str, PublicKey] = {}
+        STATE.tell(self._tell)
 
     @classmethod
     def from_options(
@@ -104,6 +107,11 @@ class KeyRing:
             self._public = {**self._public, pair.id: load_public_key(pair.key.public_pem, pair.id)}
         return self._public
 
+    def _tell(self) -> None:
+        """Tell Prometheus which key signs, and how old it is. That of an option has no age."""
+        changed = self._watch.changed() if self._watch is not None else 0
+        SIGNING_KEY.of(self._pair.id).set(changed or 1)
+
     def _look(self, watch: KeyWatch) -> None:
         """Look for a newer key, unless another thread does so already."""
         lock = self._lock()
@@ -111,7 +119,10 @@ class KeyRing:
             return
         try:
             self._due = self._clock() + self._interval
-            self._pair = watch.next(self._pair)
+            before, self._pair = self._pair, watch.next(self._pair)
+            if before.id != self._pair.id:
+                SIGNING_KEY.of(before.id).set(0)
+                self._tell()
         finally:
             lock.release()
 

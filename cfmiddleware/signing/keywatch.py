@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
 from cfmiddleware.errors import ConfigError, cannot_be_read
+from cfmiddleware.metrics.names import KEY_ROTATIONS
 from cfmiddleware.process.watchedfile import ChangingFile
 
 from .keyfiles import MAX_SIZE, KeyFile, KeySource
@@ -40,6 +42,14 @@ class KeyWatch:
         self._verdicts: dict[tuple[str, str], _Verdict] = {}
         self._fingerprints: dict[str, str] = {}
         self._complaint: str | None = None
+        self._path = ""
+
+    def changed(self) -> float:
+        """Return when the file of the key that signs was last changed, in Unix seconds; 0 if nobody knows."""
+        try:
+            return os.stat(self._path).st_mtime
+        except (OSError, ValueError):
+            return 0
 
     def first(self) -> KeyPair:
         """Return the pair to begin with; newer files without a good key are logged.
@@ -71,6 +81,7 @@ class KeyWatch:
         if pair.id == current.id:
             return current
         _log.info("key pair %s signs from now on, in place of %s", pair.id, current.id)
+        KEY_ROTATIONS.inc("taken")
         return pair
 
     def _choose(
@@ -90,6 +101,8 @@ class KeyWatch:
                 continue
             verdict = verdicts[place] = self._judge(file, before)
             chosen = verdict.pair
+            if chosen is not None:
+                self._path = file.path
             if verdict.reason is None:
                 continue
             if verdict is not before and (
@@ -125,6 +138,7 @@ class KeyWatch:
 
 def _log_refusals(refusals: list[tuple[KeyFile, str]], pair: KeyPair) -> None:
     for file, reason in refusals:
+        KEY_ROTATIONS.inc("refused")
         if file.id == pair.id:
             _log.error("what replaced key pair %s is refused, and it goes on signing: %s", pair.id, reason)
         else:

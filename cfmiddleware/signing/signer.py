@@ -5,11 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from cfmiddleware.metrics.names import SIGNATURES
 from cfmiddleware.process.cache import Cache
 
 from .keyring import KeyRing
+from .keys import KeyPair
 from .url import sign
 from .windows import ExpiryWindow
+
+_MADE, _REUSED = SIGNATURES.of("made"), SIGNATURES.of("reused")
 
 
 class URLSigner:
@@ -60,6 +64,13 @@ class URLSigner:
         expires = self._window.expires(digest_hex, self._clock())
         # All that a signed URL depends on.
         key = (resource, expires, pair.id, self._hash, address)
-        return self._urls.get(key) or self._urls.once(
-            key, lambda: sign(resource, expires, pair, self._hash, address)
-        )
+        url = self._urls.get(key)
+        if url is not None:
+            _REUSED.inc()
+            return url
+        return self._urls.once(key, lambda: self._sign(resource, expires, pair, address))
+
+    def _sign(self, resource: str, expires: int, pair: KeyPair, address: str | None) -> str:
+        url = sign(resource, expires, pair, self._hash, address)
+        _MADE.inc()
+        return url

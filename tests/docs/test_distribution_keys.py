@@ -61,6 +61,7 @@ VALUES: dict[str, Any] = {
     "http.host": "https://registry.example.com:5000",
     "http.prefix": "/my/nested/registry/",
     "http.debug.addr": "localhost:5001",
+    "http.debug.prometheus.path": "/metrics",
     "health.http.uri": "http://server/alive",
     "health.http.headers": {"Authorization": ["x"]},
     "health.tcp.addr": "redis:6379",

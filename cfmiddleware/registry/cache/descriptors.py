@@ -12,12 +12,16 @@ from typing import NamedTuple, Protocol
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import StorageUnavailable
+from cfmiddleware.metrics.names import STORAGE_CACHE
 from cfmiddleware.process.cache import Cache
 from cfmiddleware.registry.store import paths
 
 #: How many descriptors a process remembers by default, and for how many seconds any is remembered.
 DEFAULT_SIZE = 10_000
 DEFAULT_SECONDS = 60
+
+#: What became of a question.
+HIT, MISS, FAILED = STORAGE_CACHE.of("Hit"), STORAGE_CACHE.of("Miss"), STORAGE_CACHE.of("Error")
 
 
 class Located(NamedTuple):
@@ -105,7 +109,9 @@ class InMemoryDescriptorCache:
         key = (repository, digest)
         known = self._remembered.get(key)
         if known is not None and now < known.due and serves(known.located, sized):
+            HIT.inc()
             return known.located
+        MISS.inc()
         generation = self._remembered.generation()
         # Once more: it may have been forgotten before the generation was read.
         known = self._remembered.get(key)

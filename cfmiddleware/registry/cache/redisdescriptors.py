@@ -21,9 +21,10 @@ from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 from cfmiddleware.digest import Digest
+from cfmiddleware.metrics.names import REDIS_FAILURES
 from cfmiddleware.process.throttle import Throttle
 
-from .descriptors import DEFAULT_SECONDS, Ask, Located, serves
+from .descriptors import DEFAULT_SECONDS, FAILED, HIT, MISS, Ask, Located, serves
 
 _log = logging.getLogger("cfmiddleware")
 
@@ -123,10 +124,13 @@ class RedisDescriptorCache:
             known = _read(found, name, digest)
             if known is None:
                 # A lease, or not ours. It is neither used nor replaced.
+                MISS.inc()
                 return ask()
             if serves(known, sized):
+                HIT.inc()
                 return known
             replaceable = found
+        MISS.inc()
         located = ask()
         if replaceable:
             try:
@@ -176,6 +180,8 @@ class RedisDescriptorCache:
                 self._untold.pop(entry, None)
 
     def _fail(self, error: Exception) -> None:
+        REDIS_FAILURES.inc()
+        FAILED.inc()
         self._paused_until = self._clock() + _PAUSE
         if self._throttle.allows():
             text = str(error).partition(", with args")[0]

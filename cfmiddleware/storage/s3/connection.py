@@ -14,6 +14,7 @@ from cfmiddleware.process.cache import PerProcess
 
 from .advice import log_advice
 from .options import S3Options
+from .requestcount import count_requests
 from .requestlog import log_requests
 from .retries import retry_beyond_the_budget
 
@@ -145,6 +146,7 @@ def _client(session: boto3.session.Session, options: S3Options) -> S3Client:
     events.register("before-parse.s3", _see_what_is_missing)
     events.register("before-call.s3.DeleteObjects", _add_md5)
     retry_beyond_the_budget(client, options.maxattempts)
+    count_requests(client)
     if not options.v4auth:
         events.register("before-sign.s3", _sign_the_path_as_sent)
     if options.log_requests:

@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from threading import Condition
 
+from cfmiddleware.metrics.names import PARTS
+
+_PARTS = PARTS.of()
+
 
 class PartBudget:
     """The buffers of one process: never more than *buffers*, or one for each upload if these are more.
@@ -42,12 +46,14 @@ class PartBudget:
                 return False
             self._uploads += not share.held
             self._taken += 1
+            _PARTS.inc()
             share.held += 1
             return True
 
     def _give_back(self, share: Share) -> None:
         with self._changed:
             self._taken -= 1
+            _PARTS.add(-1.0)
             share.held -= 1
             self._uploads -= not share.held
             self._changed.notify_all()

@@ -31,6 +31,7 @@ from urllib3.exceptions import HTTPError
 
 from .options import S3Options
 from .plainxml import deleted, deletion, is_plain, listing
+from .requestcount import succeeded
 from .retries import wait_after
 
 if TYPE_CHECKING:
@@ -224,10 +225,13 @@ class PlainClient:
                 answer = self._send(operation, method, url, headers, body)
                 if answer.status_code < 300:
                     if read is None:
+                        succeeded(operation, attempt)
                         return answer
                     # One that broke off, or is empty, is no XML. As a server's error it is asked for again.
                     with contextlib.suppress(ValueError):
-                        return read(answer.content)
+                        found = read(answer.content)
+                        succeeded(operation, attempt)
+                        return found
                 refusal = _refusal(operation, method, answer, attempt - 1)
                 status = refusal.response["ResponseMetadata"]["HTTPStatusCode"]
                 again = status in _PASSING or refusal.response["Error"]["Code"] in _PASSING_CODES

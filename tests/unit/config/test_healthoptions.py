@@ -69,6 +69,9 @@ def test_a_mistake_is_one_line(health: dict[str, Any], line: str):
     ("debug", "line"),
     [
         ({"addr": "5001"}, "http.debug.addr: '5001' is not an address"),
+        ({"prometheus": {"path": "metrics"}}, "http.debug.prometheus.path: 'metrics' is not a path"),
+        ({"prometheus": {"path": "/debug/health"}}, "http.debug.prometheus.path: '/debug/health' is"),
+        ({"prometheus": {"enable": True}}, "http.debug.prometheus.enable: there is no such option"),
         ({"address": ":5001"}, "http.debug.address: there is no such option (did you mean 'addr'?)"),
     ],
 )

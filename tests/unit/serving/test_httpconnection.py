@@ -40,6 +40,7 @@ def exchange(app: Callable[..., Any], *sent: bytes) -> bytes:
         certificates=None,
         cfg=settings(),
         stopping=0.0,
+        counts=False,
         bulk=Semaphore(),
         refused=lambda refusal: None,
     )

@@ -1,0 +1,227 @@
+"""Where counts lie: in files that the processes of a server share, in the form of prometheus_client's
+multiprocess mode.
+
+Each process has files of its own, into which it counts with one store of eight bytes. So nothing that was
+counted is lost when a process dies, however it does, and a scrape asks no process. A process that begins
+takes over the files of one that has ended: counters go on from there, and there are never more files than
+there were processes at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import logging
+import mmap
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakMethod
+
+if TYPE_CHECKING:
+    from .kinds import Metric
+
+#: The variable of prometheus_client that names the directory.
+VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+# The files' names have it where prometheus_client has a process id.
+_OWNER = "cfmiddleware"
+
+# What a file has from the start, so that it hardly ever grows.
+_SIZE = 1 << 17
+
+_log = logging.getLogger("cfmiddleware")
+
+
+class File:
+    """The cells of one kind in one process.
+
+    :param path: where they lie.
+    """
+
+    def __init__(self, path: Path) -> None:
+        module: Any = import_module("prometheus_client.mmap_dict")
+        self._key = module.mmap_key
+        self._path = path
+        with open(path, "ab") as stream:
+            if stream.tell() == 0 and hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(stream.fileno(), 0, _SIZE)
+        self._dict = module.MmapedDict(str(path))
+        self.values = self._map()
+
+    def _map(self) -> memoryview[float]:
+        """Return the whole file as numbers. All of it is there: the first store into a page for which a file
+        system has no room would end the process.
+
+        :raises OSError: if there is no room.
+        """
+        with open(self._path, "r+b") as stream:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(stream.fileno(), 0, os.fstat(stream.fileno()).st_size)
+            return memoryview(mmap.mmap(stream.fileno(), 0)).cast("d")
+
+    def cell(
+        self, metric: str, sample: str, names: tuple[str, ...], labels: tuple[str, ...], text: str
+    ) -> int:
+        """Return the place of a sample's value among :attr:`values`, which is made if need be."""
+        key = self._key(metric, sample, names, labels, text)
+        self._dict.read_value(key)
+        place: int = self._dict._positions[key] // 8
+        if place + 1 >= len(self.values):
+            self.values = self._map()
+        return place
+
+
+class State:
+    """What this process counts into. There is one, because there is one Prometheus that asks."""
+
+    def __init__(self) -> None:
+        #: Where the files are; None while metrics are off.
+        self.directory: Path | None = None
+        self._lock = threading.RLock()
+        #: Every metric, by its name.
+        self.metrics: dict[str, Metric] = {}
+        self._files: dict[str, File] = {}
+        self._number: int | None = None
+        self._held: Any = None
+        self._has_complained = False
+        self._tellers: list[Any] = []
+        #: Whether every metric is there in this process.
+        self.has_begun = False
+
+    def file(self, kind: str) -> File:
+        """Return the cells of *kind*, such as ``counter`` or ``gauge_livesum``."""
+        assert self.directory is not None  # noqa: S101 (the caller looked)
+        file = self._files.get(kind)
+        if file is None:
+            if self._number is None:
+                self._number, self._held = _take(self.directory)
+                for old in self.directory.glob(f"gauge_live*_{_OWNER}{self._number}.db"):
+                    old.unlink(missing_ok=True)
+            file = self._files[kind] = File(self.directory / f"{kind}_{_OWNER}{self._number}.db")
+        return file
+
+    def tell(self, teller: Callable[[], None]) -> None:
+        """Have a method called in each process that begins to count: it sets gauges that seldom change."""
+        self._tellers.append(WeakMethod(teller) if hasattr(teller, "__self__") else lambda: teller)
+
+    def begin(self) -> None:
+        """Begin to count in this process, unless metrics are off."""
+        if self.directory is None or self.has_begun:
+            return
+        self.safely(self._begin)
+        for reference in list(self._tellers):
+            teller = reference()
+            if teller is not None:
+                teller()
+
+    def _begin(self) -> None:
+        self.has_begun = True
+        for metric in list(self.metrics.values()):
+            metric.begin()
+
+    def safely(self, action: Callable[[], None]) -> None:
+        """Do what needs the files. Where it cannot be done, this process counts no more of what is new, and
+        nothing else of it suffers.
+        """
+        with self._lock:
+            try:
+                action()
+            except (OSError, ValueError, ImportError) as error:
+                if not self._has_complained:
+                    self._has_complained = True
+                    _log.error("metrics: not everything is counted: %s", error)
+
+    def forget(self) -> None:
+        """Count into files of its own: this process was forked from one that may count too."""
+        self._lock = threading.RLock()
+        self._files, self._number, self._held, self.has_begun = {}, None, None, False
+        for metric in self.metrics.values():
+            metric.forget()
+
+
+#: What is counted while metrics are off, and in a process that has not begun to count.
+NOWHERE = memoryview(bytearray(16)).cast("d")
+
+STATE = State()
+
+
+def turn_on(directory: str | os.PathLike[str] | None = None) -> Path:
+    """Count from now on, in this process and in those that are forked from it.
+
+    :param directory: where all processes of a server count. By default the one that
+        ``PROMETHEUS_MULTIPROC_DIR`` names, or else a new one, which processes share if they were forked from
+        this one.
+    :returns: the directory.
+    :raises ImportError: if prometheus_client is not installed.
+    :raises OSError: if the directory cannot be made or written.
+    """
+    path = Path(directory or os.environ.get(VARIABLE, "") or new_directory())
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Before prometheus_client is imported, which looks once: what an app counts with it is there as well.
+    os.environ.setdefault(VARIABLE, str(path))
+    import_module("prometheus_client")
+    if STATE.directory is None:
+        os.register_at_fork(after_in_child=STATE.forget)
+    elif STATE.directory != path:
+        STATE.forget()
+    STATE.directory = path
+    return path
+
+
+def new_directory() -> Path:
+    """Return a directory that is new.
+
+    :raises OSError: if none can be made.
+    """
+    return Path(tempfile.mkdtemp(prefix="cfmiddleware-metrics-", dir=_memory()))
+
+
+def directory_of(name: str) -> Path:
+    """Return a directory that all processes of this user find by *name*.
+
+    :raises OSError: where somebody else has made it.
+    """
+    own = hashlib.sha256(name.encode()).hexdigest()[:16]
+    path = Path(_memory() or tempfile.gettempdir()) / f"cfmiddleware-metrics-{os.getuid()}-{own}"
+    path.mkdir(mode=0o700, exist_ok=True)
+    if path.is_symlink() or path.stat().st_uid != os.getuid():
+        raise PermissionError(13, "is somebody else's", str(path))
+    return path
+
+
+def abandoned(directory: Path) -> None:
+    """Remove the gauges of processes that have ended; what they counted stays."""
+    for file in directory.glob("worker-*.lock"):
+        number = int(file.stem.partition("-")[2])
+        if number == STATE._number:
+            continue
+        with contextlib.suppress(OSError), file.open("r+b") as stream:
+            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for gauge in directory.glob(f"gauge_live*_{_OWNER}{number}.db"):
+                gauge.unlink(missing_ok=True)
+
+
+def _memory() -> str | None:
+    """Return a directory in memory, where the system has one."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) and sys.platform == "linux" else None  # noqa: S108
+
+
+def _take(directory: Path) -> tuple[int, Any]:
+    """Return the lowest number that no living process has, and what holds it until this process ends."""
+    number = 0
+    while True:
+        stream = open(directory / f"worker-{number}.lock", "a+b")  # noqa: SIM115 (it is held)
+        try:
+            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            stream.close()
+            number += 1
+        else:
+            return number, stream

@@ -1,0 +1,143 @@
+"""How many bytes left through the edge: a redirect does not say how large its blob is."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from cfmiddleware.metrics.cells import STATE
+from cfmiddleware.metrics.names import PULL_BYTES, PULLS, PULLS_OF_UNKNOWN_SIZE, REPOSITORY_PULLS
+from cfmiddleware.process.cache import PerProcess
+
+if TYPE_CHECKING:
+    from cfmiddleware.digest import Digest
+    from cfmiddleware.reference import BlobPath
+    from cfmiddleware.wsgi.types import Headers
+
+#: Returns the size of a blob in bytes, from wherever it lies.
+SizeOf = Callable[["Digest"], int]
+
+# Sizes that a process remembers, and blobs whose size it still has to ask for.
+_REMEMBERED = 50_000
+_WAITING = 10_000
+
+_PULLS = {sent: PULLS.of(sent) for sent in ("edge", "s3")}
+_BYTES = {sent: PULL_BYTES.of(sent) for sent in ("edge", "s3")}
+
+
+class BlobSizes:
+    """Counts redirects and the bytes of their blobs.
+
+    The size of a digest never changes. One that the app did not say is asked for in the background, once, and
+    what was redirected until it is known is counted then.
+
+    Safe to share between threads and to carry over a fork.
+
+    :param size_of: asks for the size of a blob; None where nobody can be asked.
+    :param repositories: tells whether a repository's pulls are counted by its name; None for none.
+    """
+
+    def __init__(
+        self, size_of: SizeOf | None = None, repositories: Callable[[str], bool] | None = None
+    ) -> None:
+        self._size_of = size_of
+        self._is_named = lru_cache(maxsize=4096)(repositories) if repositories is not None else None
+        self._state = PerProcess(_State)
+
+    def count(self, blob: BlobPath, sent: str, size: int | None) -> None:
+        """Count a redirect.
+
+        :param sent: where it leads: ``edge`` or ``s3``.
+        :param size: how many bytes the blob has; negative if that is not known, and None if the client asks
+            for a part of it.
+        """
+        if STATE.directory is None:
+            return
+        if not STATE.has_begun:
+            STATE.begin()
+        _PULLS[sent].inc()
+        if self._is_named is not None and self._is_named(blob.repository):
+            REPOSITORY_PULLS.inc(blob.repository, sent)
+        if size is None:
+            PULLS_OF_UNKNOWN_SIZE.inc(sent)
+            return
+        if size < 0:
+            known = self._state().sizes.get(blob.digest)
+            if known is None:
+                self._ask(blob.digest, sent)
+                return
+            size = known
+            if size < 0:
+                PULLS_OF_UNKNOWN_SIZE.inc(sent)
+                return
+        _BYTES[sent].add(size)
+
+    def _ask(self, digest: Digest, sent: str) -> None:
+        state = self._state()
+        with state.lock:
+            if self._size_of is None or len(state.waiting) >= _WAITING:
+                PULLS_OF_UNKNOWN_SIZE.inc(sent)
+                return
+            state.waiting[digest, sent] += 1
+            if state.is_asking:
+                return
+            state.is_asking = True
+        try:
+            threading.Thread(target=self._answer, args=(state,), name="blobsizes", daemon=True).start()
+        except RuntimeError:  # too many threads: the next pull tries again
+            state.is_asking = False
+
+    def _answer(self, state: _State) -> None:
+        """Ask for the sizes of all blobs that wait for it."""
+        while True:
+            with state.lock:
+                if not state.waiting:
+                    state.is_asking = False
+                    return
+                digest, sent = next(iter(state.waiting))
+            size = state.sizes.get(digest)
+            if size is None:
+                try:
+                    size = self._size_of(digest) if self._size_of is not None else -1
+                except Exception:  # noqa: BLE001 (nothing but a count depends on it)
+                    size = -1  # it is not asked for again either
+            with state.lock:
+                times = state.waiting.pop((digest, sent))
+                if len(state.sizes) >= _REMEMBERED:
+                    state.sizes.clear()
+                state.sizes[digest] = size
+            if size < 0:
+                PULLS_OF_UNKNOWN_SIZE.of(sent).add(times)
+            else:
+                _BYTES[sent].add(times * size)
+
+
+class _State:
+    """What one process knows of sizes."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.sizes: dict[Digest, int] = {}
+        self.waiting: Counter[tuple[Digest, str]] = Counter()
+        self.is_asking = False
+
+
+def content_length(headers: Headers) -> int:
+    """Return the Content-Length of an answer, or a negative number if it has none."""
+    if STATE.directory is not None:
+        for name, value in headers:
+            if len(name) == 14 and name.lower() == "content-length" and value.isdecimal():
+                return int(value)
+    return -1
+
+
+def matcher(patterns: tuple[str, ...]) -> Callable[[str], bool] | None:
+    """Return what tells whether a repository is one of *patterns*, in which ``*`` stands for any letters."""
+    if not patterns:
+        return None
+    from fnmatch import fnmatchcase
+
+    return lambda repository: any(fnmatchcase(repository, pattern) for pattern in patterns)

@@ -1,0 +1,281 @@
+"""Counts in files that processes share: nothing is lost or counted twice when one dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cfmiddleware import metrics
+from cfmiddleware.metrics import names
+from cfmiddleware.metrics.cells import STATE, VARIABLE
+from cfmiddleware.metrics.httpcount import Counted, handler_of
+from cfmiddleware.metrics.kinds import Counter, Gauge, Histogram, Metric
+from cfmiddleware.middleware.misses import REASONS
+
+prometheus_client = pytest.importorskip("prometheus_client")
+
+
+@pytest.fixture
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Metrics, on."""
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    metrics.turn_on()
+    STATE.begin()
+    yield tmp_path
+    STATE.forget()
+    STATE.directory = None
+
+
+def value(name: str, **labels: str) -> float | None:
+    from cfmiddleware.metrics.exposition import registry
+
+    found: float | None = registry().get_sample_value(name, labels)
+    return found
+
+
+def in_child(action: Callable[[], None], number: int = signal.SIGKILL) -> None:
+    """Do something in a process that then dies."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            STATE.begin()
+            action()
+        finally:
+            os.kill(os.getpid(), number)
+    os.waitpid(pid, 0)
+
+
+def test_counting_does_nothing_while_metrics_are_off():
+    names.PULLS.inc("edge")
+    names.REQUEST_SECONDS.of("blob", "get").observe(1)
+
+    answer: list[Any] = []
+    body = b"".join(metrics.app({"REQUEST_METHOD": "GET"}, lambda *given: answer.append(given)))
+    assert answer[0][0].startswith("503 ")
+    assert b"http.debug.prometheus.enabled" in body
+
+
+def test_what_a_killed_process_counted_stays_and_its_gauges_go(directory: Path):
+    def work() -> None:
+        names.PULLS.inc("edge")
+        names.UPLOADS.of().inc()
+
+    before = value("cfmiddleware_pulls_total", sent="edge")
+    for number in range(1, 6):
+        in_child(work)
+        assert value("cfmiddleware_pulls_total", sent="edge") == (before or 0) + number
+        assert value("cfmiddleware_uploads_in_flight") == 0
+    # This process and one that came and went five times.
+    assert len(list(directory.glob("counter_*.db"))) == 2
+
+
+def test_processes_count_for_themselves(directory: Path):
+    names.PULLS.inc("s3")
+
+    def work() -> None:
+        names.PULLS.inc("s3")
+        names.REQUEST_SECONDS.of("blob", "get").observe(0.02)
+
+    in_child(work, signal.SIGTERM)
+    names.PULLS.inc("s3")
+    names.REQUEST_SECONDS.of("blob", "get").observe(0.002)
+
+    assert value("cfmiddleware_pulls_total", sent="s3") == 3
+    name = "registry_http_request_duration_seconds"
+    for bound, count in (("0.005", 1), ("0.01", 1), ("0.025", 2), ("60.0", 2), ("+Inf", 2)):
+        assert value(f"{name}_bucket", handler="blob", method="get", le=bound) == count
+    assert value(f"{name}_count", handler="blob", method="get") == 2
+    assert value(f"{name}_sum", handler="blob", method="get") == pytest.approx(0.022)
+
+
+def test_labels_are_bounded(directory: Path):
+    for number in range(1000):
+        names.REQUESTS.inc(f"handler-{number}", f"method-{number}", f"{number + 1000}")
+    assert value("registry_http_requests_total", handler="other", method="other", code="other") == 1000
+    assert len(names.REQUESTS._cells) < 50
+
+    free = {name for name, metric in STATE.metrics.items() if None in metric.labels.values()}
+    # Keys, checks and repositories are those of the operator.
+    assert free == {
+        "cfmiddleware_signing_key_timestamp_seconds",
+        "cfmiddleware_health_check_failing",
+        "cfmiddleware_repository_pulls",
+        "cfmiddleware_info",
+    }
+
+
+def test_a_full_disk_fails_nothing_but_the_count(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    STATE.forget()
+
+    def no_room(*given: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", no_room)
+    STATE.begin()
+    names.PULLS.inc("edge")
+    names.REQUEST_SECONDS.of("tags", "get").observe(1)
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "metrics: not everything is counted: [Errno 28] No space left on device"
+    ]
+
+
+def test_a_file_that_grows_goes_on(directory: Path):
+    """A thousand repositories are more than a file has room for at first."""
+    first = names.PULLS.of("app")
+    first.inc()
+    for number in range(1000):
+        names.REPOSITORY_PULLS.inc(f"team/{'x' * 100}{number}", "edge")
+    first.inc()
+
+    assert value("cfmiddleware_repository_pulls_total", repository=f"team/{'x' * 100}999", sent="edge") == 1
+    assert value("cfmiddleware_pulls_total", sent="app") == 2
+
+
+def test_distributions_names_of_cache_questions_in_both_its_versions(directory: Path):
+    for kind in ("Hit", "Hit", "Miss"):
+        names.STORAGE_CACHE.inc(kind)
+    assert value("registry_storage_cache_total", type="Request") == 3
+    assert value("registry_storage_cache_total", type="Hit") == 2
+    assert value("registry_storage_cache_requests_total") == 3
+    assert value("registry_storage_cache_hits_total") == 2
+    assert value("registry_storage_cache_errors_total") == 0
+
+
+def test_what_an_app_counts_itself_is_there_too(directory: Path):
+    app_file = prometheus_client.mmap_dict.MmapedDict(str(directory / "counter_99.db"))
+    app_file.write_value(prometheus_client.mmap_dict.mmap_key("own", "own_total", [], [], "Its own."), 5, 0)
+    assert value("own_total") == 5
+
+
+def test_every_reason_of_the_wrapper_is_a_label():
+    assert set(names.REASONS) == set(REASONS)
+
+
+def test_every_metric_says_what_it_is():
+    for metric in STATE.metrics.values():
+        assert metric.text.endswith(".") or metric.text.endswith("1."), metric.name
+        assert isinstance(metric, Metric)
+        assert metric.name.startswith(("registry_", "cfmiddleware_"))
+
+
+# Requests
+
+
+@pytest.mark.parametrize(
+    ("path", "handler"),
+    [
+        ("/v2/", "base"),
+        ("/v2", "base"),
+        ("/registry/v2/", "base"),
+        ("/v2/_catalog", "catalog"),
+        ("/v2/a/blobs/sha256:00", "blob"),
+        ("/v2/a/b/blobs/uploads", "blob_upload"),
+        ("/v2/a/b/blobs/uploads/", "blob_upload"),
+        ("/v2/a/blobs/uploads/b1946ac9", "blob_upload_chunk"),
+        ("/v2/a/manifests/latest", "manifest"),
+        ("/v2/a/referrers/sha256:00", "referrers"),
+        ("/v2/a/tags/list", "tags"),
+        ("/", "other"),
+        ("", "other"),
+        ("/v2/a/manifests/", "other"),
+    ],
+)
+def test_each_resource_has_distributions_name(path: str, handler: str):
+    assert handler_of(path) == handler
+
+
+class Body:
+    def __init__(self, chunks: list[bytes]) -> None:
+        self._chunks = iter(chunks)
+        self.closed = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._chunks
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def run(app: Any, method: str = "GET", path: str = "/v2/a/blobs/sha256:00") -> bytes:
+    written: list[bytes] = []
+    result = Counted(app)(
+        {"REQUEST_METHOD": method, "PATH_INFO": path}, lambda *given, **more: written.append
+    )
+    try:
+        written.extend(result)
+    finally:
+        if hasattr(result, "close"):
+            result.close()
+    return b"".join(written)
+
+
+@pytest.mark.parametrize("kind", ["list", "iterable", "write"])
+def test_a_blob_that_the_app_served_is_a_pull_with_its_bytes(directory: Path, kind: str):
+    body = Body([b"12", b"345"])
+
+    def app(environ: Any, start_response: Any) -> Any:
+        write = start_response("200 OK", [])
+        if kind == "write":
+            write(b"12345")
+            return []
+        return [b"12", b"345"] if kind == "list" else body
+
+    assert run(app) == b"12345"
+    assert value("cfmiddleware_pulls_total", sent="app") == 1
+    assert value("cfmiddleware_pull_bytes_total", sent="app") == 5
+    assert value("registry_http_requests_total", handler="blob", method="get", code="200") == 1
+    assert value("registry_http_in_flight_requests", handler="blob") == 0
+    assert body.closed == (kind == "iterable")
+
+
+def test_an_app_that_fails_is_counted_as_500(directory: Path):
+    def app(environ: Any, start_response: Any) -> Any:
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        run(app)
+    assert value("registry_http_requests_total", handler="blob", method="get", code="500") == 1
+    assert value("registry_http_in_flight_requests", handler="blob") == 0
+
+
+def test_methods_and_codes_that_somebody_invents_are_one(directory: Path):
+    for number in range(50):
+
+        def app(environ: Any, start_response: Any, code: int = number) -> Any:
+            start_response(f"{900 + code} x", [])
+            return [b""]
+
+        run(app, f"BREW{number}", "/")
+    assert value("registry_http_requests_total", handler="other", method="other", code="other") == 50
+
+
+def test_counts_of_threads_are_not_lost(directory: Path):
+    import threading
+
+    counter, gauge = names.PULLS.of("edge"), names.PARTS.of()
+
+    def work() -> None:
+        for _ in range(20_000):
+            counter.inc()
+            gauge.add(1.0)
+            gauge.add(-1.0)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert value("cfmiddleware_pulls_total", sent="edge") == 80_000
+    assert value("cfmiddleware_parts_in_memory") == 0
+
+
+def test_a_metric_is_one_of_three_kinds():
+    assert all(isinstance(metric, Counter | Gauge | Histogram) for metric in STATE.metrics.values())
