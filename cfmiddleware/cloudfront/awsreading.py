@@ -9,7 +9,18 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    SSOError,
+    TokenRetrievalError,
+)
 
 from cfmiddleware.storage.s3 import S3Driver
 
@@ -24,6 +35,15 @@ _PERMISSIONS = {
 }
 
 _DENIED = re.compile("AccessDenied.*|.*NotAuthorized.*|UnauthorizedOperation|403|AllAccessDisabled")
+
+_NO_CREDENTIALS = (
+    NoCredentialsError,
+    PartialCredentialsError,
+    CredentialRetrievalError,
+    ProfileNotFound,
+    SSOError,
+    TokenRetrievalError,
+)
 
 #: What makes clients: the name of a service and its region, to a client of boto3.
 Clients = Callable[[str, str], Any]
@@ -55,6 +75,8 @@ class AWS:
         self._clients = clients
         self._region = region
         self._made: dict[tuple[str, str], Any] = {}
+        # The services that did not answer, so that each is waited for once.
+        self._silent: set[str] = set()
 
     def read(
         self,
@@ -71,6 +93,8 @@ class AWS:
         :param absent: the codes of what is not there; then None is returned.
         :raises Unreadable: where it is refused or not answered.
         """
+        if service in self._silent:
+            raise _silent(service)
         try:
             answer: Mapping[str, Any] = getattr(self._client(service, region), operation)(**arguments)
         except ClientError as error:
@@ -78,10 +102,14 @@ class AWS:
             if code in absent:
                 return None
             raise _unreadable(error, service, code) from None
-        except (NoCredentialsError, PartialCredentialsError):
+        except _NO_CREDENTIALS as error:
             raise NoCredentials(
-                "there are no AWS credentials here that may read", "aws configure, or set AWS_PROFILE"
+                f"there are no AWS credentials here that could read ({type(error).__name__})",
+                "aws configure, aws sso login, or set AWS_PROFILE",
             ) from None
+        except (ConnectionError, HTTPClientError):
+            self._silent.add(service)
+            raise _silent(service) from None
         except (BotoCoreError, OSError, ValueError) as error:
             raise Unreadable(f"{service} did not answer ({type(error).__name__})", "try again") from None
         return answer
@@ -133,6 +161,10 @@ def guarded(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Findi
         raise
     except Unreadable as error:
         yield question(name, str(error), error.mend)
+
+
+def _silent(service: str) -> Unreadable:
+    return Unreadable(f"AWS's {service} cannot be reached from here", "see that HTTPS leads out of here")
 
 
 def _unreadable(error: ClientError, service: str, code: str) -> Unreadable:

@@ -185,7 +185,8 @@ def _viewer(
 def _third(request: Request, want: Wanted) -> Iterator[Finding]:
     config = request.config
     if want.storage.shared:
-        yield from storage_findings(want.storage, writes=not config.is_readonly())
+        writes = not config.is_readonly() and request.digest is None
+        yield from storage_findings(want.storage, writes=writes)
     if not request.url:
         return
     pulled = None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 from lab.edges import KEY_ID, checked, configuration, crosses, dated, questions
@@ -192,6 +194,55 @@ def test_a_registry_that_serves_blobs_itself_is_named(tmp_path: Path):
             found = {finding.name: finding for _, finding in check(Request(config, url=url))}
 
     assert crosses(found) == {"redirect"}
+
+
+@pytest.mark.parametrize("scheme", ["Basic", "Bearer"])
+@pytest.mark.parametrize("login", ["me:secret", ""])
+def test_a_registry_that_wants_a_login_gets_it(tmp_path: Path, scheme: str, login: str):
+    """Basic authentication, and a token of a service."""
+    basic = "Basic " + base64.b64encode(b"me:secret").decode()
+
+    def tokens(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        query = parse_qs(environ["QUERY_STRING"])
+        is_right = environ.get("HTTP_AUTHORIZATION") == basic and query == {
+            "scope": ["repository:app:pull"],
+            "service": ["images & more"],
+        }
+        start_response("200 OK" if is_right else "403 Forbidden", [])
+        return [b'{"token": "the-token"}' if is_right else b"{}"]
+
+    def guard(app: App, challenge: str, credential: str) -> App:
+        def answer(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+            if environ.get("HTTP_AUTHORIZATION") == credential:
+                return app(environ, start_response)
+            start_response("401 Unauthorized", [("WWW-Authenticate", challenge), ("Content-Length", "0")])
+            return []
+
+        return answer
+
+    with (
+        running_app(dated(lambda environ, start_response: edge(environ, start_response))) as port,
+        running_app(tokens) as token_port,
+    ):
+        config = configuration(tmp_path, f"http://127.0.0.1:{port}", {"rootdirectory": ""})
+        edge = config.edge()
+        digest = Digest.of(b"a layer")
+        driver = config.driver()
+        root = "/docker/registry/v2/"
+        driver.write(f"{root}blobs/sha256/{digest.hex[:2]}/{digest.hex}/data", b"a layer")
+        driver.write(f"{root}repositories/app/_layers/sha256/{digest.hex}/link", str(digest).encode())
+        challenge, credential = 'Basic realm="images"', basic
+        if scheme == "Bearer":
+            challenge = f'Bearer realm="http://127.0.0.1:{token_port}/token",service="images & more"'
+            credential = "Bearer the-token"
+        with running_app(guard(config.app(), challenge, credential)) as registry_port:
+            request = Request(config, url=f"http://127.0.0.1:{registry_port}", login=login)
+            found = {finding.name: finding for _, finding in check(request)}
+
+    assert crosses(found) == set()
+    assert questions(found) == (set() if login else {"redirect"})
+    assert ("--login FILE" in found["redirect"].mend) == (not login)
+    assert "secret" not in repr(request)
 
 
 def test_no_finding_shows_a_signature(tmp_path: Path):

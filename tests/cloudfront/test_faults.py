@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, EndpointConnectionError
+from lab import PROJECT
 from lab.cloudfront_faults import FAULTS
 from lab.cloudfront_play import BUILDERS, DIGEST, Play, Stage, crosses
 from lab.stacks import quantity
@@ -191,7 +192,9 @@ def test_a_missing_permission_is_a_question_mark(stage: Stage, tmp_path: Path, o
     assert crosses(found) == set(), said(found)
     unknown = {finding.name: finding for finding in found[2] if finding.mark is Mark.QUESTION}
     assert OPERATIONS[operation] in unknown
-    assert "allow " in unknown[OPERATIONS[operation]].mend
+    mend = unknown[OPERATIONS[operation]].mend
+    assert mend.startswith("allow ")
+    assert mend.removeprefix("allow ") in (PROJECT / "docs" / "check.rst").read_text()
 
 
 def test_without_any_permission_a_client_sees_what_breaks_pulls(stage: Stage, tmp_path: Path):
@@ -212,6 +215,25 @@ def test_without_credentials_it_is_said_once(stage: Stage, tmp_path: Path):
     )
 
     assert [(finding.name, finding.mark) for finding in found[2]] == [("aws", Mark.QUESTION)]
+
+
+def test_a_service_that_does_not_answer_is_waited_for_once(stage: Stage, tmp_path: Path):
+    asked: list[str] = []
+
+    class Silent:
+        def __getattr__(self, name: str) -> Any:
+            def fail(**arguments: Any) -> Any:
+                asked.append(name)
+                raise EndpointConnectionError(endpoint_url="https://cloudfront.amazonaws.com")
+
+            return fail
+
+    play = Play(stage, tmp_path)
+    found = play.check(clients=lambda service, region: Silent())
+
+    assert crosses(found) == set()
+    assert asked == ["list_distributions", "get_bucket_policy", "describe_key"][: len(asked)]
+    assert {finding.mark for finding in found[2]} == {Mark.QUESTION}
 
 
 def test_a_distribution_of_another_account_that_works_is_a_question_mark(stage: Stage, tmp_path: Path):
