@@ -36,6 +36,9 @@ _OWNER = "cfmiddleware"
 # What a file has from the start, so that it hardly ever grows.
 _SIZE = 1 << 17
 
+# What an entry takes besides its key.
+_ROOM = 64
+
 _log = logging.getLogger("cfmiddleware")
 
 
@@ -49,21 +52,13 @@ class File:
         module: Any = import_module("prometheus_client.mmap_dict")
         self._key = module.mmap_key
         self._path = path
-        with open(path, "ab") as stream:
-            if stream.tell() == 0 and hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(stream.fileno(), 0, _SIZE)
+        _reserve(path, _SIZE)
         self._dict = module.MmapedDict(str(path))
         self.values = self._map()
 
     def _map(self) -> memoryview[float]:
-        """Return the whole file as numbers. All of it is there: the first store into a page for which a file
-        system has no room would end the process.
-
-        :raises OSError: if there is no room.
-        """
+        """Return the whole file as numbers."""
         with open(self._path, "r+b") as stream:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(stream.fileno(), 0, os.fstat(stream.fileno()).st_size)
             return memoryview(mmap.mmap(stream.fileno(), 0)).cast("d")
 
     def cell(
@@ -71,11 +66,24 @@ class File:
     ) -> int:
         """Return the place of a sample's value among :attr:`values`, which is made if need be."""
         key = self._key(metric, sample, names, labels, text)
+        if self._dict._used + 2 * len(key) + _ROOM > self._dict._capacity:
+            _reserve(self._path, 2 * self._dict._capacity)
         self._dict.read_value(key)
         place: int = self._dict._positions[key] // 8
         if place + 1 >= len(self.values):
             self.values = self._map()
         return place
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Have a file be *size* bytes long, all of which are there: the first store into a page for which a file
+    system has no room would end the process.
+
+    :raises OSError: if there is no room.
+    """
+    with open(path, "ab") as stream:
+        if stream.tell() < size and hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(stream.fileno(), 0, size)
 
 
 class State:

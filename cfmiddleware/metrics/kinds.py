@@ -51,10 +51,10 @@ class Cell:
 class Buckets:
     """One distribution: how many were at most as much as each bound, and their sum."""
 
-    __slots__ = ("_bounds", "cells", "total", "values")
+    __slots__ = ("bounds", "cells", "total", "values")
 
     def __init__(self, bounds: Sequence[float]) -> None:
-        self._bounds = bounds
+        self.bounds = bounds
         self.values = NOWHERE
         self.total = 0
         self.cells = [0] * (len(bounds) + 1)
@@ -62,7 +62,7 @@ class Buckets:
     def observe(self, value: float) -> None:
         """Count one that took *value*."""
         values = self.values
-        at = self.cells[bisect_left(self._bounds, value)]
+        at = self.cells[bisect_left(self.bounds, value)]
         values[at] += 1.0
         values[self.total] += value
 

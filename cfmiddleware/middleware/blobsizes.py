@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,6 @@ from cfmiddleware.process.cache import PerProcess
 if TYPE_CHECKING:
     from cfmiddleware.digest import Digest
     from cfmiddleware.reference import BlobPath
-    from cfmiddleware.wsgi.types import Headers
 
 #: Returns the size of a blob in bytes, from wherever it lies.
 SizeOf = Callable[["Digest"], int]
@@ -45,14 +44,18 @@ class BlobSizes:
     ) -> None:
         self._size_of = size_of
         self._is_named = lru_cache(maxsize=4096)(repositories) if repositories is not None else None
+        # By the hex form; a negative one is that of a blob whose size cannot be had.
+        self._sizes: dict[str, int] = {}
         self._state = PerProcess(_State)
 
-    def count(self, blob: BlobPath, sent: str, size: int | None) -> None:
+    def count(
+        self, blob: BlobPath, sent: str, size: int | None, headers: Sequence[tuple[str, str]] = ()
+    ) -> None:
         """Count a redirect.
 
         :param sent: where it leads: ``edge`` or ``s3``.
-        :param size: how many bytes the blob has; negative if that is not known, and None if the client asks
-            for a part of it.
+        :param size: how many bytes the blob has; None if that is not known.
+        :param headers: those of the app's answer, which may say it.
         """
         if STATE.directory is None:
             return
@@ -62,18 +65,20 @@ class BlobSizes:
         if self._is_named is not None and self._is_named(blob.repository):
             REPOSITORY_PULLS.inc(blob.repository, sent)
         if size is None:
-            PULLS_OF_UNKNOWN_SIZE.inc(sent)
-            return
+            size = self._sizes.get(blob.digest.hex)
+            if size is None:
+                size = content_length(headers)
+                if size < 0:
+                    self._ask(blob.digest, sent)
+                    return
         if size < 0:
-            known = self._state().sizes.get(blob.digest)
-            if known is None:
-                self._ask(blob.digest, sent)
-                return
-            size = known
-            if size < 0:
-                PULLS_OF_UNKNOWN_SIZE.inc(sent)
-                return
-        _BYTES[sent].add(size)
+            PULLS_OF_UNKNOWN_SIZE.inc(sent)
+        else:
+            _BYTES[sent].add(size)
+
+    def count_part(self, blob: BlobPath, sent: str) -> None:
+        """Count a redirect whose client asks for a part of the blob."""
+        self.count(blob, sent, -1)
 
     def _ask(self, digest: Digest, sent: str) -> None:
         state = self._state()
@@ -98,7 +103,7 @@ class BlobSizes:
                     state.is_asking = False
                     return
                 digest, sent = next(iter(state.waiting))
-            size = state.sizes.get(digest)
+            size = self._sizes.get(digest.hex)
             if size is None:
                 try:
                     size = self._size_of(digest) if self._size_of is not None else -1
@@ -106,9 +111,9 @@ class BlobSizes:
                     size = -1  # it is not asked for again either
             with state.lock:
                 times = state.waiting.pop((digest, sent))
-                if len(state.sizes) >= _REMEMBERED:
-                    state.sizes.clear()
-                state.sizes[digest] = size
+                if len(self._sizes) >= _REMEMBERED:
+                    self._sizes.clear()
+                self._sizes[digest.hex] = size
             if size < 0:
                 PULLS_OF_UNKNOWN_SIZE.of(sent).add(times)
             else:
@@ -116,21 +121,19 @@ class BlobSizes:
 
 
 class _State:
-    """What one process knows of sizes."""
+    """The blobs of one process whose size is asked for."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.sizes: dict[Digest, int] = {}
         self.waiting: Counter[tuple[Digest, str]] = Counter()
         self.is_asking = False
 
 
-def content_length(headers: Headers) -> int:
+def content_length(headers: Sequence[tuple[str, str]]) -> int:
     """Return the Content-Length of an answer, or a negative number if it has none."""
-    if STATE.directory is not None:
-        for name, value in headers:
-            if len(name) == 14 and name.lower() == "content-length" and value.isdecimal():
-                return int(value)
+    for name, value in headers:
+        if len(name) == 14 and name.lower() == "content-length" and value.isdecimal():
+            return int(value)
     return -1
 
 

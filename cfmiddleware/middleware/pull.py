@@ -7,12 +7,13 @@ from io import BytesIO
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from cfmiddleware.metrics.cells import STATE
 from cfmiddleware.metrics.names import PROBE_CACHE, PROBE_SECONDS
 from cfmiddleware.wsgi.accessrecord import ACCESS
 from cfmiddleware.wsgi.client import client_text
 
 from .binding import Binding
-from .blobsizes import BlobSizes, content_length
+from .blobsizes import BlobSizes
 from .bloburls import BlobURLs
 from .judge import Judge
 from .keptheaders import KeptHeaders, remembered
@@ -95,13 +96,18 @@ class Pulls:
             return response
         if record is not None:
             record.sent = pull.sent
-        self._sizes.count(blob, pull.sent, None if "HTTP_RANGE" in environ else pull.size)
+        if "HTTP_RANGE" in environ:
+            self._sizes.count_part(blob, pull.sent)
+        else:
+            self._sizes.count(blob, pull.sent, pull.probe.size, pull.headers)
         return pull.redirect(start_response)
 
     def _by_get(
         self, app: App, pull: Pull, environ: dict[str, Any], start_response: StartResponse
     ) -> Iterable[bytes] | None:
         """Ask the app by the client's own GET."""
+        if STATE.directory is None:
+            return respond_or_redirect(app, environ, start_response, pull.probe, pull.judge, pull.sign)
         began = perf_counter()
         response = respond_or_redirect(app, environ, start_response, pull.probe, pull.judge, pull.sign)
         _PROBE.observe(perf_counter() - began)
@@ -188,12 +194,12 @@ class Pull:
         "_signed",
         "_urls",
         "blob",
+        "headers",
         "kept",
         "key",
         "miss",
         "probe",
         "sent",
-        "size",
         "too_large",
     )
 
@@ -225,8 +231,8 @@ class Pull:
         self.kept: Sequence[tuple[str, str]] = ()
         #: Why there is no redirect, though the app allows the pull.
         self.miss: Miss | None = None
-        #: How many bytes the blob has, if the app said so; a negative number if it did not.
-        self.size: int = -1
+        #: Those of the app's answer with the whole blob.
+        self.headers: Sequence[tuple[str, str]] = ()
         #: Where the redirect leads: ``edge`` or ``s3``.
         self.sent = "edge"
 
@@ -246,7 +252,7 @@ class Pull:
             self.miss = found
             return False
         self.miss = None
-        self.size = self.probe.size or (content_length(headers) if status[:3] == "200" else -1)
+        self.headers = headers if status[:3] == "200" else ()
         if self._keep is not None:
             self.kept = self._keep.of(headers)
         return self.find(found) if isinstance(found, str) else self.find(*found)

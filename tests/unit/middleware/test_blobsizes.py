@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lab.servers import eventually
@@ -13,7 +14,9 @@ from cfmiddleware import metrics
 from cfmiddleware.digest import Digest
 from cfmiddleware.metrics.cells import STATE, VARIABLE
 from cfmiddleware.middleware.blobsizes import BlobSizes, content_length, matcher
+from cfmiddleware.middleware.wrapper import CloudFrontMiddleware
 from cfmiddleware.reference import BlobPath
+from cfmiddleware.signing.keys import generate
 
 pytest.importorskip("prometheus_client")
 
@@ -53,12 +56,12 @@ def test_a_size_that_nobody_says_is_asked_for_once_in_the_background():
 
     sizes = BlobSizes(size_of)
     for _ in range(100):
-        sizes.count(BLOB, "edge", -1)
+        sizes.count(BLOB, "edge", None)
     assert counted("cfmiddleware_pulls_total") == 100
     assert counted("cfmiddleware_pull_bytes_total") == 0
     go_on.set()
     assert eventually(lambda: counted("cfmiddleware_pull_bytes_total") == 700)
-    sizes.count(BLOB, "edge", -1)
+    sizes.count(BLOB, "edge", None)
     assert counted("cfmiddleware_pull_bytes_total") == 707
     assert asked == [BLOB.digest]
 
@@ -71,19 +74,21 @@ def test_a_size_that_cannot_be_had_is_counted_as_unknown_and_not_asked_for_again
         raise OSError
 
     sizes = BlobSizes(size_of)
-    sizes.count(BLOB, "edge", -1)
+    sizes.count(BLOB, "edge", None)
     assert eventually(lambda: counted("cfmiddleware_pulls_of_unknown_size_total") == 1)
-    sizes.count(BLOB, "edge", -1)
+    sizes.count(BLOB, "edge", None)
     assert counted("cfmiddleware_pulls_of_unknown_size_total") == 2
     assert len(asked) == 1
 
 
 def test_where_nobody_can_be_asked_and_for_a_range_the_size_is_unknown():
     sizes = BlobSizes()
-    sizes.count(BLOB, "edge", -1)
     sizes.count(BLOB, "edge", None)
+    sizes.count_part(BLOB, "edge")
     assert counted("cfmiddleware_pulls_of_unknown_size_total") == 2
     assert counted("cfmiddleware_pull_bytes_total") == 0
+    sizes.count(BLOB, "edge", None, [("Content-Length", "12")])
+    assert counted("cfmiddleware_pull_bytes_total") == 12
 
 
 def test_repositories_are_counted_by_name_where_the_operator_names_them():
@@ -101,3 +106,22 @@ def test_the_length_of_an_answer():
     assert content_length([("Content-Type", "x"), ("content-length", "12")]) == 12
     assert content_length([("Content-Length", "x")]) == -1
     assert content_length([]) == -1
+
+
+def test_a_wrapper_without_a_configuration_counts_too():
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Docker-Content-Digest", str(BLOB.digest)), ("Content-Length", "7")])
+        return [b"content"]
+
+    key = generate("ecdsa").private_pem
+    wrapper = CloudFrontMiddleware(app, baseurl="https://cdn.example.com", privatekey=key, keypairid="K1")
+    wrapped = metrics.Counted(wrapper)
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": f"/v2/team/app/blobs/{BLOB.digest}"}
+    for _ in range(3):
+        b"".join(wrapped(dict(environ), lambda *given: lambda data: None))
+
+    assert counted("cfmiddleware_pulls_total") == 3
+    assert counted("cfmiddleware_pull_bytes_total") == 21
+    assert counted("cfmiddleware_signatures_total", outcome="made") == 1
+    assert counted("cfmiddleware_signatures_total", outcome="reused") == 2
+    assert counted("cfmiddleware_pulls_total", sent="app") == 0
