@@ -60,12 +60,16 @@ class Answer(NamedTuple):
 
     @property
     def date(self) -> float | None:
-        """The server's clock when it answered, in Unix seconds: a cached answer's date and its age."""
+        """The server's clock when it answered, in Unix seconds; None where it does not say.
+
+        Whose clock is in an answer from a cache, and when it was read, is not known.
+        """
+        if self.age:
+            return None
         try:
-            date = parsedate_to_datetime(self.headers["date"]).timestamp()
+            return parsedate_to_datetime(self.headers["date"]).timestamp()
         except (KeyError, ValueError, OverflowError):
             return None
-        return date + self.age
 
     @property
     def age(self) -> int:

@@ -168,7 +168,10 @@ def _silent(service: str) -> Unreadable:
 
 
 def _unreadable(error: ClientError, service: str, code: str) -> Unreadable:
-    permission = f"{service}:{_PERMISSIONS.get(error.operation_name, error.operation_name)}"
+    action = _PERMISSIONS.get(error.operation_name, error.operation_name)
+    if service == "s3control":
+        service, action = "s3", "GetAccountPublicAccessBlock"
+    permission = f"{service}:{action}"
     if _DENIED.fullmatch(code):
         return Unreadable(f"these credentials may not read it ({permission})", f"allow {permission}")
     if code in ("InvalidClientTokenId", "UnrecognizedClientException", "ExpiredToken", "InvalidAccessKeyId"):

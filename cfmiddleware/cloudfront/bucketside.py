@@ -86,6 +86,9 @@ class BucketSide:
         if not off:
             yield tick("public-access-block", "public access to the bucket is blocked")
             return
+        if self._account_blocks():
+            yield tick("public-access-block", "public access is blocked for the whole account")
+            return
         yield cross(
             "public-access-block",
             f"public access to the bucket is not blocked ({', '.join(off)})",
@@ -94,11 +97,27 @@ class BucketSide:
             + ",".join(f"{name}=true" for name in _BLOCKS),
         )
 
+    def _account_blocks(self) -> bool:
+        """Return whether the account blocks public access to all of its buckets.
+
+        :raises Unreadable: where that may not be asked.
+        """
+        if self._distribution is None:
+            return False
+        found = self._aws.read(
+            "s3control",
+            "get_public_access_block",
+            absent=("NoSuchPublicAccessBlockConfiguration",),
+            AccountId=self._distribution.arn.split(":")[4],
+        )
+        told = found["PublicAccessBlockConfiguration"] if found else {}
+        return all(told.get(name) for name in _BLOCKS)
+
     def _ownership(self) -> Iterator[Finding]:
         found = self._read("get_bucket_ownership_controls", "OwnershipControlsNotFoundError")
         rules = found["OwnershipControls"]["Rules"] if found else []
         told = rules[0]["ObjectOwnership"] if rules else "ObjectWriter"
-        if told == "BucketOwnerEnforced":
+        if told == "BucketOwnerEnforced" or (told == "BucketOwnerPreferred" and self._wanted.objectacl):
             yield tick("ownership", "the bucket's account owns every object")
             return
         yield cross(

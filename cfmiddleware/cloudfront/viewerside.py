@@ -119,7 +119,7 @@ class ViewerSide:
 
     def _clock_of(self, answer: Answer) -> Iterator[Finding]:
         if answer.date is None:
-            yield question("clock", "the answer has no Date, so CloudFront's clock is not known")
+            yield question("clock", "the answer has no Date of its own, so CloudFront's clock is not known")
             return
         ahead = answer.date - self._clock()
         if abs(ahead) > TOLERANCE:

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from lab import PROJECT
+from lab.cloudfront_control import ACCOUNT
 from lab.cloudfront_faults import FAULTS
-from lab.cloudfront_play import BUILDERS, DIGEST, Play, Stage, crosses
+from lab.cloudfront_play import BUILDERS, DIGEST, REGION, Play, Stage, crosses
 from lab.stacks import quantity
 from lab.tables import compare, list_table
 
@@ -130,6 +131,31 @@ def test_an_origin_access_identity_is_a_question_mark(stage: Stage, tmp_path: Pa
     assert crosses(found, 2) == set()
     unknown = {finding.name for finding in found[2] if finding.mark is Mark.QUESTION}
     assert unknown == {"origin-access", "bucket-policy"}
+
+
+def test_public_access_may_be_blocked_for_the_whole_account(stage: Stage, tmp_path: Path):
+    play = Play(stage, tmp_path)
+    FAULTS["public access is not blocked"].make(play)
+    account = stage.clients("s3control", REGION)
+    blocks = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+    account.put_public_access_block(
+        AccountId=ACCOUNT, PublicAccessBlockConfiguration=dict.fromkeys(blocks, True)
+    )
+    try:
+        assert crosses(play.check()) == set()
+        denied = play.check(
+            clients=lambda service, region: (
+                Denied(stage.clients(service, region), {"get_public_access_block"})
+                if service == "s3control"
+                else stage.clients(service, region)
+            )
+        )
+    finally:
+        account.delete_public_access_block(AccountId=ACCOUNT)
+
+    assert crosses(denied) == set()
+    unknown = [finding.mend for finding in denied[2] if finding.mark is Mark.QUESTION]
+    assert unknown == ["allow s3:GetAccountPublicAccessBlock"]
 
 
 # Permissions

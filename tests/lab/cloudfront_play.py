@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import pytest
@@ -56,13 +57,20 @@ class Stage:
     @functools.cache  # noqa: B019 (one for a module of tests)
     def clients(self, service: str, region: str) -> Any:
         """Return a client of boto3."""
-        return boto3.client(
+        client = boto3.client(
             service,
             region_name=region or "us-east-1",
             endpoint_url=self.server.endpoint,
             aws_access_key_id=self.server.access_key,
             aws_secret_access_key=self.server.secret_key,
         )
+        # Whose host would begin with the account's number.
+        client.meta.events.register("before-sign.s3-control", self._without_account)
+        return client
+
+    def _without_account(self, request: Any, **_: object) -> None:
+        parts = urlsplit(request.url)
+        request.url = f"{self.server.endpoint}{parts.path}"
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Stage]:
