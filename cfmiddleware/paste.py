@@ -53,7 +53,7 @@ def registry_factory(global_conf: Mapping[str, str], **local_conf: str) -> App:
     logs.to_stderr()
     try:
         config = _config(global_conf, local_conf)
-        config.warn_of_plain_http()
+        config.warn_of_what_serve_does()
         return counted(config, config.with_headers(config.registry()))
     except ConfigError as error:
         refuse(_located(error, global_conf))

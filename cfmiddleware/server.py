@@ -45,12 +45,12 @@ def edge(config: str | os.PathLike[str] = "config.yml") -> Edge:
 
 
 def _app(config: Config) -> App:
-    config.warn_of_plain_http()
+    config.warn_of_what_serve_does()
     return counted(config, config.app())
 
 
 def _registry(config: Config) -> App:
-    config.warn_of_plain_http()
+    config.warn_of_what_serve_does()
     return config.with_headers(config.registry())
 
 

@@ -208,8 +208,14 @@ class Config:
         """Return whether an edge in a process of its own would not see what the registry stores."""
         return not self.edge_driver().shared
 
-    def warn_of_plain_http(self) -> None:
-        """Say that ``http.tls`` has no effect where another server than the command serves the registry."""
+    def warn_of_what_serve_does(self) -> None:
+        """Say what has no effect where another server than the command serves the registry."""
+        if self.debug_address() is not None:
+            _log.warning(
+                "%s: http.debug.addr: is for 'cfmiddleware serve'; under this server nothing listens there. "
+                "Serve cfmiddleware.server:debug at that address",
+                self.source,
+            )
         if self.settings.http.tls is not None:
             _log.warning(
                 "%s: http.tls: is for 'cfmiddleware serve'; give this server the certificate itself "

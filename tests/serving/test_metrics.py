@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -13,10 +14,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import pytest
 import yaml
+from lab.docker_registry import PROGRAM, require_docker_registry
 from lab.redis_server import running_redis
 from lab.s3_proxy import refuse, unheard
 from lab.servers import CFMIDDLEWARE, S3Server, eventually, free_port, running
@@ -25,6 +27,7 @@ from lab.watched_s3 import WatchedS3
 from lab.wsgi_server import running_app
 
 from cfmiddleware.digest import Digest
+from cfmiddleware.metrics.cells import directory_of
 from cfmiddleware.signing.keys import generate
 from cfmiddleware.version import __version__
 
@@ -468,6 +471,68 @@ def test_another_server_and_one_for_the_metrics(tmp_path: Path):
         assert eventually(lambda: 'cfmiddleware_pulls_total{sent="edge"} 10.0' in text()), text()
         assert eventually(lambda: 'cfmiddleware_pull_bytes_total{sent="edge"} 170.0' in text())
         assert ask("GET", f"http://127.0.0.1:{debug}/debug/ready").status == 200
+    # These servers leave it, so that their counters go on.
+    shutil.rmtree(directory_of(str(tmp_path / "config.yml")))
+
+
+@pytest.mark.servers
+def test_distribution_counts_the_same_requests_under_the_same_names(tmp_path: Path):
+    require_docker_registry()
+    port, debug = free_port(), free_port()
+    theirs = {
+        "version": 0.1,
+        "storage": {
+            "filesystem": {"rootdirectory": str(tmp_path / "theirs")},
+            "cache": {"blobdescriptor": "inmemory"},
+        },
+        "http": {
+            "addr": f"127.0.0.1:{port}",
+            "debug": {"addr": f"127.0.0.1:{debug}", "prometheus": {"enabled": True}},
+        },
+    }
+    (tmp_path / "theirs.yml").write_text(yaml.safe_dump(theirs))
+    command = [PROGRAM, "serve", str(tmp_path / "theirs.yml")]
+    storage = {"filesystem": {"rootdirectory": "objects"}, "cache": {"blobdescriptor": "inmemory"}}
+    with (
+        running(command, tmp_path / "distribution", ports=[port, debug]) as server,
+        counted(tmp_path, storage=storage) as ours,
+    ):
+        both = (Counted(Service(server, port, 0), debug), ours)
+        digest = Digest.of(CONTENT)
+        for registry in both:
+            location = ask("POST", f"{registry.url}/v2/app/blobs/uploads/").headers["Location"]
+            location = urljoin(registry.url, location)
+            joint = "&" if "?" in location else "?"
+            assert ask("PUT", f"{location}{joint}digest={digest}", CONTENT).status == 201
+            for path in ("", "_catalog", "app/manifests/latest"):
+                ask("GET", f"{registry.url}/v2/{path}")
+            ask("HEAD", f"{registry.url}/v2/app/blobs/{digest}")
+            ask("GET", f"{registry.url}/v2/app/blobs/{Digest.of(b'nothing')}")
+
+        def requests(registry: Counted) -> dict[Any, float]:
+            samples = registry.scrape().items()
+            return {
+                key: value
+                for key, value in samples
+                if key[0] in ("registry_http_requests_total", "registry_http_request_duration_seconds_count")
+                and value
+                and ("handler", "other") not in key[1]
+            }
+
+        def differences() -> set[Any]:
+            return set(requests(both[0]).items()) ^ set(requests(both[1]).items())
+
+        assert eventually(lambda: not differences()), differences()
+        distribution, own = (registry.scrape() for registry in both)
+
+        def labels(samples: Samples, name: str) -> set[Any]:
+            return {tuple(label for label, _ in key[1]) for key in samples if key[0] == name}
+
+        names = {key[0] for key in distribution if key[0].startswith("registry_")}
+        # They tell how long bodies are, of which the access log tells more.
+        names = {name for name in names if "_size_bytes" not in name}
+        assert names <= {key[0] for key in own}
+        assert all(labels(distribution, name) == labels(own, name) for name in names)
 
 
 def test_each_metric_is_read_before_and_after_its_action():

@@ -14,6 +14,7 @@ from lab.gunicorn_command import OWN
 from lab.servers import eventually, free_port, running
 from lab.serving import Service, ask
 
+from cfmiddleware import server
 from cfmiddleware.signing.keys import generate
 
 GUNICORN = [sys.executable, "-m", "gunicorn", "--worker-class", "gthread", "--threads", "4"]
@@ -122,3 +123,39 @@ def test_a_mistake_ends_the_master_with_one_line(tmp_path: Path, form: str, how:
         "config.yml: middleware.storage[0].options.privatkey: there is no such option "
         "(did you mean 'privatekey'?)\n"
     )
+
+
+def test_a_debug_listener_that_this_server_does_not_start_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    file = tmp_path / "config.yml"
+    file.write_text("storage: {inmemory: }\nhttp: {debug: {addr: 127.0.0.1:5001}}")
+
+    server.app(file)
+
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{file}: http.debug.addr: is for 'cfmiddleware serve'; under this server nothing listens there. "
+        "Serve cfmiddleware.server:debug at that address"
+    ]
+
+
+def test_the_debug_app_stands_alone(tmp_path: Path):
+    file = tmp_path / "config.yml"
+    file.write_text(
+        f"storage: {{inmemory: }}\nhealth: {{file: [{{file: {tmp_path}/down, interval: 100ms}}]}}"
+    )
+    app = server.debug(file)
+
+    def status() -> str:
+        started: list[str] = []
+        environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/debug/ready"}
+        b"".join(app(environ, lambda status, headers: started.append(status) or _write))
+        return started[0]
+
+    assert eventually(lambda: status() == "200 OK")
+    (tmp_path / "down").touch()
+    assert eventually(lambda: status() == "503 Service Unavailable")
+
+
+def _write(data: bytes) -> None:
+    """Be the `write` of a server."""
