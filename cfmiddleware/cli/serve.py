@@ -118,11 +118,11 @@ def _serve(prepare: Callable[[], Prepared]) -> int:
 
 def _prepare_registry(arguments: Arguments) -> Prepared:
     config = _configuration(arguments)
-    board = Board()
+    board = Board() if config.debug_address() is not None else None
     counts = _begin_to_count(config)
     services = _services(lambda: _configuration(arguments), config, arguments, board)
     drain = None
-    if config.debug_address() is not None:
+    if board is not None:
         services.append(debug_service(lambda: _configuration(arguments), config, board))
         drain = supervisor.Drain(board, config.settings.http.draintimeout)
     return Prepared(config, services, greeting(config, services), drain, counts)
@@ -166,7 +166,7 @@ def _configuration(arguments: Arguments) -> Config:
 
 
 def _services(
-    read: Callable[[], Config], config: Config, arguments: Arguments, board: Board
+    read: Callable[[], Config], config: Config, arguments: Arguments, board: Board | None
 ) -> list[Service]:
     """Return the registry and, where one is asked for, the edge, both listening."""
     services = [registry_service(read, config, arguments.addr, board)]

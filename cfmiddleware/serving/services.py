@@ -100,12 +100,11 @@ def registry_service(
     """Return the registry of *config*, wrapped, listening on *address* or on ``http.addr``.
 
     :param read: reads the configuration again.
-    :param board: where the workers write how the registry is; by default one of their own, if anything is
-        checked.
+    :param board: where the workers write how the registry is, for a debug listener. Without it, they have
+        one of their own if anything is checked.
     :raises ConfigError: for a configuration that cannot work, a storage that does not, a taken port.
     :raises StorageNotReached: for a storage that does not come while it is waited for.
     """
-    board = board or Board()
     served = _registry(config, address, board)
     check_storage(config)
     option = f"{config.source}: http.addr" if address is None else "--addr"
@@ -136,7 +135,7 @@ def edge_service(read: Callable[[], Config], config: Config, address: str | None
     return Service("edge", listen(served.address, option), served, lambda: _edge(read(), address))
 
 
-def _registry(config: Config, address: str | None, board: Board) -> Served:
+def _registry(config: Config, address: str | None, board: Board | None) -> Served:
     where = config.address() if address is None else Address.parse(address, "--addr")
     # Requests look only where a check could fail; who asks the debug listener is told in any case.
     health = config.health(board)

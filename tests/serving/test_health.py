@@ -347,3 +347,27 @@ def test_distribution_answers_503_at_the_same_paths(tmp_path: Path):
     for theirs, ours in during[:-1]:
         assert (theirs, ours) == (503, 503)
     assert json.loads(during[-1][0]) == json.loads(during[-1][1]) == {str(down): "file exists"}
+
+
+def test_without_a_debug_listener_a_check_refuses_requests_all_the_same(tmp_path: Path):
+    port, down = free_port(), tmp_path / "down"
+    tree = {
+        "storage": {"filesystem": {"rootdirectory": "objects"}},
+        "http": {"addr": f"127.0.0.1:{port}"},
+        "health": {"file": [{"file": str(down), "interval": OFTEN}]},
+    }
+    (tmp_path / "config.yml").write_text(yaml.safe_dump(tree))
+    with running([CFMIDDLEWARE, "serve", "config.yml"], tmp_path, ports=[port]) as server:
+        wait_for_greeting(server)
+
+        def statuses() -> set[int]:
+            return {ask("GET", f"http://127.0.0.1:{port}/v2/").status for _ in range(8)}
+
+        assert statuses() == {200}
+        down.touch()
+        assert eventually(lambda: statuses() == {503})
+        server.process.send_signal(signal.SIGHUP)
+        time.sleep(1)
+        assert eventually(lambda: statuses() == {503})
+        down.unlink()
+        assert eventually(lambda: statuses() == {200})
