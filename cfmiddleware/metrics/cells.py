@@ -21,7 +21,7 @@ import threading
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 from weakref import WeakMethod
 
 if TYPE_CHECKING:
@@ -81,9 +81,24 @@ def _reserve(path: Path, size: int) -> None:
 
     :raises OSError: if there is no room.
     """
-    with open(path, "ab") as stream:
-        if stream.tell() < size and hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(stream.fileno(), 0, size)
+    if path.exists():
+        with open(path, "ab") as stream:
+            _extend(stream, size)
+        return
+    # Whoever reads all files at this moment cannot read one that is empty.
+    new = path.with_suffix(".new")
+    with open(new, "wb") as stream:
+        _extend(stream, size)
+    new.rename(path)
+
+
+def _extend(stream: BinaryIO, size: int) -> None:
+    if stream.tell() >= size:
+        return
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(stream.fileno(), 0, size)
+    else:
+        stream.truncate(size)
 
 
 class State:

@@ -12,7 +12,7 @@ import pytest
 
 from cfmiddleware import metrics
 from cfmiddleware.metrics import names
-from cfmiddleware.metrics.cells import STATE, VARIABLE
+from cfmiddleware.metrics.cells import STATE, VARIABLE, File
 from cfmiddleware.metrics.httpcount import Counted, handler_of
 from cfmiddleware.metrics.kinds import Counter, Gauge, Histogram, Metric
 from cfmiddleware.middleware.misses import REASONS
@@ -58,6 +58,22 @@ def test_counting_does_nothing_while_metrics_are_off():
     body = b"".join(metrics.app({"REQUEST_METHOD": "GET"}, lambda *given: answer.append(given)))
     assert answer[0][0].startswith("503 ")
     assert b"http.debug.prometheus.enabled" in body
+
+
+def test_a_scrape_at_the_moment_in_which_a_file_is_made_reads_the_others(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+):
+    names.PULLS.inc("edge")
+    reserve, found = os.posix_fallocate, []
+
+    def scrape_and_reserve(*given: int) -> None:
+        found.append(value("cfmiddleware_pulls_total", sent="edge"))
+        reserve(*given)
+
+    monkeypatch.setattr(os, "posix_fallocate", scrape_and_reserve)
+    File(directory / "counter_another.db")
+
+    assert found == [value("cfmiddleware_pulls_total", sent="edge")]
 
 
 def test_what_a_killed_process_counted_stays_and_its_gauges_go(directory: Path):
