@@ -217,6 +217,17 @@ def replay(held: MemoryHandler) -> None:
         logging.getLogger(record.name).handle(record)
 
 
+def enable() -> None:
+    """Let the package's messages through where a configuration of logging does not name its loggers.
+
+    Python disables every logger that was there before and is not named, unless told otherwise
+    (``disable_existing_loggers``). So ``LOGGING`` of a Django app silences what was imported before it.
+    """
+    for name, logger in list(logging.root.manager.loggerDict.items()):
+        if isinstance(logger, logging.Logger) and name.split(".", 1)[0] == "cfmiddleware":
+            logger.disabled = False
+
+
 def to_stderr(level: str = "INFO") -> None:
     """Send the package's messages to stderr if the application has not set up logging."""
     logger = logging.getLogger("cfmiddleware")

@@ -46,12 +46,12 @@ def elsewhere(location: str, bucket: Bucket | None) -> Miss:
     elif port == bucket.endpoint[1] and host.endswith("." + bucket.endpoint[0]):
         found = host.removesuffix("." + bucket.endpoint[0])
     else:
-        host, port = bucket.endpoint
-        return Miss(
-            "other-endpoint",
-            f"the app redirects to {where!r}, and regionendpoint is "
-            f"{host if port in PORTS.values() else f'{host}:{port}'!r}",
-        )
+        at, its = bucket.endpoint
+        if at == host:  # only the ports differ, which may be those of http and https
+            where, at = f"{host}:{port}", f"{at}:{its}"
+        elif its not in PORTS.values():
+            at = f"{at}:{its}"
+        return Miss("other-endpoint", f"the app redirects to {where!r}, and regionendpoint is {at!r}")
     if found.lower() != bucket.name.lower():
         return Miss("other-bucket", f"the app redirects into bucket {found!r}, and bucket is {bucket.name!r}")
     return Miss(

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from cfmiddleware import logs
 from cfmiddleware.metrics.names import NOT_REDIRECTED
 from cfmiddleware.process.cache import PerProcess
 from cfmiddleware.process.throttle import Throttle
@@ -110,5 +111,6 @@ class Misses:
         NOT_REDIRECTED.inc(miss.reason)
         advice = REASONS[miss.reason]
         if advice and told.throttles[miss.reason].allows():
+            logs.enable()  # the app may have configured logging since
             level = logging.ERROR if miss.reason == "signing" else logging.WARNING
             _log.log(level, "not redirected: %s; %s (%s, pull %d)", miss.said, advice, miss.reason, count)

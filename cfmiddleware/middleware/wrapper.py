@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Unpack
 
+from cfmiddleware import logs
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.ipfilter.filter import AddressFilter, Everybody, aws_feed
@@ -83,6 +84,7 @@ class CloudFrontMiddleware:
         elif named:
             raise TypeError("the options are given twice: as an object, and as keyword arguments")
         options.check_required()
+        logs.enable()
         for warning in options.warnings():
             _log.warning("%s", warning)
         self.app = app
@@ -115,9 +117,9 @@ class CloudFrontMiddleware:
         )
         if options.baseurl and (self.rootdirectory or self.originpath):
             # Operators get this wrong, and only CloudFront could tell. Where nobody has set up logging, as
-            # under Flask and Django, Python shows only warnings.
+            # under Flask and Django, or no level, Python shows only warnings.
             _log.log(
-                logging.INFO if _log.hasHandlers() else logging.WARNING,
+                logging.INFO if _log.hasHandlers() and _log.isEnabledFor(logging.INFO) else logging.WARNING,
                 "baseurl must lead to %r of the bucket%s"
                 if options.unsigned
                 else "the Origin Path of the CloudFront distribution must be %r%s",

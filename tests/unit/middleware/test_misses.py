@@ -79,6 +79,12 @@ CASES: list[tuple[str, Any, dict[str, Any], list[str]]] = [
     ),
     (
         "other-endpoint",
+        redirect("https://minio/images/x"),
+        {"bucket": "images", "regionendpoint": "http://minio"},
+        ["'minio:443', and regionendpoint is 'minio:80'", "set regionendpoint"],
+    ),
+    (
+        "other-endpoint",
         redirect("http://minio:9001/images/x"),
         {"bucket": "images", "regionendpoint": "http://minio:9000"},
         ["'minio:9001', and regionendpoint is 'minio:9000'"],
@@ -218,6 +224,27 @@ def test_the_origin_path_is_said_where_nobody_has_set_up_logging():
     assert done.stderr.startswith(
         "the Origin Path of the CloudFront distribution must be '/team'; if it is blank"
     )
+
+
+def test_the_origin_path_is_said_where_logging_has_no_level(caplog: pytest.LogCaptureFixture):
+    """As after ``logging.basicConfig()``."""
+    with caplog.at_level(logging.WARNING):
+        wrap(App(), rootdirectory="/team")
+    assert [record.levelname for record in caplog.records if "Origin Path" in record.message] == ["WARNING"]
+
+
+@pytest.mark.parametrize("when", ["before", "after"], ids="configured {} the app is wrapped".format)
+def test_a_configuration_of_logging_without_the_package_does_not_silence_it(
+    when: str, caplog: pytest.LogCaptureFixture
+):
+    """As Django's ``LOGGING`` does without ``disable_existing_loggers: False``."""
+    loggers = [logging.getLogger(name) for name in ("cfmiddleware", "cfmiddleware.signing")]
+    wrapped = None if when == "before" else wrap(App(headers=[]))
+    for logger in loggers:
+        logger.disabled = True
+    ask(wrapped or wrap(App(headers=[])))
+    assert "without Docker-Content-Digest" in caplog.text
+    assert not any(logger.disabled for logger in loggers)
 
 
 def test_the_origin_path_is_no_warning_where_logging_is_set_up(caplog: pytest.LogCaptureFixture):
