@@ -40,6 +40,8 @@ class SocketPath(str):
 
         :raises ConfigError: for one that no socket can have, naming the option *name*.
         """
+        if text in (None, ""):
+            raise ConfigError(f"{name}: is required with 'net: unix', and is the path of the socket")
         path = str(here / parse.text(text, name))
         if "\0" in path or len(path.encode("utf-8", "surrogateescape")) > _LONGEST:
             raise ConfigError(

@@ -100,6 +100,9 @@ def _unsigned(given: dict[str, Any], where: str) -> dict[str, Any]:
     text = str(given.get("baseurl") or "")
     if text and "://" not in text:
         raise ConfigError(f"{where}baseurl: {text!r} has no scheme; write it like https://cdn.example.com")
+    for option in ("privatekey", "keypairid", "bindip"):
+        if given.get(option):
+            raise ConfigError(f"{where}{option}: a redirect is not signed; the entry 'cloudfront' signs")
     return {**given, "unsigned": True}
 
 

@@ -82,6 +82,19 @@ class Settings:
                 f"bucket: must be that of storage.{driver.name}, which signs the URLs of clients near it"
             )
 
+    def check_rewrite(self, wrapper: CloudFrontOptions) -> None:
+        """See that an entry ``rewrite`` that stands alone has URLs to change.
+
+        :raises ConfigError: where there are none.
+        """
+        driver = self.storage.driver
+        is_alone = not wrapper.written and bool(wrapper.rewrites_of_s3)
+        if is_alone and driver is not None and driver.presigner is None:
+            place = wrapper.place.removesuffix(".options.")
+            raise ConfigError(
+                f"{place}: changes URLs of S3, or of an entry 'cloudfront' or 'redirect', and there are none"
+            )
+
     def unreachable_storage(self, options: WrapperOptions) -> str:
         """Return what an operator should know where CloudFront cannot reach what is stored, else nothing."""
         driver = self.storage.driver
@@ -151,6 +164,7 @@ def _check(settings: Settings) -> None:
                 "credential",
                 settings.cloudfront.place,
             )
+        settings.check_rewrite(settings.cloudfront)
         try:
             settings.check_wrapper(settings.cloudfront.options)
         except ConfigError as error:

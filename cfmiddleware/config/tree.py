@@ -131,6 +131,8 @@ def override(tree: Tree, environ: Mapping[str, str], source: str) -> None:
             continue
         if path[-1] == "file" and path[0] != "health" and len(path) > 2:
             path = path[:-1]
+            if not environ[variable].strip():
+                raise ConfigError(f"{source}: {variable}: is empty; it must be the path of a file")
             if _VARIABLE + "_".join(path).upper() in environ:
                 raise ConfigError(
                     f"{source}: {variable}: goes without the variable whose value the file holds"
@@ -143,7 +145,8 @@ def override(tree: Tree, environ: Mapping[str, str], source: str) -> None:
         except _YAML_ERRORS:
             raise ConfigError(f"{source}: {variable}: the value is not YAML; put it in quotes") from None
         if path[:2] == ["http", "headers"]:
-            value = yaml.load(environ[variable], Loader=yaml.BaseLoader)  # noqa: S506 (it makes text alone)
+            written = yaml.load(environ[variable], Loader=yaml.BaseLoader)  # noqa: S506 (it makes text alone)
+            value = written if isinstance(value, dict) else _as_written(value, written)
         if path in (["storage"], ["auth"]) and isinstance(value, str):  # a name without options
             value = {value: {}}
         _replace(tree, path, value, f"{source}: {variable}")
@@ -213,7 +216,16 @@ def _keep_headers_as_written(tree: Tree, text: str) -> None:
         return
     written = yaml.load(text, Loader=yaml.BaseLoader)["http"]["headers"]  # noqa: S506 (it makes text alone)
     # An anchor that is merged in (`<<`) is not resolved in it.
-    http["headers"] = {name: written.get(str(name), value) for name, value in headers.items()}
+    http["headers"] = {
+        name: _as_written(value, written.get(str(name), value)) for name, value in headers.items()
+    }
+
+
+def _as_written(value: Any, written: Any) -> Any:
+    """Return the text of a value, or the texts of a list, and None where nothing is said."""
+    if isinstance(value, list) and isinstance(written, list):
+        return [_as_written(one, text) for one, text in zip(value, written, strict=True)]
+    return None if value is None else written
 
 
 def _without(node: Any, path: tuple[str, ...]) -> Any:

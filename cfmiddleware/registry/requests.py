@@ -81,7 +81,7 @@ class Request:
         forwarded = self.header("Forwarded")
         told = first_element(forwarded)
         proto = told.get("proto") if forwarded else self._first("X-Forwarded-Proto")
-        scheme = proto or str(self.environ.get("wsgi.url_scheme", "http"))
+        scheme = (proto or str(self.environ.get("wsgi.url_scheme", "http"))).lower()
         host = (told.get("host") if forwarded else self._first("X-Forwarded-Host")) or self.header("Host")
         if scheme not in ("http", "https") or not HOST.fullmatch(host):
             return ""

@@ -68,8 +68,10 @@ def read(section: object, name: str = "headers") -> list[tuple[str, str]]:
         if is_of_the_connection(str(header).lower()):
             raise ConfigError(f"{where}: is written by the server itself, as the connection needs it")
         for value in values if isinstance(values, list) else [values]:
+            if value is None:  # as in Distribution, a name without a value adds nothing
+                continue
             text = str(value).lower() if isinstance(value, bool) else str(value)
-            if not isinstance(value, str | int | float) or not VALUE.fullmatch(text):
+            if not isinstance(value, str | int | float) or (text and not VALUE.fullmatch(text)):
                 raise ConfigError(f"{where}: a value must be text of one line; put it in quotes")
             found.append((str(header), text))
     return found

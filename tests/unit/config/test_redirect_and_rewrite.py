@@ -87,12 +87,10 @@ def test_what_only_a_signature_needs_does_not_go_with_a_redirect():
     cdn = {"baseurl": "https://cdn.example.com"}
     place = "middleware.storage[0].options."
 
-    assert refusal(entry("redirect", **cdn, privatekey="k.pem")).startswith(
-        f"{place}privatekey: goes without"
-    )
-    assert refusal(entry("redirect", **cdn, bindip=True)).startswith(
-        f"{place}bindip: goes without 'unsigned'"
-    )
+    given: list[dict[str, Any]] = [{"privatekey": "k.pem"}, {"keypairid": "K1"}, {"bindip": True}]
+    for signing in given:
+        said = refusal(entry("redirect", **cdn, **signing))
+        assert said == f"{place}{next(iter(signing))}: a redirect is not signed; the entry 'cloudfront' signs"
     assert refusal(entry("redirect")) == f"{place}baseurl: this option is required"
     assert "has no scheme" in refusal(entry("redirect", baseurl="cdn.example.com"))
     assert "there can be one cloudfront or redirect only" in refusal(cloudfront(), entry("redirect", **cdn))
@@ -143,7 +141,10 @@ def test_two_rewrites_are_done_in_turn():
 
 
 def test_a_rewrite_needs_urls_to_change():
-    assert "nothing here signs its URLs" in refusal(entry("rewrite", host="a"), storage={"inmemory": None})
+    assert (
+        "storage[0]: changes URLs of S3, or of an entry 'cloudfront' or 'redirect', and there are none"
+        in refusal(entry("rewrite", host="a"), storage={"inmemory": None})
+    )
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,7 @@ def test_a_file_of_digits_is_text(directory: Path):
             {},
             "redis.passwordfile: goes without 'password'; they say the same",
         ),
+        ({}, {"REGISTRY_REDIS_PASSWORD_FILE": ""}, "REGISTRY_REDIS_PASSWORD_FILE: is empty"),
         (
             {},
             {"REGISTRY_REDIS_PASSWORD_FILE": "none.txt"},

@@ -605,6 +605,7 @@ def test_a_read_only_registry_takes_nothing(client):
     [
         ({}, {"Host": "r.example:5000"}, "http://r.example:5000/v2/"),
         ({}, {"Host": "r", "X-Forwarded-Proto": "https"}, "https://r/v2/"),
+        ({}, {"Host": "r", "X-Forwarded-Proto": "HTTPS"}, "https://r/v2/"),
         ({}, {"Host": "r", "X-Forwarded-Proto": "gopher"}, "/v2/"),
         ({}, {"Host": "r", "X-Forwarded-Host": "front, r"}, "http://front/v2/"),
         (
