@@ -158,6 +158,11 @@ def _check(settings: Settings) -> None:
     if settings.storage.cache.kind == "redis" and settings.redis is None:
         raise ConfigError("storage.cache.blobdescriptor: redis needs a section 'redis' with 'addr'")
     if settings.cloudfront is not None:
+        if not settings.storage.redirect:
+            _log.warning(
+                "storage.redirect.disable: the registry sends all blobs itself; what middleware.storage says "
+                "has no effect on it"
+            )
         if settings.cloudfront.options.unsigned and settings.cloudfront.options.baseurl and settings.auth:
             _log.warning(
                 "%sunsigned: whoever knows the URL of a blob gets it; only the registry itself asks for a "

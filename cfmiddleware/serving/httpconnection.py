@@ -253,7 +253,7 @@ class HTTPConnection:
         except (NoMoreData, StopIteration):  # the client went away within a head
             return False
         except ParseException as error:
-            raise _Refused(refusals.refusal_of(error, self._limits.headersize)) from None
+            raise _Refused(refusals.refusal_of(error, self._limits.headersize, head)) from None
         environ = environ_of(created, self._base)
         environ["cfmiddleware.hurry"] = self.hurry
         if not self._run_app(environ, answer) or request.body.failed:

@@ -43,6 +43,11 @@ class Refusal(NamedTuple):
 
 HEAD_TOO_SLOW = Refusal(408, "REQUEST_TIMEOUT", "the request's head did not come to its end in time")
 TLS_IS_SPOKEN = Refusal(400, "UNSUPPORTED", "this port speaks HTTPS, and the request came without TLS")
+TLS_IS_NOT_SPOKEN = Refusal(
+    400,
+    "UNSUPPORTED",
+    "this port speaks HTTP, and the client began TLS, as skopeo and podman do first with --tls-verify=false",
+)
 APP_FAILED = Refusal(500, "UNKNOWN", "the request failed; the server's log says why")
 
 
@@ -58,6 +63,9 @@ def header_too_large(limit: int) -> Refusal:
     )
 
 
+# What a client that begins TLS sends first (RFC 8446, 5.1: handshake).
+_HANDSHAKE = b"\x16"
+
 _INVALID = Refusal(400, "REQUEST_INVALID", "the request's head breaks the grammar of HTTP/1.1")
 
 _KINDS: list[tuple[type[Exception], Refusal]] = [
@@ -72,8 +80,10 @@ _KINDS: list[tuple[type[Exception], Refusal]] = [
 ]
 
 
-def refusal_of(error: Exception, header_limit: int) -> Refusal:
+def refusal_of(error: Exception, header_limit: int, head: bytes) -> Refusal:
     """Return what a head that gunicorn's parser refused is answered with."""
+    if head.startswith(_HANDSHAKE):
+        return TLS_IS_NOT_SPOKEN
     if isinstance(error, errors.LimitRequestHeaders):
         return header_too_large(header_limit)
     return next((refusal for kind, refusal in _KINDS if isinstance(error, kind)), _INVALID)

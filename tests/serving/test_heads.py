@@ -50,6 +50,7 @@ def test_a_request_line_may_be_as_long_as_16_kib(service: Service):
         (b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * 200 + b"\r\n", 431, "HEADERS_TOO_LARGE"),
         (b"GET / HTTP/1.1\r\n" + b"X: %s\r\n" % (b"a" * 60_000) * 9, 431, "HEADERS_TOO_LARGE"),
         (b"nonsense\r\n\r\n", 400, "REQUEST_INVALID"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x00\n\x00", 400, "UNSUPPORTED"),  # TLS
         (b"GET / HTTP/1.1\r\nHost: x\r\nA B: c\r\n\r\n", 400, "REQUEST_INVALID"),
         (b"GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n", 400, "REQUEST_INVALID"),
         (b"GET / HTTP/1.1\nHost: x\n\n", 400, "REQUEST_INVALID"),
@@ -68,7 +69,7 @@ def test_a_request_line_may_be_as_long_as_16_kib(service: Service):
         (b"GET / HTTP/3.0\r\n\r\n", 505, "UNSUPPORTED"),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, "REQUEST_INVALID"),
     ],
-    ids=range(19),
+    ids=range(20),
 )
 def test_what_the_server_refuses_is_the_registrys_error(
     service: Service, sent: bytes, status: int, code: str

@@ -107,11 +107,12 @@ def test_an_index_may_lack_images_of_the_platforms_that_the_file_does_not_ask_fo
 
 
 @pytest.mark.parametrize(("disable", "wrapped"), [("false", True), ("true", False)])
-def test_redirects_can_be_switched_off(tmp_path, disable, wrapped):
+def test_redirects_can_be_switched_off(tmp_path, disable, wrapped, caplog):
     (tmp_path / "key.pem").write_text(generate("ecdsa").private_pem)
     config = load(tmp_path, f"  redirect: {{disable: {disable}}}\n{CLOUDFRONT}")
     assert config.has_wrapper() is wrapped
     assert isinstance(config.app(), CloudFrontMiddleware if wrapped else Registry)
+    assert ("storage.redirect.disable: the registry sends all blobs itself" in caplog.text) is not wrapped
 
 
 @pytest.mark.parametrize(
