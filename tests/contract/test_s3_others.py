@@ -236,6 +236,14 @@ def test_a_write_that_s3_has_no_time_for_at_the_start_is_waited_for(server):
         driver.check_writes()
 
 
+def test_a_delete_that_fails_at_the_start_does_not_keep_the_registry_from_starting(server):
+    driver = server.driver(f"others/{uuid.uuid4()}")
+    failing = always(refuse("500 Internal Server Error", "InternalError"), is_operation("DeleteObject"))
+    with server.failing(failing):
+        (line,) = driver.check_writes()
+    assert line.startswith("storage.s3.bucket: S3 does not delete at present (InternalError)")
+
+
 def test_two_that_race_without_conditions_leave_a_blob_or_a_mismatch(server):
     """The weaker promise: a push may have to be repeated, and no wrong blob comes of it."""
     client = client_of(server, conditionalwrites="off")
