@@ -85,8 +85,6 @@ class CloudFrontMiddleware:
             raise TypeError("the options are given twice: as an object, and as keyword arguments")
         options.check_required()
         logs.enable()
-        for warning in options.warnings():
-            _log.warning("%s", warning)
         self.app = app
         #: ``/`` and the directory of the bucket that the registry stands in, or an empty string.
         self.rootdirectory = options.rootdirectory
@@ -96,6 +94,8 @@ class CloudFrontMiddleware:
         self._layout = Layout(options.layout, self.rootdirectory)
         #: The key that signs, looked after where it lies; None where nothing is signed.
         self.keys = _key_ring(options.privatekey, options.keypairid) if options.privatekey else None
+        for warning in options.warnings():  # not before: the id may be the key itself, by mistake
+            _log.warning("%s", warning)
         window = ExpiryWindow(options.duration, options.window)
         self._signer: URLSigner | Unsigned = (
             Unsigned() if self.keys is None else URLSigner(self.keys, window, hash=options.hash, clock=clock)

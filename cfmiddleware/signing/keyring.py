@@ -23,7 +23,7 @@ from .keyfiles import Directory, SingleFile
 from .keys import KeyPair, PublicKey, load_private_key, load_public_key
 from .keywatch import KeyWatch
 
-_ID = re.compile(r"[A-Za-z0-9_-]+")
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class KeyRing:
@@ -77,7 +77,7 @@ class KeyRing:
         if keypairid is not None and not _ID.fullmatch(keypairid):
             # The value is not shown: it may be a key that was put under the wrong name.
             raise ConfigError(
-                "keypairid: must be made of letters, digits, '-' and '_', as CloudFront's ids are"
+                "keypairid: must be made of at most 64 letters, digits, '-' and '_', as CloudFront's ids are"
             )
         if "-----BEGIN" in privatekey:
             if keypairid is None:

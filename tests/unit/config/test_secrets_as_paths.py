@@ -22,6 +22,7 @@ def wrapper(**options: Any) -> dict[str, Any]:
 OPTIONS: dict[str, Callable[[str], dict[str, Any]]] = {
     "privatekey": lambda secret: wrapper(privatekey=secret),
     "privatekey with an id": lambda secret: wrapper(privatekey=secret, keypairid="K1"),
+    "keypairid": lambda secret: wrapper(privatekey="keys/pk-KEXAMPLE1.pem", keypairid=secret),
     "iprangesfile": lambda secret: wrapper(ipfilteredby="aws", iprangesfile=secret),
     "publickeys": lambda secret: {"edge": {"publickeys": {"K1": secret}}},
     "htpasswd": lambda secret: {"auth": {"htpasswd": {"realm": "r", "path": secret}}},
@@ -49,9 +50,12 @@ def build(config: Config) -> None:
 
 @pytest.mark.parametrize("secret", SECRETS, ids=["key", "password"])
 @pytest.mark.parametrize("option", OPTIONS)
-def test_a_secret_given_as_a_path_is_not_repeated(directory: Path, option: str, secret: str):
+def test_a_secret_given_as_a_path_is_not_repeated(
+    directory: Path, option: str, secret: str, caplog: pytest.LogCaptureFixture
+):
     tree = {"version": 0.1, "storage": {"inmemory": {}}, **OPTIONS[option](secret)}
     with pytest.raises(ConfigError) as caught:
         build(Config(tree, "config.yml", directory))
-    assert secret[8:] not in str(caught.value)
-    assert secret.rpartition("/")[2] not in str(caught.value)
+    for said in (str(caught.value), caplog.text):
+        assert secret[8:] not in said
+        assert secret.rpartition("/")[2] not in said
