@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from cfmiddleware.errors import ConfigError, ObjectNotFound, cannot_be_read, sho
 from cfmiddleware.health.checks import Check, absent_file, answering_url, open_port
 from cfmiddleware.health.watch import Health
 from cfmiddleware.metrics.cells import VARIABLE, directory_of, turn_on
-from cfmiddleware.middleware.blobsizes import BlobSizes, matcher
+from cfmiddleware.middleware.blobsizes import BlobSizes
 from cfmiddleware.middleware.options import WrapperOptions
 from cfmiddleware.middleware.presigned import Presign
 from cfmiddleware.middleware.rewriteoptions import RewriteOptions, in_turn
@@ -57,15 +57,16 @@ def storage(settings: Settings) -> Driver:
     return settings.storage.driver
 
 
-def counting(directory: Path | None, name: str) -> Path:
+def counting(directory: Path | None, name: str, repositories: Sequence[str]) -> Path:
     """Count from now on, and return the directory that the counts lie in.
 
     :param name: by which processes find the directory, if none is given here or in the environment.
+    :param repositories: patterns of those whose pulls are counted by their names.
     """
     try:
         if directory is None and VARIABLE not in os.environ:
             directory = directory_of(name)
-        return turn_on(directory)
+        return turn_on(directory, repositories=repositories)
     except ImportError as error:
         raise ConfigError(f"{error.name} is not installed; install cfmiddleware[metrics]") from None
     except OSError as error:
@@ -193,7 +194,7 @@ def _sizes(settings: Settings, options: WrapperOptions) -> BlobSizes:
     size_of = None
     if driver is not None and options.layout == "distribution":
         size_of = partial(_size_of, driver)
-    return BlobSizes(size_of, matcher(settings.repositories))
+    return BlobSizes(size_of)
 
 
 def _size_of(driver: Driver, digest: Digest) -> int:

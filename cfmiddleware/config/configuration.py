@@ -142,7 +142,8 @@ class Config:
         if not self.counts():
             return None
         with self.located("http.debug.prometheus.enabled: "):
-            return build.counting(directory, str(self._here / Path(self.source).name))
+            name = str(self._here / Path(self.source).name)
+            return build.counting(directory, name, self.settings.repositories)
 
     def edge(self) -> Edge:
         """Return the edge: the wrapper's counterpart, except for what the section ``edge`` says."""

@@ -13,7 +13,7 @@ from cfmiddleware import parse
 class MetricsOptions:
     """What is counted besides what is always counted.
 
-    :param repositories: the repositories whose redirected pulls have a metric of their own,
+    :param repositories: the repositories whose pulls have a metric of their own,
         ``cfmiddleware_repository_pulls_total``. ``*`` stands for any letters: ``team/*``. Each repository is
         a time series, which Prometheus keeps.
     """

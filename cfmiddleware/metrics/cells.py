@@ -18,11 +18,13 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from weakref import WeakMethod
+
+from .repositories import matcher
 
 if TYPE_CHECKING:
     from .kinds import Metric
@@ -117,6 +119,8 @@ class State:
         self._tellers: list[Any] = []
         #: Whether every metric is there in this process.
         self.has_begun = False
+        #: Tells whether the pulls of a repository are counted by its name; None where none are.
+        self.is_named: Callable[[str], bool] | None = None
 
     def file(self, kind: str) -> File:
         """Return the cells of *kind*, such as ``counter`` or ``gauge_livesum``."""
@@ -175,12 +179,14 @@ NOWHERE = memoryview(bytearray(16)).cast("d")
 STATE = State()
 
 
-def turn_on(directory: str | os.PathLike[str] | None = None) -> Path:
+def turn_on(directory: str | os.PathLike[str] | None = None, *, repositories: Sequence[str] = ()) -> Path:
     """Count from now on, in this process and in those that are forked from it.
 
     :param directory: where all processes of a server count. By default the one that
         ``PROMETHEUS_MULTIPROC_DIR`` names, or else a new one, which processes share if they were forked from
         this one.
+    :param repositories: the repositories whose pulls are counted by their names too. ``*`` stands for any
+        letters: ``team/*``.
     :returns: the directory.
     :raises ImportError: if prometheus_client is not installed.
     :raises OSError: if the directory cannot be made or written.
@@ -194,7 +200,7 @@ def turn_on(directory: str | os.PathLike[str] | None = None) -> Path:
         os.register_at_fork(after_in_child=STATE.forget)
     elif STATE.directory != path:
         STATE.forget()
-    STATE.directory = path
+    STATE.directory, STATE.is_named = path, matcher(repositories)
     return path
 
 

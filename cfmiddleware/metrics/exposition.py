@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import Any
 
-from .cells import STATE, abandoned
+from .cells import STATE, VARIABLE, abandoned, turn_on
 from .names import STORAGE_CACHE
 
 
@@ -14,11 +16,15 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
     """Be the WSGI app that Prometheus asks. It is for the operator's own network, and asks for no credential.
 
     It answers with what the processes that share the directory have counted, and with what apps have counted
-    with prometheus_client's multiprocess mode there.
+    with prometheus_client's multiprocess mode there. In a process that counts nothing itself, the directory
+    is the one that ``PROMETHEUS_MULTIPROC_DIR`` names.
     """
     if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
         start_response("405 Method Not Allowed", [("Allow", "GET, HEAD"), ("Content-Length", "0")])
         return [b""]
+    if STATE.directory is None and os.environ.get(VARIABLE):
+        with contextlib.suppress(ImportError, OSError):
+            turn_on()
     if STATE.directory is None:
         text = b"metrics are off: http.debug.prometheus.enabled, or cfmiddleware.metrics.turn_on()\n"
         start_response(

@@ -87,7 +87,7 @@ NOT_REDIRECTED = Counter(
 )
 REPOSITORY_PULLS = Counter(
     "cfmiddleware_repository_pulls",
-    "Redirected pulls of the repositories that metrics.repositories names.",
+    "Pulls of the repositories that metrics.repositories names, as far as they reach the wrapper.",
     {"repository": None, "sent": _WAYS},
 )
 SIGNATURES = Counter(
@@ -128,7 +128,10 @@ PARTS = Gauge("cfmiddleware_parts_in_memory", "Parts of uploads to S3 that are h
 S3_REQUESTS = Counter(
     "cfmiddleware_s3_requests",
     "Requests to S3, their retries not counted.",
-    {"operation": _S3_OPERATIONS, "outcome": ("ok", "not_found", "refused", "failed", "unanswered")},
+    {
+        "operation": _S3_OPERATIONS,
+        "outcome": ("ok", "not_found", "exists", "refused", "failed", "unanswered"),
+    },
 )
 S3_RETRIES = Counter(
     "cfmiddleware_s3_retries", "Requests to S3 that were sent again.", {"operation": _S3_OPERATIONS}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cfmiddleware.metrics.cells import STATE
@@ -15,6 +14,7 @@ from cfmiddleware.process.cache import PerProcess
 if TYPE_CHECKING:
     from cfmiddleware.digest import Digest
     from cfmiddleware.reference import BlobPath
+    from cfmiddleware.wsgi.types import ExcInfo, Headers, StartResponse, Write
 
 #: Returns the size of a blob in bytes, from wherever it lies.
 SizeOf = Callable[["Digest"], int]
@@ -22,6 +22,8 @@ SizeOf = Callable[["Digest"], int]
 # Sizes that a process remembers, and blobs whose size it still has to ask for.
 _REMEMBERED = 50_000
 _WAITING = 10_000
+
+_SERVED = ("200", "206")
 
 _PULLS = {sent: PULLS.of(sent) for sent in ("edge", "s3")}
 _BYTES = {sent: PULL_BYTES.of(sent) for sent in ("edge", "s3")}
@@ -36,14 +38,10 @@ class BlobSizes:
     Safe to share between threads and to carry over a fork.
 
     :param size_of: asks for the size of a blob; None where nobody can be asked.
-    :param repositories: tells whether a repository's pulls are counted by its name; None for none.
     """
 
-    def __init__(
-        self, size_of: SizeOf | None = None, repositories: Callable[[str], bool] | None = None
-    ) -> None:
+    def __init__(self, size_of: SizeOf | None = None) -> None:
         self._size_of = size_of
-        self._is_named = lru_cache(maxsize=4096)(repositories) if repositories is not None else None
         # By the hex form; a negative one is that of a blob whose size cannot be had.
         self._sizes: dict[str, int] = {}
         self._state = PerProcess(_State)
@@ -62,7 +60,7 @@ class BlobSizes:
         if not STATE.has_begun:
             STATE.begin()
         _PULLS[sent].inc()
-        if self._is_named is not None and self._is_named(blob.repository):
+        if STATE.is_named is not None and STATE.is_named(blob.repository):
             REPOSITORY_PULLS.inc(blob.repository, sent)
         if size is None:
             size = self._sizes.get(blob.digest.hex)
@@ -137,10 +135,12 @@ def content_length(headers: Sequence[tuple[str, str]]) -> int:
     return -1
 
 
-def matcher(patterns: tuple[str, ...]) -> Callable[[str], bool] | None:
-    """Return what tells whether a repository is one of *patterns*, in which ``*`` stands for any letters."""
-    if not patterns:
-        return None
-    from fnmatch import fnmatchcase
+def counting_by_name(repository: str, start_response: StartResponse) -> StartResponse:
+    """Return a ``start_response`` that counts a pull of *repository* by its name, if the app serves it."""
 
-    return lambda repository: any(fnmatchcase(repository, pattern) for pattern in patterns)
+    def start(status: str, headers: Headers, exc_info: ExcInfo | None = None) -> Write:
+        if status[:3] in _SERVED:
+            REPOSITORY_PULLS.inc(repository, "app")
+        return start_response(status, headers, exc_info)
+
+    return start

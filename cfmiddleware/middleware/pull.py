@@ -13,7 +13,7 @@ from cfmiddleware.wsgi.accessrecord import ACCESS
 from cfmiddleware.wsgi.client import client_text
 
 from .binding import Binding
-from .blobsizes import BlobSizes
+from .blobsizes import BlobSizes, counting_by_name
 from .bloburls import BlobURLs
 from .judge import Judge
 from .keptheaders import KeptHeaders, remembered
@@ -82,6 +82,8 @@ class Pulls:
         record: AccessRecord | None = environ.get(ACCESS)
         if record is not None:
             record.repository, record.sent = blob.repository, "app"
+        if STATE.is_named is not None and STATE.is_named(blob.repository):
+            start_response = counting_by_name(blob.repository, start_response)
         near = self._filter is not None and self._filter.matches(client_text(environ, self._proxies))
         address: str | Miss | None = None
         if self._binding is not None:

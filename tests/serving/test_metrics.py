@@ -19,6 +19,7 @@ from urllib.parse import urljoin, urlsplit
 import pytest
 import yaml
 from lab.docker_registry import PROGRAM, require_docker_registry
+from lab.gunicorn_command import OWN
 from lab.redis_server import running_redis
 from lab.s3_proxy import refuse, unheard
 from lab.servers import CFMIDDLEWARE, S3Server, eventually, free_port, running
@@ -154,10 +155,11 @@ def test_pulls_by_where_they_were_sent_and_the_bytes_that_left_there(tmp_path: P
 
 
 def test_pulls_that_the_app_serves_and_why(tmp_path: Path):
-    with counted(tmp_path, {"minimumsize": 1000}) as registry:
+    with counted(tmp_path, {"minimumsize": 1000}, metrics={"repositories": ["a*"]}) as registry:
         digest = registry.service.push("app", CONTENT)
         with (
             registry.growing(3, "cfmiddleware_pulls_total", sent="app"),
+            registry.growing(3, "cfmiddleware_repository_pulls_total", repository="app", sent="app"),
             registry.growing(3 * len(CONTENT), "cfmiddleware_pull_bytes_total", sent="app"),
             registry.growing(3, "cfmiddleware_pulls_not_redirected_total", reason="small"),
         ):
@@ -238,8 +240,14 @@ def test_requests_to_s3_by_operation_and_outcome_with_retries(tmp_path: Path, s3
         ):
             assert registry.pull(Digest.of(b"nothing")) == 500
         with (
+            s3.failing(refuse("412 Precondition Failed", "PreconditionFailed")),
+            registry.growing(1, name, operation="GetObject", outcome="exists"),
+        ):
+            assert registry.pull(Digest.of(b"nothing")) == 500
+        with (
             s3.failing(unheard),
             registry.growing(1, name, operation="GetObject", outcome="unanswered"),
+            registry.growing(1, "cfmiddleware_s3_retries_total", operation="GetObject"),
         ):
             assert registry.pull(Digest.of(b"nothing")) == 503
 
@@ -473,6 +481,75 @@ def test_another_server_and_one_for_the_metrics(tmp_path: Path):
         assert ask("GET", f"http://127.0.0.1:{debug}/debug/ready").status == 200
     # These servers leave it, so that their counters go on.
     shutil.rmtree(directory_of(str(tmp_path / "config.yml")))
+
+
+_FLASK = """
+from pathlib import Path
+
+from lab.flask_registry import flask_registry
+
+from cfmiddleware import CloudFrontMiddleware, metrics
+
+metrics.turn_on("counts", repositories=["team/*"])
+app = CloudFrontMiddleware(
+    flask_registry(Path("blobs")),
+    baseurl="https://d111111abcdef8.cloudfront.net",
+    privatekey="pk-K1.pem",
+    minimumsize=10,
+)
+app = metrics.Counted(app)
+"""
+
+
+@pytest.mark.parametrize("preload", [False, True])
+def test_any_app_that_is_wrapped_in_several_workers_and_a_server_for_the_metrics(
+    tmp_path: Path, preload: bool
+):
+    pytest.importorskip("flask")
+    (tmp_path / "pk-K1.pem").write_text(generate("ecdsa").private_pem)
+    (tmp_path / "wrapped.py").write_text(_FLASK)
+    port, debug = free_port(), free_port()
+    gunicorn = [str(Path(CFMIDDLEWARE).parent / "gunicorn"), *OWN]
+    own = ["--workers", "3", "--bind", f"127.0.0.1:{port}", *(["--preload"] if preload else [])]
+    counts = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "counts")}
+    paths = {"PYTHONPATH": str(Path(__file__).parents[1])}
+    with (
+        running([*gunicorn, *own, "wrapped:app"], tmp_path, ports=[port], env=paths) as server,
+        running(
+            [*gunicorn, "--bind", f"127.0.0.1:{debug}", "cfmiddleware.metrics:app"],
+            tmp_path / "metrics",
+            ports=[debug],
+            env=counts,
+        ),
+    ):
+        registry, by_name = Counted(Service(server, port, 0), debug), "cfmiddleware_repository_pulls_total"
+        digests = []
+        for content in (CONTENT, b"small"):
+            location = ask("POST", f"{registry.url}/v2/team/app/blobs/uploads/").headers["Location"]
+            digest = Digest.of(content)
+            digests.append(digest)
+            url = f"{urljoin(registry.url, location)}?digest={digest}"
+            assert ask("PUT", url, content).status == 201
+        for _ in range(2):
+            with (
+                registry.growing(12, "cfmiddleware_pulls_total", sent="edge"),
+                registry.growing(12 * len(CONTENT), "cfmiddleware_pull_bytes_total", sent="edge"),
+                registry.growing(
+                    12, "cfmiddleware_repository_pulls_total", repository="team/app", sent="edge"
+                ),
+                registry.growing(8, "cfmiddleware_pulls_total", sent="app"),
+                registry.growing(8 * 5, "cfmiddleware_pull_bytes_total", sent="app"),
+                registry.growing(8, by_name, repository="team/app", sent="app"),
+                registry.growing(8, "cfmiddleware_pulls_not_redirected_total", reason="small"),
+                registry.growing(20, "cfmiddleware_probe_seconds_count"),
+            ):
+                blobs = [digests[0]] * 12 + [digests[1]] * 8
+                statuses = [
+                    ask("GET", f"{registry.url}/v2/team/app/blobs/{digest}").status for digest in blobs
+                ]
+                assert statuses == [307] * 12 + [200] * 8
+            assert 1 <= registry.value("cfmiddleware_signatures_total", outcome="made") <= 6
+            os.kill(children(server.process.pid)[0], signal.SIGKILL)
 
 
 @pytest.mark.servers

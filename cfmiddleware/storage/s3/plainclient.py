@@ -239,7 +239,7 @@ class PlainClient:
             except (ConnectionError, HTTPClientError) as unanswered:
                 error, again = unanswered, True
             if not again or attempt >= self._attempts:
-                self._tell(operation, error, answer if status else None)
+                self._tell(operation, error, answer if status else None, attempt)
                 raise error
             time.sleep(wait_after(attempt, status))
 
@@ -254,7 +254,7 @@ class PlainClient:
                 return answer
         return self._session.send(prepared)
 
-    def _tell(self, operation: str, error: Exception, answer: Any) -> None:
+    def _tell(self, operation: str, error: Exception, answer: Any, attempt: int) -> None:
         """Tell those who listen to what becomes of boto3's requests."""
         events, model = self.whole.meta.events, self.whole.meta.service_model.operation_model(operation)
         if isinstance(error, ClientError):
@@ -266,7 +266,8 @@ class PlainClient:
                 context={},
             )
         else:
-            events.emit(f"after-call-error.s3.{operation}", exception=error, context={})
+            context = {"retries": {"attempt": attempt}}
+            events.emit(f"after-call-error.s3.{operation}", exception=error, context=context)
 
 
 def _refusal(operation: str, method: str, answer: Any, retries: int) -> ClientError:

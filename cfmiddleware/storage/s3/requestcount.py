@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cfmiddleware.metrics.names import S3_REQUESTS, S3_RETRIES
@@ -32,8 +33,12 @@ def _answered(model: Any, http_response: Any, parsed: dict[str, Any], **_: objec
         S3_RETRIES.of(model.name).add(retries)
 
 
-def _unanswered(event_name: str, **_: object) -> None:
-    S3_REQUESTS.inc(event_name.rpartition(".")[2], "unanswered")
+def _unanswered(event_name: str, context: Mapping[str, Any] | None = None, **_: object) -> None:
+    operation = event_name.rpartition(".")[2]
+    S3_REQUESTS.inc(operation, "unanswered")
+    attempts = int((context or {}).get("retries", {}).get("attempt", 1))
+    if attempts > 1:
+        S3_RETRIES.of(operation).add(attempts - 1)
 
 
 def _outcome(status: int) -> str:
@@ -41,4 +46,6 @@ def _outcome(status: int) -> str:
         return "ok"
     if status == 404:
         return "not_found"
+    if status in (409, 412):
+        return "exists"  # what was to be created only where nothing is, or another one was faster
     return "refused" if status < 500 else "failed"

@@ -13,7 +13,7 @@ from lab.servers import eventually
 from cfmiddleware import metrics
 from cfmiddleware.digest import Digest
 from cfmiddleware.metrics.cells import STATE, VARIABLE
-from cfmiddleware.middleware.blobsizes import BlobSizes, content_length, matcher
+from cfmiddleware.middleware.blobsizes import BlobSizes, content_length, counting_by_name
 from cfmiddleware.middleware.wrapper import CloudFrontMiddleware
 from cfmiddleware.reference import BlobPath
 from cfmiddleware.signing.keys import generate
@@ -30,7 +30,7 @@ def counting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     STATE.begin()
     yield
     STATE.forget()
-    STATE.directory = None
+    STATE.directory = STATE.is_named = None
 
 
 def counted(name: str, **labels: str) -> float:
@@ -92,14 +92,26 @@ def test_where_nobody_can_be_asked_and_for_a_range_the_size_is_unknown():
 
 
 def test_repositories_are_counted_by_name_where_the_operator_names_them():
-    sizes = BlobSizes(repositories=matcher(("team/*", "base")))
+    metrics.turn_on(repositories=("team/*", "base"))
+    sizes = BlobSizes()
     for repository in ("team/app", "team/app", "base", "other/app"):
         sizes.count(BlobPath(repository, BLOB.digest), "edge", 1)
     name = "cfmiddleware_repository_pulls_total"
     assert counted(name, repository="team/app", sent="edge") == 2
     assert counted(name, repository="base", sent="edge") == 1
     assert counted(name, repository="other/app", sent="edge") == 0
-    assert matcher(()) is None
+    metrics.turn_on()
+    assert STATE.is_named is None
+
+
+@pytest.mark.parametrize(
+    ("status", "count"), [("200 OK", 1), ("206 Partial Content", 1), ("404 Not Found", 0), ("304 x", 0)]
+)
+def test_what_the_app_serves_is_counted_by_name_too(status: str, count: int):
+    answers: list[Any] = []
+    counting_by_name("base", lambda *given: answers.append(given))(status, [("A", "b")])  # type: ignore[arg-type]
+    assert counted("cfmiddleware_repository_pulls_total", repository="base", sent="app") == count
+    assert answers == [(status, [("A", "b")], None)]
 
 
 def test_the_length_of_an_answer():
