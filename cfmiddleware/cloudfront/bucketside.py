@@ -42,10 +42,7 @@ class BucketSide:
         public = [
             statement
             for statement in said
-            if statement.allows
-            and statement.is_for_everybody
-            and statement.covers(_READ, resource)
-            and not statement.has_conditions
+            if statement.allows and statement.is_public and statement.covers(_READ, resource)
         ]
         if public:
             yield cross(
@@ -258,7 +255,7 @@ def _judged(
         if statement.is_for_service(CLOUDFRONT) and statement.covers(action, resource)
     ]
     denying = [statement.holds(context) for statement in about if not statement.allows]
-    allowing = [statement for statement in about if statement.allows and not statement.is_for_everybody]
+    allowing = [statement for statement in about if statement.allows and not statement.is_public]
     if True in denying:
         return cross(name, f"{what} has a Deny that keeps CloudFront out", f"take it away; then {mend}")
     held = [statement for statement in allowing if statement.holds(context)]

@@ -12,20 +12,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from cfmiddleware.config import Config
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ConfigError, ObjectNotFound, StorageError
 from cfmiddleware.signing.keyring import KeyRing
 from cfmiddleware.signing.keys import KeyPair
+from cfmiddleware.signing.originpath import path_below
 from cfmiddleware.storage.s3 import S3Driver
 from cfmiddleware.storage.s3.servertime import server_time
 
-from .asking import Asker
+from .asking import Asker, NotAnswered
 from .awsreading import AWS, Clients, shell_clients
+from .blobsthere import Pulled, blobs_there
 from .controlside import ControlSide
 from .findings import Finding, Mark, cross, question, tick
-from .registryside import Pulled, RunningRegistry, storage_findings
+from .registryside import RunningRegistry, storage_findings
 from .sample import Sample, blob_sample, own_sample
 from .viewerside import ViewerSide, clock_finding
 from .wanted import Wanted, wanted
@@ -36,6 +39,9 @@ STEPS = {
     2: "What AWS is told, with permission to read it",
     3: "The registry's own side",
 }
+
+# How many blobs that are there are asked for beside the check's own object.
+_BLOBS = 3
 
 
 @dataclass(frozen=True)
@@ -149,11 +155,42 @@ def _with_own(request: Request, want: Wanted, pair: KeyPair | None) -> Iterator[
         else:
             yield tick("object", f"a small object is there: {sample.key}")
         yield from _s3_clock(request, want)
-        yield from _viewer(request, want, pair, sample, present=present).findings()
+        viewer = _viewer(request, want, pair, sample, present=present)
+        yield from viewer.findings()
+        if viewer.works:
+            yield from _blobs(request.config, want, viewer)
     finally:
         removed = _removed(want, sample)
     if present:
         yield removed
+
+
+def _blobs(config: Config, want: Wanted, viewer: ViewerSide) -> Iterator[Finding]:
+    """Yield whether blobs that are there are served as well: an error may be cached for them, or another
+    account may have written them.
+    """
+    entry = config.settings.cloudfront
+    if entry is not None and entry.options.layout != "distribution":
+        return  # which blobs there are is written elsewhere
+    right = 0
+    try:
+        for pulled in islice(blobs_there(want.storage), _BLOBS):
+            try:
+                sample = blob_sample(config, want, pulled.digest)
+            except ObjectNotFound:  # deleted in between
+                continue
+            if path_below(sample.key, want.originpath) is None:
+                return
+            wrong = viewer.of_blob(sample)
+            if wrong is not None:
+                yield wrong
+                return
+            right += 1
+    except (StorageError, NotAnswered) as error:
+        yield question("blobs", f"it is not known whether blobs that are there are served: {error}")
+        return
+    if right:
+        yield tick("blobs", f"blobs that are there are served as well ({right} of them asked for)")
 
 
 def _s3_clock(request: Request, want: Wanted) -> Iterator[Finding]:

@@ -12,6 +12,23 @@ from typing import Any
 
 CLOUDFRONT = "cloudfront.amazonaws.com"
 
+#: What a request of CloudFront's does not have, because it comes through no VPC and from no organization.
+_ABSENT = {
+    "aws:sourcevpce",
+    "aws:sourcevpc",
+    "aws:vpcsourceip",
+    "aws:principalorgid",
+    "aws:principalorgpaths",
+}
+
+#: A condition on one of these keeps a statement for everybody from being public (Amazon S3 User Guide,
+#: "Blocking public access to your Amazon S3 storage").
+_RESTRICTING = {
+    *("aws:sourceip", "aws:sourcearn", "aws:sourcevpc", "aws:sourcevpce", "aws:sourceowner"),
+    *("aws:sourceaccount", "aws:userid", "aws:principalorgid", "aws:principalorgpaths", "aws:principalarn"),
+    *("aws:principalaccount", "s3:dataaccesspointarn", "s3:dataaccesspointaccount"),
+}
+
 
 class Statement:
     """One statement of a policy."""
@@ -22,7 +39,10 @@ class Statement:
         self.allows = said.get("Effect") == "Allow"
 
     def is_for_service(self, service: str) -> bool:
-        """Return whether it names a service, or everybody."""
+        """Return whether it names a service, or everybody, or everybody but others."""
+        if "NotPrincipal" in self._said:
+            others = self._said["NotPrincipal"]
+            return not isinstance(others, Mapping) or service not in _listed(others.get("Service"))
         principal = self._said.get("Principal")
         return self.is_for_everybody or (
             isinstance(principal, Mapping) and service in _listed(principal.get("Service"))
@@ -35,9 +55,10 @@ class Statement:
         return principal == "*" or (isinstance(principal, Mapping) and "*" in _listed(principal.get("AWS")))
 
     @property
-    def has_conditions(self) -> bool:
-        """Whether it has conditions of any kind."""
-        return bool(self._said.get("Condition"))
+    def is_public(self) -> bool:
+        """Whether it is for everybody, with no condition on who or where they are."""
+        keys = {key.lower() for keys in (self._said.get("Condition") or {}).values() for key in keys}
+        return self.is_for_everybody and not keys & _RESTRICTING
 
     def covers(self, action: str, resource: str) -> bool:
         """Return whether it is about an action on a resource."""
@@ -57,7 +78,7 @@ class Statement:
         result: bool | None = True
         for operator, keys in (self._said.get("Condition") or {}).items():
             for key, wanted in keys.items():
-                one = _holds(operator, context.get(key.lower()), _listed(wanted))
+                one = _holds(operator, key.lower(), context, _listed(wanted))
                 if one is False:
                     return False
                 result = None if one is None else result
@@ -93,12 +114,19 @@ def _listed(value: Any) -> list[str]:
     return [str(item) for item in value] if isinstance(value, list) else [] if value is None else [str(value)]
 
 
-def _holds(operator: str, actual: str | None, wanted: list[str]) -> bool | None:
-    name = operator.lower().removesuffix("ifexists").rpartition(":")[2]
-    if name == "bool":
-        return None if actual is None else actual.lower() in [word.lower() for word in wanted]
+def _holds(operator: str, key: str, context: Mapping[str, str], wanted: list[str]) -> bool | None:
+    actual = context.get(key)
+    lower = operator.lower()
+    name = lower.removesuffix("ifexists").rpartition(":")[2]
+    if name == "null":
+        if actual is None and key not in _ABSENT:
+            return None
+        return (actual is None) == ([word.lower() for word in wanted] == ["true"])
     if actual is None:
-        return None
+        # Without the key a condition that says "not" holds, and another one does not.
+        return ("not" in name or lower.endswith("ifexists")) if key in _ABSENT else None
+    if name == "bool":
+        return actual.lower() in [word.lower() for word in wanted]
     if name in ("stringequals", "arnequals", "arnlike", "stringlike", "stringequalsignorecase"):
         return any(_matches(word, actual) if name != "stringequals" else word == actual for word in wanted)
     if name in ("stringnotequals", "arnnotequals", "stringnotlike", "arnnotlike"):

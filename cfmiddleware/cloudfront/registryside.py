@@ -6,39 +6,25 @@ import base64
 import json
 import time
 from collections.abc import Callable, Iterator
-from itertools import islice
-from typing import NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
 from werkzeug.datastructures import WWWAuthenticate
 
 from cfmiddleware.digest import Digest
-from cfmiddleware.errors import ConfigError, ObjectNotFound
-from cfmiddleware.registry.catalog import repositories
-from cfmiddleware.registry.store import paths
-from cfmiddleware.registry.store.links import read_link
+from cfmiddleware.errors import ConfigError
 from cfmiddleware.signing.keys import PublicKey, load_public_key
 from cfmiddleware.signing.verify import Refused, Verifier
 from cfmiddleware.storage.driver import Driver
 
 from .answercodes import refusal_in
 from .asking import LARGEST, Answer, Asker, NotAnswered
+from .blobsthere import Pulled, blobs_there
 from .findings import Finding, cross, question, tick
 from .wanted import Wanted
-
-# Repositories and their layers that are looked at, until a blob is found to pull.
-_REPOSITORIES, _LAYERS = 20, 20
 
 _SERVED = (
     "see cfmiddleware's own lines in the registry's log, which say why, and the table on the page 'wrapping'"
 )
-
-
-class Pulled(NamedTuple):
-    """A blob that is pulled from the registry that runs."""
-
-    repository: str
-    digest: Digest
 
 
 def storage_findings(driver: Driver, *, writes: bool) -> Iterator[Finding]:
@@ -95,7 +81,7 @@ class RunningRegistry:
 
     def findings(self) -> Iterator[Finding]:
         """Yield what is found."""
-        pulled = self._pulled or a_blob(self._wanted.storage)
+        pulled = self._pulled or next(blobs_there(self._wanted.storage), None)
         if pulled is None:
             yield question(
                 "redirect", "the storage has no blob to pull yet", "push an image, and check again"
@@ -208,24 +194,3 @@ class RunningRegistry:
         if not token:
             raise NotAnswered("answer", f"the token service gave no token ({given.status})")
         return f"Bearer {token}"
-
-
-def a_blob(driver: Driver) -> Pulled | None:
-    """Return a blob that a repository of the storage has, the smallest of the first few; None without one.
-
-    :raises StorageUnavailable: where the storage does not say.
-    """
-    for repository in islice(repositories(driver), _REPOSITORIES):
-        found: list[tuple[int, Pulled]] = []
-        folder = paths.repository(repository) + "_layers/sha256/"
-        for name in driver.list(folder)[:_LAYERS]:
-            try:
-                digest = Digest.parse("sha256:" + name.rstrip("/"))
-                if read_link(driver, paths.layer_link(repository, digest), digest) is not None:
-                    size = driver.stat(paths.blob_data(digest)).size
-                    found.append((size, Pulled(repository, digest)))
-            except (ValueError, ObjectNotFound):
-                continue
-        if found:
-            return min(found, key=lambda each: each[0])[1]
-    return None

@@ -115,6 +115,18 @@ class ViewerSide:
             yield from self._asked(self._bound, "bindip")
         yield from self._asked(self._families, "families")
 
+    def of_blob(self, sample: Sample) -> Finding | None:
+        """Return what is wrong with a blob that is there, where the check's own object is served; None for
+        nothing.
+
+        :raises NotAnswered: where nobody answers.
+        """
+        other = ViewerSide(
+            self._wanted, self._pair, sample, self._asker, clock=lambda: self._clock() + self._ahead
+        )
+        answer = self._asker.ask(other._url())
+        return None if other._is_right(answer) else other._cause_of_one(answer)
+
     # The parts
 
     def _clock_of(self, answer: Answer) -> Iterator[Finding]:
@@ -151,11 +163,7 @@ class ViewerSide:
             )
         refused = refusal_in(answer)
         if answer.age:
-            return cross(
-                "cached-error",
-                f"an error is in CloudFront's cache, for {answer.age} seconds so far: {refused}",
-                _INVALIDATE,
-            )
+            return self._cached(answer, refused)
         known = meaning(refused)
         if refused.by == S3 and known.check in ("bucket-policy", "origin-path"):
             found = self._other_origin_path()
@@ -172,6 +180,37 @@ class ViewerSide:
         if known.check == "key":
             says = f"{says} (key {self._pair.id if self._pair else ''})"
         return cross(known.check, f"a signed GET: {refused}: {says}", mend)
+
+    def _cause_of_one(self, answer: Answer) -> Finding:
+        """Return why a signed URL does not get this object, although it gets others."""
+        refused = refusal_in(answer)
+        what = f"the blob {self._sample.key} is there, and a signed GET"
+        if answer.status in (200, 206):
+            return cross(
+                "bytes",
+                f"{what} gets other bytes than the storage has",
+                f"see what was cached before: {_INVALIDATE}",
+            )
+        if answer.age:
+            return self._cached(answer, refused)
+        known = meaning(refused)
+        if known.check != "bucket-policy":
+            return cross(known.check, f"{what}: {refused}: {known.says}", known.mend)
+        return cross(
+            "blob",
+            f"{what}: {refused}, while the check's own object is served: another account owns it, its own "
+            "KMS key keeps CloudFront out, or the bucket's policy leaves it out",
+            "write it anew with the registry's credentials: aws s3 cp --metadata-directive REPLACE "
+            f"s3://{self._wanted.bucket}/{self._sample.key} s3://{self._wanted.bucket}/{self._sample.key}",
+        )
+
+    def _cached(self, answer: Answer, refused: Refusal) -> Finding:
+        return cross(
+            "cached-error",
+            f"an error is in CloudFront's cache, for {answer.age} seconds so far: {refused} "
+            f"({self._sample.key})",
+            _INVALIDATE,
+        )
 
     def _other_origin_path(self) -> str | None:
         """Return the Origin Path that the distribution must have, seen by which path gets the object."""

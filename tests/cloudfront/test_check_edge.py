@@ -16,6 +16,7 @@ from lab.signing_material import rsa_key
 from lab.wsgi_server import App, running_app
 
 from cfmiddleware.cloudfront.check import Request, check
+from cfmiddleware.cloudfront.findings import Mark
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ConfigError
 
@@ -119,6 +120,43 @@ def test_an_error_in_the_cache_is_named(tmp_path: Path):
         assert "cached-error" in crosses(found)
         assert "77 seconds" in found["cached-error"].says
         assert "create-invalidation" in found["cached-error"].mend
+
+
+@pytest.mark.parametrize(
+    ("headers", "name", "mend"),
+    [
+        ([("Age", "77"), ("X-Amz-Cf-Id", "x")], "cached-error", "create-invalidation"),
+        ([("x-amz-request-id", "R"), ("X-Amz-Cf-Id", "x")], "blob", "metadata-directive REPLACE"),
+        ([], "", ""),
+    ],
+    ids=["in the cache", "of another account", "none"],
+)
+def test_what_keeps_a_blob_that_is_there_from_being_served_is_named(
+    tmp_path: Path, headers: list[tuple[str, str]], name: str, mend: str
+):
+    """The check's own object is served, and is in no cache."""
+    digest = Digest.of(b"a layer")
+    root = tmp_path / "registry/docker/registry/v2"
+    data = root / f"blobs/sha256/{digest.hex[:2]}/{digest.hex}/data"
+    link = root / f"repositories/app/_layers/sha256/{digest.hex}/link"
+    for file, content in ((data, b"a layer"), (link, str(digest).encode())):
+        file.parent.mkdir(parents=True)
+        file.write_bytes(content)
+
+    def gate(app: App) -> App:
+        def answer(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+            if not headers or "/blobs/" not in environ["PATH_INFO"]:
+                return app(environ, start_response)
+            body = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+            start_response("403 Forbidden", [*headers, ("Content-Length", str(len(body)))])
+            return [body]
+
+        return answer
+
+    with checked(tmp_path, gate=gate) as found:
+        assert crosses(found) == ({name} if name else set())
+        assert found["signed"].mark is Mark.TICK
+        assert mend in found[name or "blobs"].mend
 
 
 def test_nobody_there_is_named(tmp_path: Path):

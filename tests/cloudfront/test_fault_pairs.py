@@ -35,6 +35,7 @@ SAME = (
         "the bucket policy is for another directory",
         "the bucket policy is for every distribution",
     ),
+    ("an older blob has another KMS key", "an error is in the cache"),
     ("no origin access control", "origin access control signs nothing"),
     (
         "the alias's DNS leads elsewhere",

@@ -225,21 +225,51 @@ class DataPlane:
 
 
 def _allows(policy: Mapping[str, Any], action: str, resource: str, arn: str) -> bool:
-    """Return whether a policy allows a distribution, or anybody if there is none, an action."""
-    for statement in policy["Statement"]:
-        principal = statement["Principal"]
-        service = principal.get("Service") if isinstance(principal, dict) else None
-        is_for = principal in ("*", {"AWS": "*"}) or (arn and service == "cloudfront.amazonaws.com")
-        actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
-        source = statement.get("Condition", {}).get("StringEquals", {}).get("AWS:SourceArn", arn)
-        if (
-            is_for
-            and any(fnmatch.fnmatchcase(action, word) for word in actions)
-            and (resource == "*" or fnmatch.fnmatchcase(resource, statement["Resource"]))
-            and source == arn
-        ):
-            return bool(statement["Effect"] == "Allow")
-    return False
+    """Return whether a policy allows a distribution, or anybody if there is none, an action: something allows
+    it, and nothing denies it.
+    """
+    effects = {
+        statement["Effect"]
+        for statement in policy["Statement"]
+        if _is_for(statement["Principal"], arn)
+        and _matches(action, statement["Action"])
+        and (resource == "*" or _matches(resource, statement["Resource"]))
+        and _holds(statement.get("Condition", {}), arn)
+    }
+    return effects == {"Allow"}
+
+
+def _is_for(principal: Any, arn: str) -> bool:
+    if principal in ("*", {"AWS": "*"}):
+        return True
+    return (
+        bool(arn) and isinstance(principal, dict) and principal.get("Service") == "cloudfront.amazonaws.com"
+    )
+
+
+def _matches(text: str, patterns: Any) -> bool:
+    patterns = patterns if isinstance(patterns, list) else [patterns]
+    return any(fnmatch.fnmatchcase(text, str(pattern)) for pattern in patterns)
+
+
+def _holds(conditions: Mapping[str, Mapping[str, Any]], arn: str) -> bool:
+    """Return whether a request of CloudFront, which comes through no VPC and from no organization, meets
+    conditions.
+    """
+    context = {"aws:securetransport": "true", "aws:principalisawsservice": str(bool(arn)).lower()}
+    if arn:
+        context |= {"aws:sourcearn": arn, "aws:sourceaccount": arn.split(":")[4]}
+    for operator, keys in conditions.items():
+        is_negated = "Not" in operator
+        for key, values in keys.items():
+            actual = context.get(key.lower())
+            if actual is None:
+                is_met = is_negated or operator.endswith("IfExists")
+            else:
+                is_met = _matches(actual, values) != is_negated
+            if not is_met:
+                return False
+    return True
 
 
 def _behavior(config: Mapping[str, Any], path: str) -> Mapping[str, Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from lab.cloudfront_control import disable, public_key_of, set_progress
-from lab.cloudfront_play import ELSEWHERE, REGION, ROOT, Play
+from lab.cloudfront_play import BLOB, CONTENT, ELSEWHERE, REGION, ROOT, Play
 from lab.signing_material import rsa_key
 from lab.stacks import quantity
 
@@ -110,13 +111,26 @@ def _public(play: Play) -> None:
         "Action": "s3:GetObject",
         "Resource": f"arn:aws:s3:::{play.bucket}/*",
     }
+    _add_statement(play, statement)
+
+
+def _add_statement(play: Play, statement: dict[str, Any]) -> None:
     try:
         play.policy(lambda policy: policy["Statement"].append(statement))
     except play.clients("s3", REGION).exceptions.ClientError:  # there is none, in a pair
-        import json
-
         text = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
         play.clients("s3", REGION).put_bucket_policy(Bucket=play.bucket, Policy=text)
+
+
+def _only_through_a_vpc(play: Play) -> None:
+    statement = {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:GetObject",
+        "Resource": f"arn:aws:s3:::{play.bucket}/*",
+        "Condition": {"StringNotEquals": {"aws:SourceVpce": "vpce-1111"}},
+    }
+    _add_statement(play, statement)
 
 
 def _writer_owns(play: Play) -> None:
@@ -147,6 +161,11 @@ def _awss_own_key(play: Play) -> None:
     play.clients("s3", REGION).put_bucket_encryption(
         Bucket=play.bucket, ServerSideEncryptionConfiguration={"Rules": [rule]}
     )
+
+
+def _other_key(play: Play) -> None:
+    other = play.clients("kms", REGION).create_key()["KeyMetadata"]["Arn"]
+    play.put(BLOB, CONTENT, other)
 
 
 def _other_distribution(play: Play) -> None:
@@ -264,12 +283,16 @@ FAULTS: Mapping[str, Fault] = {
     "the bucket policy is for every distribution": _fault(
         lambda play: play.policy(lambda policy: policy["Statement"][0].pop("Condition")), "", "bucket-policy"
     ),
+    "the bucket policy denies all but a VPC": _fault(
+        _only_through_a_vpc, "bucket-policy", "bucket-policy", hides=True
+    ),
     "the bucket is public": _fault(_public, "", "bucket-public"),
     "public access is not blocked": _fault(_no_block, "", "public-access-block"),
     "whoever writes owns the object": _fault(_writer_owns, "", "ownership"),
     "encrypted with AWS's own key": _fault(_awss_own_key, "kms", "encryption", hides=True),
     "the KMS key's policy lacks CloudFront": _fault(_key_denies, "kms", "kms", hides=True),
     "the KMS key is disabled": _fault(_key_off, "kms", "kms", hides=True),
+    "an older blob has another KMS key": _fault(_other_key, "kms"),
     "no lifecycle rule for uploads": _fault(_no_lifecycle, "", "lifecycle"),
     "this machine's clock is an hour behind": _fault(
         lambda play: setattr(play, "ahead", -3600), "clock s3-clock"

@@ -38,6 +38,7 @@ ALIAS = "blobs.example.com"
 CONTENT = b"a blob that is there"
 DIGEST = Digest.of(CONTENT)
 BLOB = f"docker/registry/v2/blobs/sha256/{DIGEST.hex[:2]}/{DIGEST.hex}/data"
+LINK = f"docker/registry/v2/repositories/app/_layers/sha256/{DIGEST.hex}/link"
 
 #: How the distribution is made.
 BUILDERS = ("by hand", "by the template")
@@ -141,16 +142,8 @@ class Play:
         self._write_keys(f"pk-{self.key}")
         self.options["baseurl"] = f"https://{self._alias or self.domain}"
         self._let_decrypt()
-        self.clients("s3", REGION).put_object(
-            Bucket=self.bucket,
-            Key=f"{ROOT[1:]}/{BLOB}",
-            Body=CONTENT,
-            **(
-                {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": self.kms}
-                if self.storage["encrypt"]
-                else {}
-            ),
-        )
+        self.put(BLOB, CONTENT)
+        self.put(LINK, str(DIGEST).encode())
 
     # What is asked
 
@@ -232,7 +225,20 @@ class Play:
 
         denied = _s3("403 Forbidden", "AccessDenied", "Access Denied")
         self.stage.data.errors["/" + BLOB] = (denied, time.time() - 77)
-        self.digest = DIGEST
+
+    def put(self, path: str, content: bytes, kms: str = "") -> None:
+        """Write an object below the root, as a registry does.
+
+        :param kms: the key that it is encrypted with; the configuration's by default.
+        """
+        more = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms or self.kms}
+        s3 = self.clients("s3", REGION)
+        s3.put_object(
+            Bucket=self.bucket,
+            Key=f"{ROOT[1:]}/{path}",
+            Body=content,
+            **(more if kms or self.storage["encrypt"] else {}),
+        )
 
     # How it is made
 

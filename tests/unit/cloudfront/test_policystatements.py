@@ -50,6 +50,15 @@ def test_actions_and_resources(said: dict[str, Any], covers: bool):
         ({"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}, None),
         ({"DateLessThan": {"aws:CurrentTime": "2030-01-01"}}, None),
         ({"DateLessThan": {"aws:CurrentTime": "x"}, "StringEquals": {"AWS:SourceArn": "y"}}, False),
+        # What CloudFront comes without.
+        ({"StringNotEquals": {"aws:SourceVpce": "vpce-1"}}, True),
+        ({"StringNotEqualsIfExists": {"aws:SourceVpce": "vpce-1"}}, True),
+        ({"StringEquals": {"aws:SourceVpce": "vpce-1"}}, False),
+        ({"StringEqualsIfExists": {"aws:SourceVpce": "vpce-1"}}, True),
+        ({"StringNotEquals": {"aws:PrincipalOrgID": "o-1"}}, True),
+        ({"Null": {"aws:SourceVpce": "true"}}, True),
+        ({"Null": {"aws:SourceArn": True}}, False),
+        ({"Null": {"aws:TokenIssueTime": "true"}}, None),
     ],
     ids=str,
 )
@@ -72,6 +81,29 @@ def test_conditions_hold_or_not_or_that_is_not_known(condition: dict[str, Any], 
 def test_principals(principal: Any, service: bool, everybody: bool):
     statement = one(Principal=principal)
     assert (statement.is_for_service(CLOUDFRONT), statement.is_for_everybody) == (service, everybody)
+
+
+@pytest.mark.parametrize(
+    ("others", "service"), [({"AWS": "arn:aws:iam::1:root"}, True), (SERVICE, False), ("*", True)], ids=str
+)
+def test_everybody_but_others(others: Any, service: bool):
+    (statement,) = statements(json.dumps({"Statement": [{"Effect": "Deny", "NotPrincipal": others}]}))
+    assert (statement.is_for_service(CLOUDFRONT), statement.is_for_everybody) == (service, False)
+
+
+@pytest.mark.parametrize(
+    ("condition", "public"),
+    [
+        ({}, True),
+        ({"Bool": {"aws:SecureTransport": "true"}}, True),
+        ({"StringEquals": {"AWS:SourceArn": ARN}}, False),
+        ({"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}, False),
+    ],
+    ids=str,
+)
+def test_what_is_for_everybody_is_public_unless_a_condition_says_who(condition: dict[str, Any], public: bool):
+    assert one(Principal="*", Condition=condition).is_public is public
+    assert one(Condition=condition).is_public is False
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", '{"Statement": null}', '{"Statement": ["x"]}', "{"])
