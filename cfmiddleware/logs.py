@@ -208,6 +208,21 @@ def held_back() -> Iterator[MemoryHandler]:
         logger.setLevel(level)
 
 
+@contextlib.contextmanager
+def left_out(name: str) -> Iterator[None]:
+    """Leave a logger's messages out until the block is left, where a command says the same in its own words.
+
+    :param name: the logger's, below ``cfmiddleware``.
+    """
+    logger = logging.getLogger(name)
+    handlers, propagate = logger.handlers, logger.propagate
+    logger.handlers, logger.propagate = [logging.NullHandler()], False
+    try:
+        yield
+    finally:
+        logger.handlers, logger.propagate = handlers, propagate
+
+
 def replay(held: MemoryHandler) -> None:
     """Log the messages that were held back, in the form that is set up now and whatever its level.
 

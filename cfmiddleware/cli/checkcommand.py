@@ -7,6 +7,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cfmiddleware import logs
 from cfmiddleware.cloudfront.check import STEPS, Request, check
 from cfmiddleware.config import Config
 from cfmiddleware.config.address import DEFAULT_ADDRESS, DEFAULT_EDGE
@@ -68,7 +69,11 @@ def run(arguments: Any) -> int:
         repository=arguments.repository,
     )
     source = request.config.source
-    with sigterm_as_ctrl_c(), contextlib.closing(check(request)) as found:
+    with (
+        logs.left_out("cfmiddleware.storage"),
+        sigterm_as_ctrl_c(),
+        contextlib.closing(check(request)) as found,
+    ):
         if arguments.json:
             return print_json(source, found)
         return print_lines(source, STEPS, found)

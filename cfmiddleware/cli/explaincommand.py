@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cfmiddleware import logs
 from cfmiddleware.cloudfront.explain import PARTS, Question, explain
 from cfmiddleware.config import Config
 from cfmiddleware.errors import ConfigError, cannot_be_read
@@ -43,13 +44,19 @@ def add_parser(commands: Commands) -> None:
 
 def run(arguments: Any) -> int:
     """Explain, and return 1 where something is wrong."""
-    url = sys.stdin.readline() if arguments.url == "-" else arguments.url
+    url = _from_standard_input() if arguments.url == "-" else arguments.url
     asked = Question(
         Config.load(arguments.config), url, answer=_answer(arguments.answer), online=not arguments.offline
     )
-    if arguments.json:
-        return print_json(asked.config.source, explain(asked))
-    return print_lines("the URL", PARTS, explain(asked))
+    with logs.left_out("cfmiddleware.storage"):
+        if arguments.json:
+            return print_json(asked.config.source, explain(asked))
+        return print_lines("the URL", PARTS, explain(asked))
+
+
+def _from_standard_input() -> str:
+    # What is not UTF-8 is not a URL, which is said later.
+    return sys.stdin.buffer.readline(_LARGEST).decode("utf-8", "replace")
 
 
 def _answer(file: str | None) -> bytes | None:

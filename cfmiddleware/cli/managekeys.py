@@ -6,7 +6,7 @@ import argparse
 import time
 from typing import TYPE_CHECKING, Any
 
-from cfmiddleware import parse
+from cfmiddleware import logs, parse
 from cfmiddleware.cloudfront.asking import Asker
 from cfmiddleware.cloudfront.keygroups import CannotAsk, KeyGroups
 from cfmiddleware.cloudfront.keylist import held, listing, wrong
@@ -16,6 +16,7 @@ from cfmiddleware.cloudfront.wanted import Wanted, wanted
 from cfmiddleware.config import Config
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ConfigError, StorageError
+from cfmiddleware.signing.keyfiles import id_of
 
 from .sigterm import sigterm_as_ctrl_c
 
@@ -65,6 +66,8 @@ def add_parser(commands: Commands) -> None:
 
 def run(arguments: Any) -> int:
     """List the keys, or rotate them."""
+    if arguments.id is not None and id_of(f"pk-{arguments.id}.pem") != arguments.id:
+        raise ConfigError(f"--id: {arguments.id!r} is not an id of CloudFront's, such as K2JCJMDEHXQW5F")
     config = Config.load(arguments.config)
     found = wanted(config)
     try:
@@ -88,7 +91,7 @@ def run(arguments: Any) -> int:
             sample = blob_sample(config, found, digest, arguments.repository)
         except StorageError as error:
             raise ConfigError(f"--digest: {digest} cannot be read: {error}") from None
-    with sigterm_as_ctrl_c():
+    with logs.left_out("cfmiddleware.storage"), sigterm_as_ctrl_c():
         done = Rotation(found, Tools(groups, Asker(), sample), choices).run()
     return 0 if done else 1
 

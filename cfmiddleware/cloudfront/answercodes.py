@@ -254,6 +254,9 @@ _UNKNOWN = Meaning(
     "see that baseurl is CloudFront's",
 )
 
+# What is read of a page, in characters.
+_LONGEST_PAGE = 8192
+
 _CODE = re.compile(r"<Code>([^<]{1,100})</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]{1,1000})</Message>")
 _TAGS = re.compile(r"<style.*?</style>|<[^>]{0,500}>", re.DOTALL | re.IGNORECASE)
@@ -273,7 +276,8 @@ def refusal(status: int, headers: dict[str, str], body: bytes) -> Refusal:
         return Refusal(S3 if is_s3 or "x-amz-request-id" in headers else CLOUDFRONT, status, code[1], said)
     if "x-amz-error-code" in headers:  # which the REST hosts do not send
         return Refusal(S3, status, headers["x-amz-error-code"], "from a website endpoint")
-    plain = " ".join(_TAGS.sub(" ", text).split())[:200]
+    # Pages of CloudFront and S3 are short, and the pattern is slow on long texts that are none.
+    plain = " ".join(_TAGS.sub(" ", text[:_LONGEST_PAGE]).split())[:200]
     if "x-amz-request-id" in headers:
         return Refusal(S3, status, str(status), plain)
     if "cloudfront" in text.lower() or _is_cloudfronts(headers):

@@ -6,6 +6,7 @@ What is found holds no signature, no policy and no secret, so that it can be pas
 from __future__ import annotations
 
 import datetime
+import hashlib
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -190,6 +191,8 @@ class _Explained:
 
     def _address(self) -> Iterator[Finding]:
         network = self._said.source_ip
+        if network is None and self._said.trouble and "Policy" in self._said.parameters:
+            return  # an address stands in the policy
         if network is None:
             yield tick("address", "it is bound to no address")
             return
@@ -306,9 +309,24 @@ class _Explained:
     def answered(self, answer: bytes) -> Finding:
         """Return what an answer means, with what is known of the URL."""
         status, headers, body = _parts(answer)
-        if status in (200, 206) or (not status and b"<" not in body[:200]):
+        if status in (200, 206, 304):
             return tick("answer", "the answer is no refusal")
+        if not status and not _is_page(body):
+            return self._not_a_page(body)
         return self._why("answer", refusal(status, headers, body))
+
+    def _not_a_page(self, body: bytes) -> Finding:
+        """Return what a body is that neither CloudFront nor S3 refuses with."""
+        digest = _DIGEST.search(self._said.parts.path)
+        if digest and hashlib.new(digest[1], body).hexdigest() == digest[2]:
+            return tick("answer", "the answer is the blob itself")
+        return question(
+            "answer",
+            "the answer is a client's own words or an object's bytes: CloudFront and S3 refuse in XML or HTML"
+            if body
+            else "the answer is empty, as it is to a HEAD",
+            "give what 'curl -i' prints for the URL",
+        )
 
     def _why(self, name: str, refused: Refusal) -> Finding:
         known = meaning(refused)
@@ -398,6 +416,12 @@ _OBJECT = (
     "see that the blob was not collected, and that rootdirectory, originpath and layout are those of the "
     "registry that made the URL"
 )
+
+
+def _is_page(body: bytes) -> bool:
+    """Return whether a body can be XML or HTML, and not the bytes of an object."""
+    start = body[:1024].decode("utf-8", "replace")
+    return "<" in start[:200] and "\0" not in start and start.count("\N{REPLACEMENT CHARACTER}") < 10
 
 
 def _own(query: str) -> str:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from lab.cloudfront_faults import FAULTS
 from lab.cloudfront_play import BLOB, CONTENT, DIGEST, Play, PlayWire, Stage
 from lab.edges import KEY_ID, configuration, crosses, dated, questions
-from lab.servers import CFMIDDLEWARE
+from lab.servers import CFMIDDLEWARE, free_port
 from lab.signing_material import ec_key, pair, rsa_pem
 from lab.wsgi_server import running_app
 
@@ -148,6 +149,39 @@ def test_an_answer_is_explained_by_the_url(
     assert said in found["answer"].says
 
 
+@pytest.mark.parametrize(
+    ("answer", "unknown", "said"),
+    [
+        (BLOB_BYTES, False, "the blob itself"),
+        (b"HTTP/2 304 \r\n\r\n", False, "no refusal"),
+        (b"", True, "empty"),
+        (b"error pulling image: 403 Forbidden", True, "a client's own words"),
+        (bytes(range(256)) * 4096, True, "bytes"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_an_answer_that_is_not_a_refusal_is_not_guessed_at(
+    place: Place, answer: bytes, unknown: bool, said: str
+):
+    found = place.explained(place.url(), answer, online=False)
+
+    assert said in found["answer"].says
+    assert (questions(found), crosses(found)) == ({"answer"} if unknown else set(), set())
+
+
+def test_a_long_answer_that_is_not_a_page_takes_no_time(place: Place):
+    """A pattern that began anew at each of these would take minutes."""
+    found = place.explained(place.url(), b"<style" * 150_000, online=False)
+
+    assert "another server" in found["answer"].says
+
+
+def test_of_a_policy_that_cannot_be_read_no_address_is_known(place: Place):
+    url = place.url(address="127.0.0.1").replace("Policy=", "Policy=x")
+
+    assert "address" not in place.explained(url, online=False)
+
+
 def test_online_an_expired_url_is_told_from_an_object_that_is_kept_back(place: Place):
     found = place.explained(place.url(lives=-60))
 
@@ -237,6 +271,20 @@ def run(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run([CFMIDDLEWARE, "explain", *arguments], capture_output=True, text=True, input=text)
 
 
+def test_what_the_storage_logs_is_not_said_twice(tmp_path: Path):
+    configuration(tmp_path, "https://blobs.example.com", {})
+    file = tmp_path / "config.yml"
+    tree = yaml.safe_load(file.read_text())
+    nobody = f"http://127.0.0.1:{free_port()}"
+    tree["storage"] = {"s3": {"bucket": "b", "region": "eu-west-3", "regionendpoint": nobody}}
+    file.write_text(yaml.safe_dump(tree))
+
+    done = run("--config", str(file), "--offline", "https://blobs.example.com/docker/x")
+
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "the storage does not say whether it is there" in done.stdout
+
+
 def test_the_command_prints_what_can_be_pasted_into_a_ticket(tmp_path: Path):
     configuration(tmp_path, "https://blobs.example.com", {})
     config = str(tmp_path / "config.yml")
@@ -261,6 +309,7 @@ def test_the_command_prints_what_can_be_pasted_into_a_ticket(tmp_path: Path):
         (["--config", "no-such.yml", "https://a/b"], "no-such.yml"),
         (["--config", "{config}", "--answer", "no-such-file", "https://a/b"], "--answer: no-such-file"),
         (["--config", "{config}", "sha256:12?Signature=secret"], "the URL must begin with"),
+        (["--config", "{config}", "-"], "the URL must begin with"),
     ],
     ids=str,
 )
