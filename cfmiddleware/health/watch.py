@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 
 from cfmiddleware.metrics.names import CHECKS_FAILING
 from cfmiddleware.process.cache import PerProcess
+from cfmiddleware.process.processid import process_id
 
 from .board import Board, Report
 from .checks import Check, CheckFailed
@@ -46,7 +46,7 @@ class Health:
     def start(self) -> None:
         """Begin to check in this process, unless it has begun."""
         self._watch()
-        self._process = os.getpid()
+        self._process = process_id()
 
     def stop(self) -> None:
         """Let another process check; this one is about to end."""
@@ -57,7 +57,7 @@ class Health:
     @property
     def is_healthy(self) -> bool:
         """Whether no check fails."""
-        if self._process != os.getpid():
+        if self._process != process_id():
             self.start()
         return self.board.is_healthy
 

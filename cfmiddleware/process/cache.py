@@ -1,18 +1,18 @@
 """What one process keeps: a value of its own, and a bounded memory that its threads share.
 
 A lock that a thread holds at a fork stays held in the child, which does not have that thread. A connection
-that crosses a fork is read by two processes. So :class:`PerProcess`, the one place that knows which process
-it is in, keeps whatever must not cross a fork.
+that crosses a fork is read by two processes. So :class:`PerProcess` keeps whatever must not cross a fork.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import CancelledError, Future
 from typing import Generic, TypeVar
+
+from .processid import process_id
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
@@ -37,17 +37,17 @@ class PerProcess(Generic[T]):
     def __call__(self) -> T:
         """Return the value of this process."""
         held = self._held
-        if held is None or held[0] != os.getpid():
+        if held is None or held[0] != process_id():
             held = self._fill()
         return held[1]
 
     def made(self) -> T | None:
         """Return the value if this process has made it, else None."""
         held = self._held
-        return held[1] if held is not None and held[0] == os.getpid() else None
+        return held[1] if held is not None and held[0] == process_id() else None
 
     def _fill(self) -> tuple[int, T]:
-        process = os.getpid()
+        process = process_id()
         # Atomic, so that all threads of a new process take the same lock, and none that crossed the fork.
         with self._locks.setdefault(process, threading.Lock()):
             held = self._held
@@ -91,12 +91,16 @@ class Cache(Generic[K, V]):
 
     def get(self, key: K) -> V | None:
         """Return the value under *key*, or None."""
-        memory = self._memory()
-        with memory.lock:
-            value = memory.entries.get(key)
-            if value is not None:
-                memory.entries.move_to_end(key)
-            return value
+        # Without the lock, which costs more than the rest: each of the two steps is one call into C, and keys
+        # are text, numbers and tuples of those, whose comparison runs no code of Python's.
+        entries = self._memory().entries
+        value = entries.get(key)
+        if value is not None:
+            try:
+                entries.move_to_end(key)
+            except KeyError:  # another thread has forgotten it since
+                return value
+        return value
 
     def peek(self, key: K) -> V | None:
         """Return the value under *key*, or None, without counting that as a use."""

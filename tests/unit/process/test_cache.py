@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -111,3 +113,13 @@ class TestCache:
         with pytest.raises(ZeroDivisionError):
             cache.once("key", lambda: 1 // 0)
         assert (cache.once("key", lambda: 2), cache.made) == (2, 1)
+
+    def test_a_value_that_another_thread_forgets_at_this_moment_is_still_returned(self):
+        cache: Cache[str, str] = Cache(10)
+
+        class Forgetful(OrderedDict[str, str]):
+            def get(self, key: str, default: Any = None) -> Any:
+                return self.pop(key, default)
+
+        cache._memory().entries = Forgetful(key="value")
+        assert (cache.get("key"), cache.get("key")) == ("value", None)

@@ -254,3 +254,58 @@ def test_a_url_that_cannot_be_signed_is_an_error_each_time(key, clock):
 def test_another_hash_is_an_error_at_start(clock):
     with pytest.raises(ValueError, match="sha1 or sha256"):
         signer(rsa_key(), clock, hash="md5")
+
+
+class Switching:
+    """A ring whose key a test chooses."""
+
+    def __init__(self, *pairs):
+        self.pairs = pairs
+        self.index = 0
+
+    def current(self):
+        return self.pairs[self.index]
+
+
+@settings(max_examples=examples(200), deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(-3000, 3000),
+            st.sampled_from(["0" * 64, "f" * 64]),
+            st.sampled_from([None, "192.0.2.7", "192.0.2.8"]),
+            st.integers(0, 1),
+        ),
+        max_size=40,
+    )
+)
+def test_what_is_remembered_is_what_would_be_signed_now(steps):
+    # Whatever the clock does, and whichever key signs.
+    pairs, clock, window = (
+        [KeyPair("K1", FakeKey()), KeyPair("K2", FakeKey())],
+        Clock(NOW),
+        ExpiryWindow(1200, 300),
+    )
+    ring = Switching(*pairs)
+    ours = URLSigner(ring, window, clock=clock)
+    for seconds, digest, address, index in steps:
+        clock.now, ring.index = NOW + seconds, index
+        expires = window.expires(digest, clock.now)
+        expected = sign(f"{HOST}/a", expires, pairs[index], "sha1", address)
+        assert ours.url(f"{HOST}/a", digest, address) == expected
+
+
+def test_a_new_key_waits_for_no_signature_of_the_old_one(clock):
+    old, new = FakeKey(), FakeKey()
+    ring = Switching(KeyPair("K1", old), KeyPair("K2", new))
+    ours = URLSigner(ring, ExpiryWindow(1200, 300), clock=clock)
+    assert old.entered.acquire(timeout=10)
+    old.gate.clear()
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(ours.url, f"{HOST}/a", DIGEST)
+        assert old.entered.acquire(timeout=10)
+        ring.index = 1
+        second = threads.submit(ours.url, f"{HOST}/a", DIGEST)
+        assert "&Key-Pair-Id=K2" in second.result(10)
+        old.gate.set()
+        assert "&Key-Pair-Id=K1" in first.result(10)
