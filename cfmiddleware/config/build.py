@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from cfmiddleware.health.board import Board
     from cfmiddleware.registry.app import Registry
     from cfmiddleware.storage.driver import Driver
+    from cfmiddleware.wsgi.blobplace import PlaceOf
     from cfmiddleware.wsgi.types import App
 
 
@@ -164,10 +165,13 @@ def cloudfront(settings: Settings) -> CloudFrontOptions:
     return settings.cloudfront
 
 
-def wrapper(app: App, settings: Settings, options: WrapperOptions) -> CloudFrontMiddleware:
+def wrapper(
+    app: App, settings: Settings, options: WrapperOptions, place_of: PlaceOf | None = None
+) -> CloudFrontMiddleware:
     """Return *app* wrapped.
 
     :param options: the wrapper's options: those of the settings, or others in their place.
+    :param place_of: asks *app* where a blob is; None for an app that only speaks WSGI.
     :raises ConfigError: for options that do not go with the settings or cannot work, naming the option.
     """
     settings.check_wrapper(options)
@@ -177,14 +181,16 @@ def wrapper(app: App, settings: Settings, options: WrapperOptions) -> CloudFront
         _log.warning("%s", warning)
     presigner = driver.presigner if driver is not None else None
     entry = settings.cloudfront
+    sizes = _sizes(settings, options)
     if entry is None:
-        return CloudFrontMiddleware(app, options, presign=presigner, sizes=_sizes(settings, options))
+        return CloudFrontMiddleware(app, options, presign=presigner, sizes=sizes, place_of=place_of)
     return CloudFrontMiddleware(
         app,
         options,
         presign=presigner and _rewritten(presigner, entry.rewrites_of_s3),
         rewrites=entry.rewrites,
-        sizes=_sizes(settings, options),
+        sizes=sizes,
+        place_of=place_of,
     )
 
 

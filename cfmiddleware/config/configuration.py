@@ -115,6 +115,15 @@ class Config:
         with self.located(entry.place):
             return build.wrapper(app, self.settings, options)
 
+    def _wrapped(self, registry: Registry) -> CloudFrontMiddleware:
+        """Return the registry of this configuration wrapped as the section ``middleware`` says."""
+        with self.located():
+            entry = build.cloudfront(self.settings)
+        with self.located(entry.place):
+            return build.wrapper(
+                registry, self.settings, entry.options, registry.place_of(entry.options.prefix)
+            )
+
     def app(self, health: Health | None = None) -> App:
         """Return the registry, wrapped if the file says so, with ``http.headers`` on all of its responses.
 
@@ -122,7 +131,7 @@ class Config:
         """
         self.turn_on_metrics()
         registry = self.registry(health)
-        return self.with_headers(self.wrap(registry) if self.has_wrapper() else registry)
+        return self.with_headers(self._wrapped(registry) if self.has_wrapper() else registry)
 
     def with_headers(self, app: App) -> App:
         """Return *app* with ``http.headers`` on all of its responses."""

@@ -66,7 +66,8 @@ class BlobURLs:
         :param address: the only client that the URL serves, as an IPv4 address; None for every client.
         """
         try:
-            return in_turn(self._rewrites, self._signer.url(url, digest.hex, address))
+            signed = self._signer.url(url, digest.hex, address)
+            return in_turn(self._rewrites, signed) if self._rewrites else signed
         except Exception as error:  # noqa: BLE001 (whatever it is, it must not fail the pull)
             SIGNATURES.inc("failed")
             return Miss("signing", f"the URL of {digest} could not be signed: {error}")

@@ -22,6 +22,7 @@ from .misses import Miss, Misses
 from .options import WrapperOptions
 from .probe import Probe, close, respond_or_redirect
 from .probecache import Approval, ProbeCache
+from .redirect import redirect
 
 if TYPE_CHECKING:
     from cfmiddleware.ipfilter.filter import AddressFilter
@@ -313,19 +314,8 @@ class Pull:
         return self._location is not None
 
     def redirect(self, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer with the redirect. It is for this client, until the signature expires: not for caches."""
-        start_response(
-            "307 Temporary Redirect",
-            [
-                ("Location", self._location or ""),
-                ("Docker-Content-Digest", str(self.blob.digest)),
-                ("Docker-Distribution-API-Version", "registry/2.0"),
-                ("Cache-Control", "private, no-store"),
-                ("Content-Length", "0"),
-                *self.kept,
-            ],
-        )
-        return [b""]  # some servers, such as hypercorn, answer nothing where there is no chunk at all
+        """Answer with the redirect."""
+        return redirect(start_response, self._location or "", self.blob.digest, self.kept)
 
 
 def _discard(status: str, headers: Headers, exc_info: object = None) -> Write:

@@ -35,12 +35,14 @@ from .judge import Judge
 from .layout import Layout
 from .misses import Miss, Misses
 from .options import WrapperKeywords, WrapperOptions
+from .placedpulls import PlacedPulls, can_be_placed
 from .presigned import Presign, PresignedURLs
 from .probecache import ProbeCache, monotonic
 from .pull import Pulls
 from .rewriteoptions import RewriteOptions
 
 if TYPE_CHECKING:
+    from cfmiddleware.wsgi.blobplace import PlaceOf
     from cfmiddleware.wsgi.types import App, StartResponse
 
 _log = logging.getLogger("cfmiddleware")
@@ -63,6 +65,9 @@ class CloudFrontMiddleware:
     :param clock: gives the time in Unix seconds.
     :param elapsed: gives seconds that never go backwards, for ``probecache``.
     :param sizes: counts redirects and their bytes for Prometheus.
+    :param place_of: asks *app* where a blob is, in place of asking for the blob; None for an app that only
+        speaks WSGI. It is asked while :attr:`app` is the app that was given here, and not what has been put
+        in front of it since.
     :param named: the options, one by one.
     :raises ConfigError: for an option that cannot work, naming it.
     """
@@ -77,6 +82,7 @@ class CloudFrontMiddleware:
         clock: Callable[[], float] = time.time,
         elapsed: Callable[[], float] = monotonic,
         sizes: BlobSizes | None = None,
+        place_of: PlaceOf | None = None,
         **named: Unpack[WrapperKeywords],
     ) -> None:
         if options is None:
@@ -105,6 +111,10 @@ class CloudFrontMiddleware:
         presigned = None if presign is None else PresignedURLs(presign, window, clock=clock)
         self._urls = BlobURLs(options.baseurl, self.originpath, self._signer, presigned, rewrites)
         self._misses = Misses()
+        sizes = sizes or BlobSizes()
+        self._placed: PlacedPulls | None = None
+        if place_of is not None and can_be_placed(options):
+            self._placed = PlacedPulls(app, place_of, options, self._urls, self._misses, sizes)
         self._pulls = Pulls(
             options,
             self._layout,
@@ -113,7 +123,7 @@ class CloudFrontMiddleware:
             self._filter,
             ProbeCache(options.probecache, clock=elapsed) if options.probecache else None,
             self._misses,
-            sizes or BlobSizes(),
+            sizes,
         )
         if options.baseurl and (self.rootdirectory or self.originpath):
             # Operators get this wrong, and only CloudFront could tell. Where nobody has set up logging, as
@@ -133,6 +143,11 @@ class CloudFrontMiddleware:
             path = environ.get("PATH_INFO", "")
             blob = parse_blob_path(path, self._prefix)
             if blob is not None and _is_as_sent(environ, self._prefix):
+                placed = self._placed
+                if placed is not None and placed.app is self.app:
+                    answer = placed.answer(blob, environ, start_response)
+                    if answer is not None:
+                        return answer
                 return self._pulls.answer(self.app, blob, environ, start_response)
             if "/blobs/sha" in path:
                 miss = _REWRITTEN if blob is not None else self._elsewhere(path)

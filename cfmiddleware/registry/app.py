@@ -25,7 +25,7 @@ from .manifests import Manifests
 from .reading import Reading
 from .referrers import Referrers
 from .requests import Request
-from .routes import Resource, below_v2_without_slash, parse_route
+from .routes import Resource, Route, below_v2_without_slash, blob_route, parse_route
 from .store.manifest import Required
 from .store.turns import ParseTurns
 from .store.upload import DEFAULT_INLINE_LIMIT
@@ -33,6 +33,8 @@ from .tags import Tags
 from .uploads import DEFAULT_MOUNT_SEARCH, Uploads
 
 if TYPE_CHECKING:
+    from cfmiddleware.digest import Digest
+    from cfmiddleware.wsgi.blobplace import BlobPlace, PlaceOf
     from cfmiddleware.wsgi.types import Environ, StartResponse
 
 _log = logging.getLogger(__name__)
@@ -100,7 +102,7 @@ class Registry:
         self._auth = auth
         self._health = health
         reading = Reading()
-        blobs = Blobs(driver, reading, descriptors, health)
+        blobs = self._blobs = Blobs(driver, reading, descriptors, health)
         uploads = Uploads(driver, blobs, inline_limit, mountsearch)
         tags = Tags(driver, maxtags)
         turns = ParseTurns()
@@ -140,28 +142,43 @@ class Registry:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request, as PEP 3333 has it. The environ is not changed."""
-        answer = self._answer(environ)
-        headers = [("Docker-Distribution-API-Version", "registry/2.0"), *answer.headers]
-        start_response(STATUS_LINES[answer.status], headers)
+        try:
+            answer = self._dispatch(environ)
+        except Exception as error:  # noqa: BLE001 (whatever it is, the client gets an answer)
+            answer = _response_to(error, environ)
+        body = _begin(answer, start_response)
         if environ["REQUEST_METHOD"] == "HEAD":
             return NO_BYTES  # the body of a HEAD is lazy and holds nothing
-        return answer.body
+        return body
 
-    def _answer(self, environ: Environ) -> Response:
-        """Return the response to a request. This is the one place where errors become responses."""
+    def place_of(self, prefix: str) -> PlaceOf | None:
+        """Return what a wrapper may ask in place of sending a blob's GET, whose answer it would not send on.
+
+        :param prefix: what the wrapper takes for the prefix. Where that is not this registry's, None is
+            returned: the wrapper does not know its paths.
+        """
+        return self._place_of if prefix == self._prefix else None
+
+    def _place_of(
+        self, repository: str, digest: Digest, environ: Environ, start_response: StartResponse
+    ) -> BlobPlace | Iterable[bytes] | None:
+        """Answer a GET of a blob as far as :data:`~cfmiddleware.wsgi.blobplace.PlaceOf` has it."""
+        if "HTTP_RANGE" in environ or "HTTP_IF_NONE_MATCH" in environ:
+            return None
+        health = self._health
+        if health is not None and not health.is_healthy:
+            return None
+        record: AccessRecord | None = environ.get(ACCESS)
+        if record is not None:
+            record.repository, record.sent = repository, "app"
         try:
-            return self._dispatch(environ)
-        except RegistryError as error:
-            return error.response()
-        except StorageUnavailable as error:
-            _log.warning("%s %r: %s", environ["REQUEST_METHOD"], environ.get("PATH_INFO"), error)
-            if isinstance(error, StorageFull):
-                return errors.storage_full().response()
-            kind = errors.storage_refuses if error.lasting else errors.storage_unavailable
-            return kind(error.told).response()
-        except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer and the log the trace
-            _log.exception("%s %r failed", environ["REQUEST_METHOD"], environ.get("PATH_INFO"))
-            return errors.unknown().response()
+            if self._auth is not None:
+                grant = _authorized(self._auth, self._request(environ, blob_route(repository, digest)))
+                if record is not None:
+                    record.user = grant.user
+            return self._blobs.place(repository, digest)
+        except Exception as error:  # noqa: BLE001 (as for every request)
+            return _begin(_response_to(error, environ), start_response)
 
     def _dispatch(self, environ: Environ) -> Response:
         health = self._health
@@ -170,8 +187,7 @@ class Registry:
             asked = environ["REQUEST_METHOD"] == "GET" and "cfmiddleware.probe" in environ
             if not (asked and health.redirects):
                 raise errors.unhealthy()
-        path, mount = environ.get("PATH_INFO", ""), environ.get("SCRIPT_NAME", "")
-        base = (quote(mount, safe="/", encoding="latin-1") if mount else "") + self._prefix
+        path = environ.get("PATH_INFO", "")
         try:
             route = parse_route(path, self._prefix)
         except RegistryError:
@@ -179,9 +195,9 @@ class Registry:
             if moved is None:
                 raise
             query = environ.get("QUERY_STRING", "")
-            location = f"{base}/v2/{quote(moved, safe='/:')}" + (f"?{query}" if query else "")
+            location = f"{self._base(environ)}/v2/{quote(moved, safe='/:')}" + (f"?{query}" if query else "")
             return empty(301, {"Location": location})
-        request = Request(environ, route, base, self._host, self._relative)
+        request = self._request(environ, route)
         record: AccessRecord | None = environ.get(ACCESS)
         if record is not None:
             record.repository = route.repository
@@ -206,6 +222,34 @@ class Registry:
             expect(request)
         with self._admission.admit(request) as admitted:
             return handler(admitted)
+
+    def _request(self, environ: Environ, route: Route) -> Request:
+        return Request(environ, route, self._base(environ), self._host, self._relative)
+
+    def _base(self, environ: Environ) -> str:
+        """Return what stands in front of ``/v2/`` for the client."""
+        mount = environ.get("SCRIPT_NAME", "")
+        return (quote(mount, safe="/", encoding="latin-1") if mount else "") + self._prefix
+
+
+def _begin(answer: Response, start_response: StartResponse) -> Iterable[bytes]:
+    headers = [("Docker-Distribution-API-Version", "registry/2.0"), *answer.headers]
+    start_response(STATUS_LINES[answer.status], headers)
+    return answer.body
+
+
+def _response_to(error: Exception, environ: Environ) -> Response:
+    """Return the response to a request that failed. This is the one place where errors become responses."""
+    if isinstance(error, RegistryError):
+        return error.response()
+    if isinstance(error, StorageUnavailable):
+        _log.warning("%s %r: %s", environ["REQUEST_METHOD"], environ.get("PATH_INFO"), error)
+        if isinstance(error, StorageFull):
+            return errors.storage_full().response()
+        kind = errors.storage_refuses if error.lasting else errors.storage_unavailable
+        return kind(error.told).response()
+    _log.error("%s %r failed", environ["REQUEST_METHOD"], environ.get("PATH_INFO"), exc_info=error)
+    return errors.unknown().response()
 
 
 def _authorized(auth: Authenticator, request: Request) -> Grant:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Protocol, cast
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ObjectNotFound, StorageUnavailable
 from cfmiddleware.health.watch import Health
 from cfmiddleware.storage.driver import Driver, Reader
+from cfmiddleware.wsgi.blobplace import BlobPlace
 from cfmiddleware.wsgi.ranges import Span, Unsatisfiable, has_etag, select
 from cfmiddleware.wsgi.response import NO_BYTES, Response, empty
 
@@ -103,7 +104,7 @@ class Blobs:
         self._reading = reading
         self._descriptors = descriptors
         # A few blobs are asked for again and again, and a driver checks every path.
-        self._key = lru_cache(maxsize=4096)(driver.key)
+        self._place = lru_cache(maxsize=4096)(self._place_at)
 
     def locate(self, repository: str, digest: Digest, *, sized: bool = True) -> Located | None:
         """Return where a repository's blob is, or None if the repository has no such blob.
@@ -243,12 +244,28 @@ class Blobs:
         length = [] if located.size is None else [("Content-Length", str(located.size))]
         return Response(200, [*_headers(request.route.reference), _CONTENT_TYPE, *length], body)
 
+    def place(self, repository: str, digest: Digest) -> BlobPlace:
+        """Return where a repository's blob is, for a client that may have it.
+
+        :raises RegistryError: ``BLOB_UNKNOWN`` if the repository has no such blob.
+        """
+        if self._descriptors is None:
+            located = self.locate(repository, digest, sized=False)
+        else:
+            ask = partial(self.locate, repository, digest, sized=False)
+            located = self._descriptors.find(repository, digest, ask, sized=False)
+        if located is None:
+            raise errors.blob_unknown(digest)
+        return self._place(located)
+
+    def _place_at(self, located: Located) -> BlobPlace:
+        path, is_key = located.path, self._driver.in_bucket
+        return BlobPlace(self._driver.key(path) if is_key else path, is_key, located.size)
+
     def _tell(self, probe: BlobListener, located: Located) -> None:
         """Tell a wrapper where a blob is."""
-        if self._driver.in_bucket:
-            probe.located(self._key(located.path), located.size)
-        else:
-            probe.placed(located.path, located.size)
+        path, in_bucket, size = self._place(located)
+        (probe.located if in_bucket else probe.placed)(path, size)
 
     def _selected(self, request: Request, digest: Digest, located: Located, *, opened: bool) -> Response:
         """Answer with what the request's conditions and its range select of a blob whose size is known.

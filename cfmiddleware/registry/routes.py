@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from cfmiddleware.digest import Digest
-from cfmiddleware.reference import BlobPath, is_name, is_tag, parse_blob_path
+from cfmiddleware.reference import is_name, is_tag, parse_blob_path
 
 from . import errors
 
@@ -45,7 +45,7 @@ def parse_route(path: str, prefix: str = "") -> Route:
     """
     blob = parse_blob_path(path, prefix)
     if blob is not None:  # what is asked for most
-        return _blob_route(blob)
+        return blob_route(*blob)
     if path in ("", "/", prefix, prefix + "/"):
         return Route("root")
     if not path.startswith(prefix + "/v2"):
@@ -82,8 +82,9 @@ def below_v2_without_slash(path: str, prefix: str = "") -> str | None:
 
 
 @lru_cache(maxsize=4096)
-def _blob_route(blob: BlobPath) -> Route:
-    return Route("blob", blob.repository, str(blob.digest))
+def blob_route(repository: str, digest: Digest) -> Route:
+    """Return the route of a blob."""
+    return Route("blob", repository, str(digest))
 
 
 def _parse_tail(rest: str) -> Route | None:

@@ -108,7 +108,7 @@ class InMemoryDescriptorCache:
         now = self._clock()
         key = (repository, digest)
         known = self._remembered.get(key)
-        if known is not None and now < known.due and serves(known.located, sized):
+        if known is not None and now < known.due and not (sized and known.located.size is None):
             HIT.inc()
             return known.located
         MISS.inc()

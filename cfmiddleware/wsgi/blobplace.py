@@ -1,0 +1,34 @@
+"""Where a blob lies: what the registry says to the wrapper in front of it, in place of an answer.
+
+An answer that is not sent costs as much as one that is. So the registry and the wrapper of one configuration
+speak to each other in this way. Any other app is asked with the client's own request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from cfmiddleware.digest import Digest
+
+from .types import Environ, StartResponse
+
+
+class BlobPlace(NamedTuple):
+    """The object that a blob is, whose client may have it.
+
+    :param path: the object's whole key in the bucket, or its path below the registry's root directory.
+    :param in_bucket: which of the two it is.
+    :param size: its size in bytes; None if that is not known.
+    """
+
+    path: str
+    in_bucket: bool
+    size: int | None
+
+
+#: Answers a GET of a blob: with the place of the blob if this client may have it now, having sent nothing;
+#: with a response, whose ``start_response`` was called, if the client may not; or with None for a request
+#: that only an answer can decide, such as one with a condition or a range. That one has to be asked as WSGI
+#: has it.
+PlaceOf = Callable[[str, Digest, Environ, StartResponse], BlobPlace | Iterable[bytes] | None]
