@@ -47,7 +47,15 @@ class ControlSide:
             yield self._found(distribution, is_named=is_named)
         if distribution is not None:
             yield from DistributionSide(self._wanted, self._aws, distribution).findings()
-        yield from BucketSide(self._wanted, self._aws, distribution).findings()
+        if self._wanted.is_access_point:
+            yield question(
+                "bucket-policy",
+                "the bucket is reached through an access point, whose policies are not judged here",
+                "see that the access point's policy and its bucket's let cloudfront.amazonaws.com "
+                "s3:GetObject with the distribution's AWS:SourceArn",
+            )
+        else:
+            yield from BucketSide(self._wanted, self._aws, distribution).findings()
         if distribution is not None and self._wanted.alias:
             yield from AliasSide(self._wanted, self._aws, distribution, self._asker).findings()
 

@@ -160,8 +160,16 @@ class DistributionSide:
 
     def _origin_host(self, origin: Mapping[str, Any]) -> Finding:
         host, wanted = str(origin.get("DomainName", "")), self._wanted.origin_host
-        if host.lower() == wanted.lower():
+        is_alias = host.endswith(f"-s3alias.s3.{self._wanted.region}.amazonaws.com")
+        if host.lower() == wanted.lower() or (not wanted and is_alias):
             return tick("origin-host", f"the origin is {host}")
+        if not wanted:
+            return question(
+                "origin-host",
+                f"the origin is {host}, and must be the access point's alias, or its bucket",
+                f"{self._console} > Origins > Edit > Origin domain: "
+                f"ALIAS.s3.{self._wanted.region}.amazonaws.com",
+            )
         what = f"the origin is {host}, and must be {wanted}"
         if ".s3-website" in host:
             what += ": a website endpoint takes no signed requests"

@@ -64,6 +64,9 @@ _SHIELDS = {
 # An output has 1,024 bytes at the most, and what is not an option of the operator's needs a third of it.
 _LONGEST_OPTIONS = 500
 
+# Amazon CloudFront API Reference, "Origin".
+_LONGEST_ORIGIN_PATH = 255
+
 _NAME = re.compile(r"(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}")
 _CERTIFICATE = re.compile(r"arn:aws[a-z-]*:acm:us-east-1:[0-9]{12}:certificate/[A-Za-z0-9-]+")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -474,11 +477,14 @@ def _check(wanted: Wanted) -> None:
             f"{source}: storage: CloudFront reads from a bucket, and storage.{wanted.storage.name} is none; "
             "it needs storage.s3"
         )
-    if not _BUCKET.fullmatch(wanted.bucket):
+    if wanted.is_access_point:
         raise ConfigError(
-            f"{source}: storage.s3.bucket: {wanted.bucket!r} is not the name of a bucket, which the template "
-            "needs; an access point cannot be made by it"
+            f"{source}: storage.s3.bucket: is an access point, which no template is made for: its own policy "
+            "must let the distribution read; set CloudFront up by hand, with its alias as the origin "
+            f"(ALIAS.s3.{wanted.region}.amazonaws.com), or name the bucket itself"
         )
+    if not _BUCKET.fullmatch(wanted.bucket):
+        raise ConfigError(f"{source}: storage.s3.bucket: {wanted.bucket!r} is not the name of a bucket")
     if not wanted.on_aws:
         raise ConfigError(
             f"{source}: storage.s3.regionendpoint: names a server that is not Amazon's, which no origin "
@@ -488,6 +494,11 @@ def _check(wanted: Wanted) -> None:
         raise ConfigError(
             f"{place}unsigned: a distribution that restricts nothing lets everybody read the bucket; the "
             "template is for signed URLs"
+        )
+    if len(encode_key(wanted.originpath)) > _LONGEST_ORIGIN_PATH:
+        raise ConfigError(
+            f"{place}originpath: an Origin Path has {_LONGEST_ORIGIN_PATH} characters at the most, and the "
+            "root directory has more; give a shorter one of its directories"
         )
     if not wanted.keys:
         raise ConfigError(f"{place}privatekey: is missing; make a key pair first: cfmiddleware keygen")

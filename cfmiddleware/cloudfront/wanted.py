@@ -25,10 +25,11 @@ class Wanted:
 
     :param source: what messages call the configuration: the file's name.
     :param place: what stands in front of the name of an option of the wrapper, with a dot at its end.
-    :param bucket: the bucket's name; empty where the storage is not S3.
+    :param bucket: the bucket's name, or an access point's ARN or alias; empty where the storage is not S3.
     :param region: the bucket's region; empty where the storage is not S3.
     :param on_aws: whether the bucket is Amazon's.
-    :param origin_host: the bucket's regional REST host; empty where the storage is not S3.
+    :param origin_host: the bucket's regional REST host; empty where the storage is not S3, and where it is
+        an access point whose alias is not known.
     :param rootdirectory: the directory of the bucket that holds the registry: ``/`` and whole segments, or
         an empty string.
     :param originpath: the Origin Path: ``/`` and whole segments, or an empty string for a blank one.
@@ -77,6 +78,11 @@ class Wanted:
     def public_keys(self) -> dict[str, str]:
         """The public halves, as PEM, of the keys whose id is known."""
         return {key.id: key.public_pem for key in self.keys if key.id is not None}
+
+    @property
+    def is_access_point(self) -> bool:
+        """Whether the bucket is reached through an access point, which has a policy of its own."""
+        return self.bucket.startswith("arn:") or self.bucket.endswith("-s3alias")
 
     @property
     def signing(self) -> WantedKey | None:
@@ -128,7 +134,12 @@ def wanted(config: Config) -> Wanted:
 
 
 def origin_host(bucket: str, region: str) -> str:
-    """Return the regional REST host of a bucket, which CloudFront must have as its origin."""
+    """Return the regional REST host of a bucket, which CloudFront must have as its origin.
+
+    An access point's is its alias's, which its ARN does not say.
+    """
+    if bucket.startswith("arn:"):
+        return ""
     return f"{bucket}.s3.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
 
 

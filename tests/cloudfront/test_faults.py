@@ -6,6 +6,7 @@ The table of the page on checks is made of these tests' own expectations, each o
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,15 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from lab import PROJECT
 from lab.cloudfront_control import ACCOUNT
 from lab.cloudfront_faults import FAULTS
-from lab.cloudfront_play import BUILDERS, DIGEST, REGION, Play, Stage, crosses
+from lab.cloudfront_play import BUILDERS, DIGEST, REGION, Play, PlayWire, Stage, crosses
 from lab.stacks import quantity
 from lab.tables import compare, list_table
 
+from cfmiddleware.cloudfront.asking import Asker
+from cfmiddleware.cloudfront.awsreading import AWS
+from cfmiddleware.cloudfront.controlside import ControlSide
 from cfmiddleware.cloudfront.findings import Finding, Mark
+from cfmiddleware.cloudfront.wanted import wanted
 
 #: What is right, in other ways.
 GOOD: dict[str, dict[str, Any]] = {
@@ -131,6 +136,23 @@ def test_an_origin_access_identity_is_a_question_mark(stage: Stage, tmp_path: Pa
     assert crosses(found, 2) == set()
     unknown = {finding.name for finding in found[2] if finding.mark is Mark.QUESTION}
     assert unknown == {"origin-access", "bucket-policy"}
+
+
+@pytest.mark.parametrize("has_alias", [False, True])
+def test_of_an_access_point_nothing_is_guessed(stage: Stage, tmp_path: Path, has_alias: bool):
+    play = Play(stage, tmp_path)
+    arn = f"arn:aws:s3:{REGION}:{ACCOUNT}:accesspoint/images"
+    want = replace(wanted(play.config()), bucket=arn, origin_host="")
+    if has_alias:
+        play.origin(DomainName=f"images-1a2b3c4d5e-s3alias.s3.{REGION}.amazonaws.com")
+    stage.data.deploy()
+
+    side = ControlSide(want, AWS(play.clients, REGION), Asker(PlayWire(play)), works=True)
+    found = {2: list(side.findings())}
+
+    assert crosses(found) == set(), said(found)
+    unknown = {finding.name for finding in found[2] if finding.mark is Mark.QUESTION}
+    assert unknown == {"bucket-policy"} | (set() if has_alias else {"origin-host"})
 
 
 def test_public_access_may_be_blocked_for_the_whole_account(stage: Stage, tmp_path: Path):

@@ -354,7 +354,17 @@ def test_any_directory_of_a_bucket_is_named_as_it_is(directory: Path, name: str)
         (
             {"bucket": "arn:aws:s3:eu-west-3:111122223333:accesspoint:images"},
             {},
-            "config.yml: storage.s3.bucket: 'arn:aws:s3:",
+            "config.yml: storage.s3.bucket: is an access point, which no template is made for",
+        ),
+        (
+            {"bucket": "images-1a2b3c4d5e-s3alias"},
+            {"existing_bucket": True},
+            "config.yml: storage.s3.bucket: is an access point, which no template is made for",
+        ),
+        (
+            {"rootdirectory": "/" + "r" * 255},
+            {},
+            "config.yml: middleware.storage[0].options.originpath: an Origin Path has 255 characters at the",
         ),
         ({"regionendpoint": "https://ceph.example.com"}, {}, "config.yml: storage.s3.regionendpoint: names"),
         (

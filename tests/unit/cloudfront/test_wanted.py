@@ -38,6 +38,21 @@ def test_a_region_of_china_has_its_own_hosts(tmp_path: Path):
     assert found.origin_host == "images.s3.cn-north-1.amazonaws.com.cn"
 
 
+@pytest.mark.parametrize(
+    ("bucket", "origin"),
+    [
+        ("arn:aws:s3:eu-west-3:111122223333:accesspoint/images", ""),
+        ("images-1a2b3c4d5e-s3alias", "images-1a2b3c4d5e-s3alias.s3.eu-west-3.amazonaws.com"),
+    ],
+)
+def test_the_origin_of_an_access_point_is_its_alias(tmp_path: Path, bucket: str, origin: str):
+    write_key(tmp_path / "keys" / "pk-K1.pem")
+
+    found = want(tmp_path, storage={"bucket": bucket})
+
+    assert (found.is_access_point, found.origin_host) == (True, origin)
+
+
 def test_a_storage_that_is_not_s3_has_no_bucket(tmp_path: Path):
     write_key(tmp_path / "keys" / "pk-K1.pem")
 
