@@ -71,6 +71,15 @@ _NAME = re.compile(r"(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2
 _CERTIFICATE = re.compile(r"arn:aws[a-z-]*:acm:us-east-1:[0-9]{12}:certificate/[A-Za-z0-9-]+")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
+#: What closes a bucket to the public.
+_CLOSED = """\
+      PublicAccessBlockConfiguration:
+        BlockPublicAcls: true
+        BlockPublicPolicy: true
+        IgnorePublicAcls: true
+        RestrictPublicBuckets: true
+"""
+
 #: The beginning of the names of what the stack makes: names of CloudFront are the account's, not a region's.
 _STACK = "${AWS::StackName}-${AWS::Region}"
 
@@ -198,11 +207,7 @@ Description: {quoted(f"Signed pulls from {wanted.bucket} through CloudFront (cfm
     UpdateReplacePolicy: Retain
     Properties:
       BucketName: {quoted(self._wanted.bucket)}
-      PublicAccessBlockConfiguration:
-        BlockPublicAcls: true
-        BlockPublicPolicy: true
-        IgnorePublicAcls: true
-        RestrictPublicBuckets: true
+{_CLOSED}\
       # No ACL counts: CloudFront could not read an object that another account owns.
       OwnershipControls:
         Rules: [{{ObjectOwnership: BucketOwnerEnforced}}]
@@ -298,23 +303,19 @@ Description: {quoted(f"Signed pulls from {wanted.bucket} through CloudFront (cfm
 """
 
     def _log_bucket(self) -> str:
-        return """\
+        return f"""\
   LogBucket:
     Type: AWS::S3::Bucket
     DeletionPolicy: Retain
     UpdateReplacePolicy: Retain
     Properties:
-      PublicAccessBlockConfiguration:
-        BlockPublicAcls: true
-        BlockPublicPolicy: true
-        IgnorePublicAcls: true
-        RestrictPublicBuckets: true
+{_CLOSED}\
       # CloudFront writes its logs by means of an ACL.
       OwnershipControls:
-        Rules: [{ObjectOwnership: BucketOwnerPreferred}]
+        Rules: [{{ObjectOwnership: BucketOwnerPreferred}}]
       BucketEncryption:
         ServerSideEncryptionConfiguration:
-          - ServerSideEncryptionByDefault: {SSEAlgorithm: AES256}
+          - ServerSideEncryptionByDefault: {{SSEAlgorithm: AES256}}
       LifecycleConfiguration:
         Rules:
           - Id: old-logs

@@ -17,6 +17,7 @@ from lab.wsgi_server import App, running_app
 
 from cfmiddleware.cloudfront.check import Request, check
 from cfmiddleware.cloudfront.findings import Mark
+from cfmiddleware.config import Config
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ConfigError
 
@@ -25,6 +26,13 @@ OTHER_KEY = rsa_key(2).public_pem
 
 def files(directory: Path) -> list[Path]:
     return [path for path in (directory / "registry").rglob("*") if path.is_file()]
+
+
+def push(config: Config) -> None:
+    """Put a layer of the repository `app` into a configuration's storage."""
+    driver, digest, root = config.driver(), Digest.of(b"a layer"), "/docker/registry/v2/"
+    driver.write(f"{root}blobs/sha256/{digest.hex[:2]}/{digest.hex}/data", b"a layer")
+    driver.write(f"{root}repositories/app/_layers/sha256/{digest.hex}/link", str(digest).encode())
 
 
 @pytest.mark.parametrize(
@@ -135,13 +143,7 @@ def test_what_keeps_a_blob_that_is_there_from_being_served_is_named(
     tmp_path: Path, headers: list[tuple[str, str]], name: str, mend: str
 ):
     """The check's own object is served, and is in no cache."""
-    digest = Digest.of(b"a layer")
-    root = tmp_path / "registry/docker/registry/v2"
-    data = root / f"blobs/sha256/{digest.hex[:2]}/{digest.hex}/data"
-    link = root / f"repositories/app/_layers/sha256/{digest.hex}/link"
-    for file, content in ((data, b"a layer"), (link, str(digest).encode())):
-        file.parent.mkdir(parents=True)
-        file.write_bytes(content)
+    push(configuration(tmp_path, "http://127.0.0.1:1", {}))
 
     def gate(app: App) -> App:
         def answer(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -204,14 +206,7 @@ def test_the_redirect_of_a_running_registry_is_followed(tmp_path: Path):
             found = {finding.name: finding for _, finding in check(Request(config, url=url))}
             assert questions(found) == {"redirect"}
 
-            content = b"a layer"
-            digest = Digest.of(content)
-            root = "/docker/registry/v2/"
-            driver = config.driver()
-            driver.write(f"{root}blobs/sha256/{digest.hex[:2]}/{digest.hex}/data", content)
-            driver.write(
-                f"{root}repositories/team/app/_layers/sha256/{digest.hex}/link", str(digest).encode()
-            )
+            push(config)
             found = {finding.name: finding for _, finding in check(Request(config, url=url))}
 
     assert (crosses(found), questions(found)) == (set(), set())
@@ -222,11 +217,7 @@ def test_a_registry_that_serves_blobs_itself_is_named(tmp_path: Path):
     with running_app(dated(lambda environ, start_response: edge(environ, start_response))) as port:
         config = configuration(tmp_path, f"http://127.0.0.1:{port}", {"rootdirectory": ""})
         edge = config.edge()
-        digest = Digest.of(b"a layer")
-        driver = config.driver()
-        root = "/docker/registry/v2/"
-        driver.write(f"{root}blobs/sha256/{digest.hex[:2]}/{digest.hex}/data", b"a layer")
-        driver.write(f"{root}repositories/app/_layers/sha256/{digest.hex}/link", str(digest).encode())
+        push(config)
         with running_app(config.registry()) as registry_port:
             url = f"http://127.0.0.1:{registry_port}"
             found = {finding.name: finding for _, finding in check(Request(config, url=url))}
@@ -264,11 +255,7 @@ def test_a_registry_that_wants_a_login_gets_it(tmp_path: Path, scheme: str, logi
     ):
         config = configuration(tmp_path, f"http://127.0.0.1:{port}", {"rootdirectory": ""})
         edge = config.edge()
-        digest = Digest.of(b"a layer")
-        driver = config.driver()
-        root = "/docker/registry/v2/"
-        driver.write(f"{root}blobs/sha256/{digest.hex[:2]}/{digest.hex}/data", b"a layer")
-        driver.write(f"{root}repositories/app/_layers/sha256/{digest.hex}/link", str(digest).encode())
+        push(config)
         challenge, credential = 'Basic realm="images"', basic
         if scheme == "Bearer":
             challenge = f'Bearer realm="http://127.0.0.1:{token_port}/token",service="images & more"'
