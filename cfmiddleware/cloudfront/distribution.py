@@ -41,7 +41,7 @@ class Distribution:
             yield f"the behavior {behavior.get('PathPattern')}", behavior
 
     def behaviors_of(self, bucket: str, path: str) -> list[tuple[str, Mapping[str, Any]]]:
-        """Return the behavior that a path meets, and the others that lead to a bucket.
+        """Return the behavior that a path meets, and the others that lead to a bucket or to the same origin.
 
         A distribution may serve other things as well, which are none of ours.
         """
@@ -50,7 +50,7 @@ class Distribution:
         return [
             each
             for each in self.behaviors
-            if each == met
+            if each[1].get("TargetOriginId") == met[1].get("TargetOriginId")
             or any(_is_of(bucket, origin) for origin in self.origins_of(each[1].get("TargetOriginId")))
         ]
 
