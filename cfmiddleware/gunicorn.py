@@ -100,7 +100,7 @@ def post_worker_init(worker: Any) -> None:
     # Not before: gevent's workers have to patch the standard library first.
     from . import logs
     from .config import Config
-    from .server import counted, refuse
+    from .server import refuse, watched
     from .wsgi import gunicornlines
 
     logs.to_stderr()
@@ -115,7 +115,7 @@ def post_worker_init(worker: Any) -> None:
             worker.log.warning("cfmiddleware.gunicorn: the app is wrapped already, and is not wrapped again")
         else:
             config = Config(*checked)
-            worker.wsgi = counted(config, config.wrap(app))
+            worker.wsgi = watched(config, config.wrap(app))
     except ConfigError as error:
         refuse(error)
 

@@ -32,11 +32,14 @@ _ACCESS = "%(asctime)s %(message)s"
 #: The type of a field that the operator adds.
 Scalar = str | int | float | bool
 
+#: The attribute of a record that has the ids of its trace and span, if there are any.
+TRACE = "cfmiddleware_trace"
+
 #: The members that every JSON line may have.
 MEMBERS = frozenset(
     {
         *("time", "level", "logger", "message", "exception", "name", "method", "path", "status", "bytes"),
-        *("client", "ms", "id", "repository", "user", "sent"),
+        *("client", "ms", "id", "repository", "user", "sent", "trace_id", "span_id"),
     }
 )
 
@@ -66,6 +69,10 @@ class Event:
         """Return what the JSON line has instead of a message."""
         raise NotImplementedError
 
+    def has_trace(self) -> bool:
+        """Return whether it names its trace itself."""
+        return False
+
 
 class Redacted(logging.Formatter):
     """A formatter that leaves the values of signing parameters and tokens out of URLs.
@@ -85,7 +92,7 @@ class Redacted(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
         """Return the record's own line."""
-        return printable(super().formatMessage(record)) + self._fields
+        return printable(super().formatMessage(record)) + _trace(record) + self._fields
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 (logging's name)
         """Return a traceback that cannot be taken for lines of the log."""
@@ -114,6 +121,9 @@ class Json(logging.Formatter):
             members.update(record.msg.members())
         else:
             members["message"] = record.getMessage()
+        ids = getattr(record, TRACE, None)
+        if ids is not None:
+            members["trace_id"], members["span_id"] = ids
         if record.exc_info:
             members["exception"] = self.formatException(record.exc_info)
         members.update(self._fields)
@@ -121,6 +131,14 @@ class Json(logging.Formatter):
         return json.dumps(
             {name: redacted(value) if isinstance(value, str) else value for name, value in members.items()}
         )
+
+
+def _trace(record: logging.LogRecord) -> str:
+    """Return the words that name a record's trace, beginning with a space; nothing where it has none."""
+    ids = getattr(record, TRACE, None)
+    if ids is None or (isinstance(record.msg, Event) and record.msg.has_trace()):
+        return ""
+    return f" trace_id={ids[0]} span_id={ids[1]}"
 
 
 def redacted(text: str) -> str:

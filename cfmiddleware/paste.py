@@ -18,7 +18,7 @@ from .config import Config
 from .errors import ConfigError
 from .middleware.options import OPTION_NAMES, WrapperOptions, resolve_paths
 from .middleware.wrapper import CloudFrontMiddleware
-from .server import counted, refuse
+from .server import refuse, watched
 
 if TYPE_CHECKING:
     from .edge import Edge
@@ -40,7 +40,7 @@ def filter_factory(global_conf: Mapping[str, str], **local_conf: str) -> Callabl
             if file is None:
                 return CloudFrontMiddleware(app, WrapperOptions.read(given, here=here))
             config = Config.load(here / str(file))
-            wrapped = counted(config, config.wrap(app, resolve_paths(given, here)))
+            wrapped = watched(config, config.wrap(app, resolve_paths(given, here)))
         except ConfigError as error:
             refuse(_located(error, global_conf))
         return wrapped
@@ -54,7 +54,7 @@ def registry_factory(global_conf: Mapping[str, str], **local_conf: str) -> App:
     try:
         config = _config(global_conf, local_conf)
         config.warn_of_what_serve_does()
-        return counted(config, config.with_headers(config.registry()))
+        return watched(config, config.with_headers(config.registry()))
     except ConfigError as error:
         refuse(_located(error, global_conf))
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from . import logs, metrics
+from . import logs, metrics, tracing
 from .config import Config
 from .errors import ConfigError
 from .health.board import Board
@@ -46,7 +46,7 @@ def edge(config: str | os.PathLike[str] = "config.yml") -> Edge:
 
 def _app(config: Config) -> App:
     config.warn_of_what_serve_does()
-    return counted(config, config.app())
+    return watched(config, config.app())
 
 
 def _registry(config: Config) -> App:
@@ -71,8 +71,9 @@ def _debug(config: Config) -> App:
     return DebugApp(health.report, {prometheus.path: metrics.app} if prometheus.enabled else {})
 
 
-def counted(config: Config, app: App) -> App:
-    """Return *app*, whose requests are counted if the configuration says so."""
+def watched(config: Config, app: App) -> App:
+    """Return *app*, whose requests are counted and traced as far as that is asked for."""
+    app = tracing.traced(app, config.trusted_proxies())
     return metrics.Counted(app) if config.turn_on_metrics() else app
 
 

@@ -22,6 +22,7 @@ FILES = sorted(PROJECT.glob("cfmiddleware/**/*.py"))
 FLOORS = (
     ("errors", "digest", "version", "logs"),
     ("parse", "reference", "process", "wsgi", "metrics"),
+    ("tracing",),
     ("signing", "storage", "ipfilter", "notifications", "health"),
     ("middleware", "registry", "edge"),
     ("config",),

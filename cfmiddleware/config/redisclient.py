@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from cfmiddleware.errors import ConfigError, cannot_be_read, shown_path
-from cfmiddleware.registry.cache.redisdescriptors import RedisDescriptorCache
+from cfmiddleware.registry.cache.redisdescriptors import Client, RedisDescriptorCache
+from cfmiddleware.tracing.childspan import with_spans
 
 from .redisoptions import RedisOptions, RedisTLSOptions
 
@@ -51,9 +52,10 @@ def redis_descriptors(
     # redis-py raises a ValueError for responses that are not of Redis's protocol.
     errors = (RedisError, RedisClusterException, OSError, ValueError, ChildDeadlockedError)
     secrets = (options.password, options.username, options.sentinelpassword, options.sentinelusername)
-    return RedisDescriptorCache(
-        client(options, settings), errors, namespace, seconds, [secret for secret in secrets if secret]
+    asked: Client = with_spans(
+        client(options, settings), ("get", "set", "delete", "eval"), {"db.system.name": "redis"}
     )
+    return RedisDescriptorCache(asked, errors, namespace, seconds, [secret for secret in secrets if secret])
 
 
 def _tls_settings(tls: RedisTLSOptions) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from cfmiddleware.metrics.cells import STATE
 from cfmiddleware.metrics.names import PROBE_SECONDS
+from cfmiddleware.tracing.childspan import asking
 from cfmiddleware.wsgi.accessrecord import ACCESS
 from cfmiddleware.wsgi.blobplace import BlobPlace, PlaceOf
 
@@ -68,7 +69,7 @@ class PlacedPulls:
         sizes: BlobSizes,
     ) -> None:
         self.app = app
-        self._place_of = place_of
+        self._place_of = asking(place_of, 2, lambda found: isinstance(found, BlobPlace))
         self._root = options.rootdirectory
         self._largest = options.maximumsize if options.maximumsize and not options.unsigned else math.inf
         self._urls = urls

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from cfmiddleware.process.cache import Cache
 from cfmiddleware.signing.windows import ExpiryWindow
+from cfmiddleware.tracing.childspan import spanned
 
 #: Signs a URL for GET: from an object's whole key, and the Unix time when it is to expire, to the URL and
 #: when it does expire, which may be earlier but not later.
@@ -46,7 +47,7 @@ class PresignedURLs:
         cache_size: int = 10_000,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._presign = presign
+        self._presign = spanned("presign", presign)
         self._window = window
         self._shortest = min(_SHORTEST, window.duration - window.window)
         self._clock = clock

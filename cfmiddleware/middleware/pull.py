@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cfmiddleware.metrics.cells import STATE
 from cfmiddleware.metrics.names import PROBE_CACHE, PROBE_SECONDS
+from cfmiddleware.tracing.childspan import asking
 from cfmiddleware.wsgi.accessrecord import ACCESS
 from cfmiddleware.wsgi.client import client_text
 
@@ -70,6 +71,7 @@ class Pulls:
         self._filter = address_filter
         self._keep = KeptHeaders(options.keepheaders) if options.keepheaders else None
         self._proxies = options.trustedproxies
+        self._ask = asking(respond_or_redirect, 1, lambda response: response is None)
         self._binding = Binding(options.trustedproxies) if options.bindip else None
         ways: dict[str, Way] = {"get": self._by_get, "head": self._by_head, "none": self._unasked}
         self._way = ways[options.probe]
@@ -110,9 +112,9 @@ class Pulls:
     ) -> Iterable[bytes] | None:
         """Ask the app by the client's own GET."""
         if STATE.directory is None:
-            return respond_or_redirect(app, environ, start_response, pull.probe, pull.judge, pull.sign)
+            return self._ask(app, environ, start_response, pull.probe, pull.judge, pull.sign)
         began = perf_counter()
-        response = respond_or_redirect(app, environ, start_response, pull.probe, pull.judge, pull.sign)
+        response = self._ask(app, environ, start_response, pull.probe, pull.judge, pull.sign)
         _PROBE.observe(perf_counter() - began)
         return response
 
@@ -123,7 +125,7 @@ class Pulls:
         # A GET with a body is not asked twice: a body can be read only once.
         if environ.get("CONTENT_LENGTH", "") in ("", "0") and "HTTP_TRANSFER_ENCODING" not in environ:
             head = {**environ, "REQUEST_METHOD": "HEAD", "wsgi.input": BytesIO()}
-            response = respond_or_redirect(app, head, _discard, pull.probe, pull.judge, pull.sign)
+            response = self._ask(app, head, _discard, pull.probe, pull.judge, pull.sign)
             if response is None:
                 return None
             close(response)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from itertools import islice
 from typing import TypeVar
 
@@ -18,7 +19,8 @@ class SideBySide:
     """Runs a function over many values, a few of them at a time.
 
     Each process has threads of its own, which it starts when it needs them; under gevent they are greenlets.
-    All callers share them, so a process never has more. The function must not use them itself.
+    All callers share them, so a process never has more. The function must not use them itself. It has the
+    caller's context variables, such as the span that it belongs to.
 
     :param most: how many threads a process has.
     """
@@ -40,7 +42,7 @@ class SideBySide:
         try:
             while True:
                 for value in islice(left, 2 * self._most - len(waiting)):
-                    waiting.append(self._threads().submit(function, value))
+                    waiting.append(self._threads().submit(copy_context().run, function, value))
                 if not waiting:
                     return
                 yield waiting.popleft().result()
@@ -56,7 +58,7 @@ class SideBySide:
 
         :raises Exception: the error of the first of the parts, in their order, that failed.
         """
-        futures = [self._threads().submit(part) for part in parts[1:]]
+        futures = [self._threads().submit(copy_context().run, part) for part in parts[1:]]
         errors: list[BaseException] = []
         for part, future in zip(parts, (None, *futures), strict=False):
             try:

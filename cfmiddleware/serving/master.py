@@ -105,6 +105,7 @@ def _settings(name: str, descriptor: int, served: Served) -> dict[str, Any]:
         storage = served.storage
         health = served.health
         counts = served.counts
+        traces = served.traces
 
     tls = served.certificates.options if served.certificates else None
     return {

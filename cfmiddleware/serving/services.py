@@ -22,6 +22,7 @@ from cfmiddleware.health.watch import Health
 from cfmiddleware.logs import LogOptions
 from cfmiddleware.process.waiting import original
 from cfmiddleware.storage.driver import Driver
+from cfmiddleware.tracing import is_on, traced
 from cfmiddleware.wsgi.accesslog import AccessLog
 
 from .certificates import Certificates, certificates_of
@@ -53,6 +54,7 @@ class Served(NamedTuple):
     :param address: where the configuration has it listen, which takes effect at the start alone.
     :param counts: whether requests are counted for Prometheus.
     :param health: what each worker looks after, or None where nothing is checked.
+    :param traces: whether requests are traced.
     """
 
     app: App
@@ -63,6 +65,7 @@ class Served(NamedTuple):
     address: Address | SocketPath
     health: Health | None = None
     counts: bool = False
+    traces: bool = False
 
 
 class Service(NamedTuple):
@@ -141,6 +144,7 @@ def _registry(config: Config, address: str | None, board: Board | None) -> Serve
     health = config.health(board)
     app = config.app(health) if config.settings.health.has_checks else config.app()
     log = config.log_options()
+    app = traced(app, config.trusted_proxies())
     if log.access:
         app = AccessLog(app, trustedproxies=config.trusted_proxies())
     return Served(
@@ -152,6 +156,7 @@ def _registry(config: Config, address: str | None, board: Board | None) -> Serve
         where,
         health,
         config.counts(),
+        is_on(),
     )
 
 
@@ -169,14 +174,22 @@ def _debug(config: Config, board: Board) -> Served:
 
 def _edge(config: Config, address: str | None) -> Served:
     where = Address.parse(address, "--edge-addr") if address else config.edge_address()
-    app = config.edge()
+    app = traced(config.edge())
     if config.edge_is_blind():
         raise ConfigError(
             f"{config.source}: edge: cannot see a storage in the memory of another process; "
             "choose one that processes share"
         )
     storage = config.edge_driver()
-    return Served(app, config.server_options(), None, config.log_options(), storage, where or DEFAULT_EDGE)
+    return Served(
+        app,
+        config.server_options(),
+        None,
+        config.log_options(),
+        storage,
+        where or DEFAULT_EDGE,
+        traces=is_on(),
+    )
 
 
 def listen(address: Address | SocketPath, option: str) -> socket.socket:

@@ -22,6 +22,7 @@ from gevent.lock import Semaphore
 from gunicorn.http.wsgi import base_environ
 from gunicorn.workers.ggevent import GeventWorker
 
+from cfmiddleware import tracing
 from cfmiddleware.config.serveroptions import ServerOptions
 from cfmiddleware.metrics.cells import STATE
 from cfmiddleware.process.throttle import Throttle
@@ -60,6 +61,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         None if it keeps nothing.
     :param health: what is looked after in the background, or None.
     :param counts: whether requests are counted for Prometheus.
+    :param traces: whether requests are traced.
     :param stopping: until when idle connections stay, on the clock of ``time.monotonic``, if the worker is to
         stop; 0 while it is not.
     :param bulk: held by the connection whose turn it is to move much.
@@ -70,6 +72,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     storage: ClassVar[Driver | None] = None
     health: ClassVar[Health | None] = None
     counts: ClassVar[bool] = False
+    traces: ClassVar[bool] = False
     wsgi: App
     sockets: list[Any]
     stopping: float = 0.0
@@ -95,7 +98,16 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         self._wake.set()
 
     def run(self) -> None:
-        """Serve until the worker is to stop, and let requests under way end."""
+        """Serve until the worker is to stop, let requests under way end, and send what is known of them."""
+        if not self.traces:
+            return self._run()
+        tracing.begin()
+        try:
+            return self._run()
+        finally:
+            tracing.end()
+
+    def _run(self) -> None:
         self._connections: dict[HTTPConnection, None] = {}
         self._refusals = Throttle()
         self._full = Throttle()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from cfmiddleware.metrics.names import SIGNATURES
 from cfmiddleware.process.cache import Cache
+from cfmiddleware.tracing.childspan import spanned
 
 from .keyring import KeyRing
 from .keys import KeyPair
@@ -45,6 +46,7 @@ class URLSigner:
         self._window = window
         self._hash = hash
         self._clock = clock
+        self._make = spanned("sign", self._sign)
         self._urls: Cache[tuple[str, int, str, str, str | None], str] = Cache(cache_size)
 
     @property
@@ -68,7 +70,7 @@ class URLSigner:
         if url is not None:
             _REUSED.inc()
             return url
-        return self._urls.once(key, lambda: self._sign(resource, expires, pair, address))
+        return self._urls.once(key, lambda: self._make(resource, expires, pair, address))
 
     def _sign(self, resource: str, expires: int, pair: KeyPair, address: str | None) -> str:
         url = sign(resource, expires, pair, self._hash, address)

@@ -87,6 +87,12 @@ class Line(Event):
             yield "user", record.user
         if record.sent and self.status < 400:  # a refused pull was not sent anywhere
             yield "sent", record.sent
+        if record.trace:
+            yield "trace_id", record.trace
+
+    def has_trace(self) -> bool:
+        """Return whether it names its trace itself."""
+        return bool(self._record.trace)
 
     def members(self) -> dict[str, object]:
         """Return the members of the JSON line."""

@@ -16,7 +16,7 @@ class AccessRecord:
     :param id: the request's id, for other lines about the same request.
     """
 
-    __slots__ = ("id", "repository", "sent", "user")
+    __slots__ = ("id", "repository", "sent", "trace", "user")
 
     def __init__(self, id: str = "") -> None:
         self.id = id
@@ -26,3 +26,5 @@ class AccessRecord:
         self.user = ""
         #: Where the pull of a blob was sent: ``edge``, ``s3`` or ``app``; empty for everything else.
         self.sent = ""
+        #: The id of its trace; empty where it is not traced.
+        self.trace = ""

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from urllib3.exceptions import InsecureRequestWarning
 
 from cfmiddleware.process.cache import PerProcess
+from cfmiddleware.tracing.switch import is_on
 
 from .advice import log_advice
 from .options import S3Options
@@ -147,6 +148,10 @@ def _client(session: boto3.session.Session, options: S3Options) -> S3Client:
     events.register("before-call.s3.DeleteObjects", _add_md5)
     retry_beyond_the_budget(client, options.maxattempts)
     count_requests(client)
+    if is_on():
+        from .requestspans import trace_requests
+
+        trace_requests(client)
     if not options.v4auth:
         events.register("before-sign.s3", _sign_the_path_as_sent)
     if options.log_requests:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 
 from cfmiddleware.storage.driver import Bytes
 from cfmiddleware.storage.writer import SingleUseWriter
@@ -102,7 +103,9 @@ class S3Writer(SingleUseWriter):
         while self._sending and (len(self._sending) >= self._in_flight or self._sending[0].done()):
             self._sending.popleft().result()
         # Only the thread that sends it refers to the buffer any more: it is gone as soon as it is sent.
-        self._sending.append(self._pool.submit(self._send_part, self._upload, self._number, self._buffer))
+        self._sending.append(
+            self._pool.submit(copy_context().run, self._send_part, self._upload, self._number, self._buffer)
+        )
         self._buffer = None
         self._number += 1
 

@@ -29,6 +29,8 @@ from botocore.httpchecksum import Crc32Checksum, StreamingChecksumBody
 from botocore.response import StreamingBody
 from urllib3.exceptions import HTTPError
 
+from cfmiddleware.tracing.switch import is_on
+
 from .options import S3Options
 from .plainxml import deleted, deletion, is_plain, listing
 from .requestcount import succeeded
@@ -98,7 +100,16 @@ def plain_client(client: S3Client, credentials: Credentials | None, options: S3O
     except (BotoCoreError, ClientError, OSError, ValueError):
         return client
     base = signed.partition("?")[0].removesuffix("x")
-    return cast("S3Client", PlainClient(client, session, credentials, options, base))
+    return cast("S3Client", plain_class()(client, session, credentials, options, base))
+
+
+def plain_class() -> type[PlainClient]:
+    """Return the class of clients: another one where requests are traced."""
+    if not is_on():
+        return PlainClient
+    from .requestspans import TracedClient
+
+    return TracedClient
 
 
 class PlainClient:
@@ -225,12 +236,12 @@ class PlainClient:
                 answer = self._send(operation, method, url, headers, body)
                 if answer.status_code < 300:
                     if read is None:
-                        succeeded(operation, attempt)
+                        self._succeeded(operation, attempt)
                         return answer
                     # One that broke off, or is empty, is no XML. As a server's error it is asked for again.
                     with contextlib.suppress(ValueError):
                         found = read(answer.content)
-                        succeeded(operation, attempt)
+                        self._succeeded(operation, attempt)
                         return found
                 refusal = _refusal(operation, method, answer, attempt - 1)
                 status = refusal.response["ResponseMetadata"]["HTTPStatusCode"]
@@ -253,6 +264,9 @@ class PlainClient:
             if answer is not None:
                 return answer
         return self._session.send(prepared)
+
+    def _succeeded(self, operation: str, attempts: int) -> None:
+        succeeded(operation, attempts)
 
     def _tell(self, operation: str, error: Exception, answer: Any, attempt: int) -> None:
         """Tell those who listen to what becomes of boto3's requests."""

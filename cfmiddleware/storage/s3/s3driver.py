@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -401,7 +402,13 @@ class S3Driver:
             pool = ThreadPoolExecutor(workers, thread_name_prefix="s3-compose")
             try:
                 # Consumed for the first error, which then stops those that have not begun.
-                for _ in pool.map(lambda numbered: self._add_part(upload, *numbered), enumerate(parts, 1)):
+                contexts = (copy_context() for _ in parts)
+                for _ in pool.map(
+                    lambda context, number, part: context.run(self._add_part, upload, number, part),
+                    contexts,
+                    range(1, len(parts) + 1),
+                    parts,
+                ):
                     pass
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
