@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cfmiddleware import logs
+from cfmiddleware.cloudfront.asking import NotAnswered, host_and_port
 from cfmiddleware.cloudfront.check import STEPS, Request, check
 from cfmiddleware.config import Config
 from cfmiddleware.config.address import DEFAULT_ADDRESS, DEFAULT_EDGE
@@ -88,10 +89,18 @@ def configuration(arguments: Any) -> Config:
 
 
 def _url(url: str) -> str:
-    if url and not url.startswith(("http://", "https://")):
-        raise ConfigError(f"--url: {url!r} is not a URL; write it like https://registry.example.com")
-    if "@" in url.partition("://")[2].partition("/")[0]:
+    if not url:
+        return ""
+    if "@" in url.rpartition("://")[2].partition("/")[0]:
         raise ConfigError("--url: must have no user in it; use --login FILE")
+    if "?" in url or "#" in url:
+        raise ConfigError("--url: ends with the registry's host and port, or with its prefix")
+    try:
+        host_and_port(url)
+    except NotAnswered:
+        raise ConfigError(
+            f"--url: {url!r} is not a URL; write it like https://registry.example.com"
+        ) from None
     return url
 
 

@@ -10,6 +10,7 @@ import re
 from typing import NamedTuple
 
 from .asking import Answer
+from .findings import Finding, cross
 
 #: Who wrote an answer.
 CLOUDFRONT, S3, OTHER = "CloudFront", "S3", "another server"
@@ -65,6 +66,12 @@ _KMS = (
     "AWS:SourceArn; 'cfmiddleware template' prints the statement"
 )
 _ORIGIN = "Origins > Edit > Origin domain: the bucket's regional REST host, BUCKET.s3.REGION.amazonaws.com"
+
+#: What takes out of CloudFront's cache what should not be there.
+INVALIDATE = (
+    "aws cloudfront create-invalidation --paths '/*' --distribution-id ID, once its cause is mended; and "
+    "Error pages > Error caching minimum TTL: 10 seconds at the most"
+)
 
 #: The first that fits counts.
 MEANINGS: tuple[Meaning, ...] = (
@@ -313,3 +320,16 @@ def meaning(refusal: Refusal) -> Meaning:
         ):
             return known
     return _UNKNOWN
+
+
+def cached_error(answer: Answer, refused: Refusal, key: str = "") -> Finding:
+    """Return that a refusal came out of CloudFront's cache.
+
+    :param key: the object's whole key.
+    """
+    return cross(
+        "cached-error",
+        f"an error is in CloudFront's cache, for {answer.age} seconds so far: {refused}"
+        + (f" ({key})" if key else ""),
+        INVALIDATE,
+    )

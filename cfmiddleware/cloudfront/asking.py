@@ -23,7 +23,8 @@ _FAMILIES = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
 class NotAnswered(Exception):
     """Nobody answered.
 
-    :param kind: ``name``, ``connection``, ``route``, ``certificate``, ``tls`` or ``answer``: what failed.
+    :param kind: ``url``, ``name``, ``connection``, ``route``, ``certificate``, ``tls`` or ``answer``: what
+        failed.
     """
 
     def __init__(self, kind: str, message: str) -> None:
@@ -137,7 +138,7 @@ class Asker:
 
         :raises NotAnswered: where its name is not known.
         """
-        host, port = _host_and_port(url)
+        host, port = host_and_port(url)
         try:
             found = self._wire.addresses(host, port)
         except (OSError, UnicodeError) as error:
@@ -174,7 +175,7 @@ class Asker:
 
     def _ask(self, url: str, method: str, headers: Mapping[str, str], address: Address) -> Answer:
         began = self._clock()
-        host, port = _host_and_port(url)
+        host, port = host_and_port(url)
         secure = url.startswith("https:")
         connection = http.client.HTTPConnection(host, port)
         connection.sock = self._connected(address, host, secure)
@@ -194,7 +195,7 @@ class Asker:
             return Answer(response.status, named, body, self._clock() - began, own)
         except TimeoutError:
             raise NotAnswered("answer", f"{host} did not answer within {self._timeout:g} seconds") from None
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
             raise NotAnswered("answer", f"{host} broke the connection off ({type(error).__name__})") from None
         finally:
             connection.close()
@@ -214,9 +215,21 @@ class Asker:
             raise NotAnswered(kind, f"{host} ({address.place[0]}) cannot be reached: {said}") from None
 
 
-def _host_and_port(url: str) -> tuple[str, int]:
-    parts = urlsplit(url)
-    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+def host_and_port(url: str) -> tuple[str, int]:
+    """Return the host of a URL, and the port that it means.
+
+    :raises NotAnswered: for what cannot go over the wire as it is. The message holds nothing of it.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in ("http", "https") or not url.isascii() or not url.isprintable():
+        raise NotAnswered("url", "it is not a URL with http:// or https:// that can be asked for")
+    if " " in url:
+        raise NotAnswered("url", "the URL has a space in it")
+    return host, port or (443 if parts.scheme == "https" else 80)
 
 
 def _verify_message(error: ssl.SSLCertVerificationError) -> str:

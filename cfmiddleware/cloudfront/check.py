@@ -28,7 +28,7 @@ from .awsreading import AWS, Clients, shell_clients
 from .blobsthere import Pulled, blobs_there
 from .controlside import ControlSide
 from .findings import Finding, Mark, cross, question, tick
-from .registryside import RunningRegistry, storage_findings
+from .registryside import MEND_STORAGE, RunningRegistry, storage_findings
 from .sample import Sample, blob_sample, own_sample
 from .viewerside import ViewerSide, clock_finding
 from .wanted import Wanted, wanted
@@ -126,7 +126,7 @@ def _with_blob(request: Request, want: Wanted, pair: KeyPair | None, digest: Dig
     except ObjectNotFound:
         raise ConfigError(f"--digest: {digest} is not in the storage") from None
     except StorageError as error:
-        yield cross("object", f"the blob cannot be read: {error}", "see the third step")
+        yield cross("object", f"the blob cannot be read: {error}", MEND_STORAGE)
         return
     yield tick("object", f"the blob is there: {sample.key}")
     yield from _s3_clock(request, want)
@@ -151,7 +151,7 @@ def _with_own(request: Request, want: Wanted, pair: KeyPair | None) -> Iterator[
             want.storage.write(sample.path, sample.start)
             present = True
         except (ConfigError, StorageError, OSError) as error:
-            yield cross("object", f"a small object cannot be written: {error}", "see the third step")
+            yield cross("object", f"a small object cannot be written: {error}", MEND_STORAGE)
         else:
             yield tick("object", f"a small object is there: {sample.key}")
         yield from _s3_clock(request, want)
@@ -241,6 +241,4 @@ def _third(request: Request, want: Wanted) -> Iterator[Finding]:
     try:
         yield from running.findings()
     except StorageError as error:
-        yield cross(
-            "redirect", f"the storage does not say which blobs it has: {error}", "see the storage's line"
-        )
+        yield cross("redirect", f"the storage does not say which blobs it has: {error}", MEND_STORAGE)

@@ -22,7 +22,7 @@ from cfmiddleware.signing.url import sign
 from cfmiddleware.signing.verify import Refused, Verifier
 from cfmiddleware.signing.wildcard import matches
 
-from .answercodes import CLOUDFRONT, Refusal, meaning, refusal, refusal_in
+from .answercodes import CLOUDFRONT, Refusal, cached_error, meaning, refusal, refusal_in
 from .asking import Asker, NotAnswered
 from .findings import Finding, cross, question, tick
 from .sample import storage_root
@@ -375,11 +375,7 @@ class _Explained:
                 return
             yield self._why("now", refusal_in(answer))
             if answer.age:
-                yield cross(
-                    "cached-error",
-                    f"that answer has been in CloudFront's cache for {answer.age} seconds",
-                    "aws cloudfront create-invalidation --paths '/*' --distribution-id ID, once it is mended",
-                )
+                yield cached_error(answer, refusal_in(answer))
         yield from self._fresh()
 
     def _fresh(self) -> Iterator[Finding]:

@@ -16,11 +16,17 @@ from cfmiddleware.signing.keys import PublicKey, load_public_key
 from cfmiddleware.signing.verify import Refused, Verifier
 from cfmiddleware.storage.driver import Driver
 
-from .answercodes import refusal_in
-from .asking import LARGEST, Answer, Asker, NotAnswered
+from .answercodes import cached_error, meaning, refusal_in
+from .asking import LARGEST, Answer, Asker, NotAnswered, host_and_port
 from .blobsthere import Pulled, blobs_there
 from .findings import Finding, cross, question, tick
 from .wanted import Wanted
+
+#: What mends a storage that does not take or give what the registry needs.
+MEND_STORAGE = (
+    "set what the line names right in the section storage; the template's output RegistryPolicyArn is the "
+    "policy that the role or user needs"
+)
 
 _SERVED = (
     "see cfmiddleware's own lines in the registry's log, which say why, and the table on the page 'wrapping'"
@@ -35,7 +41,7 @@ def storage_findings(driver: Driver, *, writes: bool) -> Iterator[Finding]:
     try:
         driver.check()
     except ConfigError as error:
-        yield cross("storage", str(error), "mend the option that the line names")
+        yield cross("storage", str(error), MEND_STORAGE)
         return
     yield tick("storage", f"the storage answers: {driver.describe()}")
     if not writes:
@@ -43,7 +49,7 @@ def storage_findings(driver: Driver, *, writes: bool) -> Iterator[Finding]:
     try:
         warnings = driver.check_writes()
     except ConfigError as error:
-        yield cross("writes", str(error), "mend the option that the line names")
+        yield cross("writes", str(error), MEND_STORAGE)
         return
     for warning in warnings:
         yield question("writes", warning, "see the page 's3-options'")
@@ -119,7 +125,10 @@ class RunningRegistry:
     def _signature(self, location: str) -> Finding:
         name = "redirect-signature"
         if not location.startswith(self._wanted.baseurl + "/"):
-            host = urlsplit(location).hostname or "nowhere"
+            try:
+                host, _ = host_and_port(location)
+            except NotAnswered:
+                host = "nowhere"
             if "X-Amz-Signature=" in location or "AWSAccessKeyId=" in location:
                 return tick(name, f"it leads to S3 itself ({host}): this machine counts as near the bucket")
             return cross(
@@ -147,9 +156,17 @@ class RunningRegistry:
         try:
             answer = self._asker.ask(location)
         except NotAnswered as error:
-            return cross(name, f"the redirect leads nowhere: {error}", "see the first step")
+            return cross(
+                name,
+                f"the redirect leads nowhere: {error}",
+                "see that baseurl is right where the registry runs",
+            )
         if answer.status != 200:
-            return cross(name, f"the redirect is refused: {refusal_in(answer)}", "see the first step")
+            refused = refusal_in(answer)
+            if answer.age:
+                return cached_error(answer, refused)
+            known = meaning(refused)
+            return cross(name, f"the redirect is refused: {refused}: {known.says}", known.mend)
         length = answer.headers.get("content-length", "")
         whole = len(answer.body) < LARGEST or length == str(len(answer.body))
         if whole and Digest.of(answer.body, pulled.digest.algorithm) != pulled.digest:

@@ -13,7 +13,16 @@ from cfmiddleware.signing.keys import KeyPair
 from cfmiddleware.signing.originpath import encode_key, path_below
 from cfmiddleware.signing.url import sign
 
-from .answercodes import CLOUDFRONT, S3, Refusal, is_from_cloudfront, meaning, refusal_in
+from .answercodes import (
+    CLOUDFRONT,
+    INVALIDATE,
+    S3,
+    Refusal,
+    cached_error,
+    is_from_cloudfront,
+    meaning,
+    refusal_in,
+)
 from .asking import Answer, Asker, NotAnswered
 from .findings import Finding, cross, question, tick
 from .sample import Sample
@@ -36,10 +45,6 @@ _RESTRICT = (
     "'cfmiddleware template' prints"
 )
 _CLOCK = "start a time service on this machine (chronyd, systemd-timesyncd): URLs expire by its clock"
-_INVALIDATE = (
-    "aws cloudfront create-invalidation --paths '/*' --distribution-id ID, once its cause is mended; and "
-    "Error pages > Error caching minimum TTL: 10 seconds at the most"
-)
 
 
 class ViewerSide:
@@ -163,7 +168,7 @@ class ViewerSide:
             )
         refused = refusal_in(answer)
         if answer.age:
-            return self._cached(answer, refused)
+            return cached_error(answer, refused, self._sample.key)
         known = meaning(refused)
         if refused.by == S3 and known.check in ("bucket-policy", "origin-path"):
             found = self._other_origin_path()
@@ -189,10 +194,10 @@ class ViewerSide:
             return cross(
                 "bytes",
                 f"{what} gets other bytes than the storage has",
-                f"see what was cached before: {_INVALIDATE}",
+                f"see what was cached before: {INVALIDATE}",
             )
         if answer.age:
-            return self._cached(answer, refused)
+            return cached_error(answer, refused, self._sample.key)
         known = meaning(refused)
         if known.check != "bucket-policy":
             return cross(known.check, f"{what}: {refused}: {known.says}", known.mend)
@@ -202,14 +207,6 @@ class ViewerSide:
             "KMS key keeps CloudFront out, or the bucket's policy leaves it out",
             "write it anew with the registry's credentials: aws s3 cp --metadata-directive REPLACE "
             f"s3://{self._wanted.bucket}/{self._sample.key} s3://{self._wanted.bucket}/{self._sample.key}",
-        )
-
-    def _cached(self, answer: Answer, refused: Refusal) -> Finding:
-        return cross(
-            "cached-error",
-            f"an error is in CloudFront's cache, for {answer.age} seconds so far: {refused} "
-            f"({self._sample.key})",
-            _INVALIDATE,
         )
 
     def _other_origin_path(self) -> str | None:

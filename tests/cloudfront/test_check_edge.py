@@ -225,6 +225,28 @@ def test_a_registry_that_serves_blobs_itself_is_named(tmp_path: Path):
     assert crosses(found) == {"redirect"}
 
 
+@pytest.mark.parametrize(
+    "location", ["", "/login", "http://[::1", "https://a:99999/x", "http://a b/", "ftp://a/b", "http://\xfc/"]
+)
+def test_a_redirect_that_leads_nowhere_is_a_cross(tmp_path: Path, location: str):
+    def registry(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        start_response("307 Temporary Redirect", [("Location", location), ("Content-Length", "0")])
+        return []
+
+    with (
+        running_app(dated(lambda environ, start_response: edge(environ, start_response))) as port,
+        running_app(registry) as registry_port,
+    ):
+        config = configuration(tmp_path, f"http://127.0.0.1:{port}", {"rootdirectory": ""})
+        edge = config.edge()
+        push(config)
+        url = f"http://127.0.0.1:{registry_port}"
+        found = {finding.name: finding for _, finding in check(Request(config, url=url))}
+
+    assert crosses(found) == {"redirect-signature", "redirect-bytes"}
+    assert "leads nowhere" in found["redirect-bytes"].says
+
+
 @pytest.mark.parametrize("scheme", ["Basic", "Bearer"])
 @pytest.mark.parametrize("login", ["me:secret", ""])
 def test_a_registry_that_wants_a_login_gets_it(tmp_path: Path, scheme: str, login: str):

@@ -203,6 +203,54 @@ def test_a_second_run_goes_on_where_the_first_was_stopped(
     assert "good until" in place.said[-1]
 
 
+@pytest.mark.parametrize(
+    ("linked", "target"),
+    [
+        (False, "os.utime"),
+        (False, "pathlib.Path.replace"),
+        (True, "os.link"),
+        (True, "cfmiddleware.cloudfront.rotation._switch"),
+        (True, "pathlib.Path.unlink"),
+    ],
+)
+def test_a_run_that_was_stopped_in_its_last_step_is_gone_on_with(
+    place: Place, monkeypatch: pytest.MonkeyPatch, linked: bool, target: str
+):
+    """The process ends before each of the calls that put the new key into its place."""
+    old = place.signs()
+    if linked:
+        link = place.directory / "signing.pem"
+        link.symlink_to(place.keys / f"pk-{old}.pem")
+        place.config.write_text(
+            place.config.read_text().replace("privatekey: keys", "privatekey: signing.pem")
+        )
+    run = place.rotation()
+    put = run._put
+
+    def stopped(*arguments: Any, **_: Any) -> None:
+        is_public = str(arguments[0]).endswith(".pub.pem")
+        if target.endswith("replace") and is_public:
+            Path.rename(arguments[0], arguments[1])
+            return
+        raise Stopped
+
+    def putting(*arguments: Any) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(target, stopped)
+            put(*arguments)
+
+    monkeypatch.setattr(run, "_put", putting)
+    with pytest.raises(Stopped):
+        run.run()
+
+    assert place.rotate()
+
+    new = place.signs()
+    assert new != old
+    assert place.group() == [old, new]
+    assert place.files() == {f"pk-{old}.pem", f"pk-{old}.pub.pem", f"pk-{new}.pem", f"pk-{new}.pub.pem"}
+
+
 def test_a_run_after_the_last_one_s_end_makes_no_further_key(place: Place):
     place.rotate()
     new, files = place.signs(), place.files()
