@@ -7,8 +7,11 @@ with the option's place in the configuration.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
+import socket
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -30,6 +33,7 @@ from cfmiddleware.signing.keyring import KeyRing
 from cfmiddleware.signing.keys import PublicKey, load_public_key
 from cfmiddleware.storage.timed import timed
 
+from .address import SocketPath
 from .cloudfrontoptions import CloudFrontOptions
 from .edgeoptions import EdgeOptions
 from .redisclient import client_settings, redis_descriptors
@@ -45,6 +49,8 @@ if TYPE_CHECKING:
     from cfmiddleware.digest import Digest
     from cfmiddleware.edge import Edge
     from cfmiddleware.health.board import Board
+    from cfmiddleware.notifications.notifier import Notifier
+    from cfmiddleware.notifications.spool import Spool
     from cfmiddleware.registry.app import Registry
     from cfmiddleware.storage.driver import Driver
     from cfmiddleware.wsgi.blobplace import PlaceOf
@@ -113,10 +119,91 @@ def _storage_look(driver: Driver) -> Callable[[], None]:
     return partial(offload, read) if driver.shared and not driver.remote else read
 
 
-def registry(settings: Settings, health: Health | None = None) -> Registry:
+def spool(settings: Settings, name: str) -> Spool:
+    """Return where events are kept until their endpoints have taken them.
+
+    :param name: by which processes find the directory, if the file names none.
+    """
+    # Here and below, because few configurations need SQLite and a client of HTTP.
+    from cfmiddleware.notifications.spool import Spool
+
+    options = settings.notifications.spool
+    directory = options.directory
+    if directory is None:
+        own = hashlib.sha256(name.encode()).hexdigest()[:16]
+        directory = Path(tempfile.gettempdir()) / f"cfmiddleware-events-{os.getuid()}-{own}"
+    return Spool(directory, options.maxbytes, options.sync)
+
+
+def notifier(settings: Settings, name: str) -> Notifier | None:
+    """Return what is told of pushes, pulls and deletes, or None where nobody wants to know.
+
+    :param name: as for :func:`spool`.
+    """
+    options = settings.notifications
+    if not options.enabled:
+        return None
+    from cfmiddleware.notifications.endpoint import Endpoint
+    from cfmiddleware.notifications.envelope import Source, new_id
+    from cfmiddleware.notifications.notifier import Notifier
+
+    kept = spool(settings, name)
+    try:
+        kept.check()
+    except ConfigError as error:
+        raise ConfigError(f"notifications.spool.directory: {error}") from None
+    if options.spool.directory is None:
+        if kept.directory.is_symlink() or kept.directory.stat().st_uid != os.getuid():
+            raise ConfigError(
+                f"notifications.spool.directory: is not set, and {kept.directory} is somebody else's"
+            )
+        _log.warning(
+            "notifications.spool.directory: is not set: events that endpoints have not taken yet are kept in "
+            "%s, which may be emptied when the machine or the container starts anew",
+            kept.directory,
+        )
+    endpoints = [
+        Endpoint(
+            each.name,
+            each.url,
+            each.headers,
+            each.timeout,
+            each.threshold,
+            each.backoff,
+            each.retryfor,
+            frozenset((*each.ignore.mediatypes, *each.ignoredmediatypes)),
+            frozenset(each.ignore.actions),
+        )
+        for each in options.enabled
+    ]
+    wrapper = settings.cloudfront.options if settings.cloudfront is not None else None
+    told = Notifier(
+        endpoints,
+        kept,
+        Source(_source(settings), new_id()),
+        references=options.events.includereferences,
+        refuses=options.spool.whenfull == "refuse",
+        trustedproxies=wrapper.trustedproxies if wrapper is not None else 0,
+    )
+    if wrapper is not None and wrapper.probe == "none" and told.wants("pull"):
+        _log.warning(
+            "notifications: with 'probe: none' the registry hears of no pull that is redirected, so there is "
+            "no event of it"
+        )
+    return told
+
+
+def _source(settings: Settings) -> str:
+    """Return what events call the registry: the machine's name and the port, as in Distribution."""
+    addr = settings.http.addr
+    return socket.gethostname() if isinstance(addr, SocketPath) else f"{socket.gethostname()}:{addr[1]}"
+
+
+def registry(settings: Settings, health: Health | None = None, notifier: Notifier | None = None) -> Registry:
     """Return the registry, not wrapped, and without ``http.headers``.
 
     :param health: tells whether it can do its work; None if it always can.
+    :param notifier: is told of pushes, pulls and deletes; None where nobody wants to know.
     """
     # Here and below, because an app that is wrapped needs neither, nor the werkzeug that they need.
     from cfmiddleware.registry.app import Registry
@@ -138,6 +225,7 @@ def registry(settings: Settings, health: Health | None = None) -> Registry:
         required=settings.registry.required,
         descriptors=descriptors(settings),
         health=health,
+        notifier=notifier,
         auth=settings.auth.authenticator() if settings.auth is not None else None,
     )
 

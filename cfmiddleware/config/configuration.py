@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from cfmiddleware.health.board import Board
     from cfmiddleware.health.watch import Health
     from cfmiddleware.middleware.wrapper import CloudFrontMiddleware
+    from cfmiddleware.notifications.notifier import Notifier
+    from cfmiddleware.notifications.spool import Spool
     from cfmiddleware.registry.app import Registry
     from cfmiddleware.registry.cache.descriptors import DescriptorCache
     from cfmiddleware.storage.driver import Driver
@@ -85,8 +88,9 @@ class Config:
 
         :param health: tells whether it can do its work; by default what the section ``health`` says.
         """
+        health, notifier = health or self.health(), self.notifier
         with self.located():
-            return build.registry(self.settings, health or self.health())
+            return build.registry(self.settings, health, notifier)
 
     def health(self, board: Board | None = None) -> Health | None:
         """Return what tells whether the registry can do its work, or None where nothing is checked.
@@ -95,6 +99,22 @@ class Config:
         """
         with self.located():
             return build.health(self.settings, board)
+
+    @cached_property
+    def notifier(self) -> Notifier | None:
+        """What is told of pushes, pulls and deletes, or None where nobody wants to know."""
+        with self.located():
+            return build.notifier(self.settings, self._name)
+
+    def spool(self) -> Spool:
+        """Return where events are kept until their endpoints have taken them."""
+        with self.located():
+            return build.spool(self.settings, self._name)
+
+    @property
+    def _name(self) -> str:
+        """What processes find one another by."""
+        return str(self._here / Path(self.source).name)
 
     def descriptors(self) -> DescriptorCache | None:
         """Return the descriptor cache, or None where the storage is asked each time."""
@@ -151,8 +171,7 @@ class Config:
         if not self.counts():
             return None
         with self.located("http.debug.prometheus.enabled: "):
-            name = str(self._here / Path(self.source).name)
-            return build.counting(directory, name, self.settings.repositories)
+            return build.counting(directory, self._name, self.settings.repositories)
 
     def edge(self) -> Edge:
         """Return the edge: the wrapper's counterpart, except for what the section ``edge`` says."""

@@ -46,8 +46,8 @@ class Key(NamedTuple):
         return tuple(f"{self.name}.{key}" for key in self.below) or (self.name,)
 
 
-def _endpoints(value: object) -> bool:
-    """Return whether an endpoint for notifications, or a hook, is not disabled."""
+def _is_on(value: object) -> bool:
+    """Return whether a hook, or an extension, is not disabled."""
     entries = value if isinstance(value, list) else [value]
     return any(has_value(e) and not (isinstance(e, Mapping) and e.get("disabled")) for e in entries)
 
@@ -78,7 +78,7 @@ KEYS: tuple[Key, ...] = (
             "disabled type levels options.smtp.addr options.smtp.username options.smtp.password "
             "options.smtp.insecure options.from options.to"
         ),
-        _endpoints,
+        _is_on,
     ),
     Key("log.reportcaller", "warned", "messages do not name the line of the program that wrote them"),
     Key("loglevel", "acted on", "counts where log.level is not given"),
@@ -167,14 +167,14 @@ KEYS: tuple[Key, ...] = (
         "warned",
         "Distribution's own extensions in Go cannot be loaded",
         _words("name options"),
-        _endpoints,
+        _is_on,
     ),
     Key(
         "middleware.repository",
         "warned",
         "Distribution's own extensions in Go cannot be loaded",
         _words("name options"),
-        _endpoints,
+        _is_on,
     ),
     Key("middleware.storage", "acted on", "", _words("name disabled")),
     Key(
@@ -230,16 +230,15 @@ KEYS: tuple[Key, ...] = (
         (),
         lambda value: value not in (None, False, "false"),
     ),
-    Key("notifications.events.includereferences", "not needed", "it has no meaning without endpoints"),
+    Key("notifications.events.includereferences", "acted on", ""),
     Key(
         "notifications.endpoints",
-        "warned",
-        "no event is sent; who waits for pushes, pulls and deletes there hears of none",
+        "acted on",
+        "",
         _words(
             "name disabled url headers timeout threshold backoff ignoredmediatypes ignore.mediatypes "
             "ignore.actions"
         ),
-        _endpoints,
     ),
     Key(
         "redis",

@@ -26,6 +26,7 @@ from .healthoptions import HealthOptions, read_health
 from .httpoptions import HTTPOptions, read_http
 from .logoptions import read_log
 from .metricsoptions import read_metrics
+from .notificationsoptions import NotificationsOptions, read_notifications
 from .redisoptions import RedisOptions, read_redis
 from .registryoptions import RegistryOptions, read_registry
 from .serveroptions import ServerOptions, read_server
@@ -44,6 +45,7 @@ class Settings:
     :param http: how the registry is reached.
     :param repositories: those whose pulls are counted by their names.
     :param health: what the registry's health depends on.
+    :param notifications: who is told of pushes, pulls and deletes.
     :param storage: where everything is kept.
     :param redis: the Redis of the descriptor cache.
     :param registry: what the registry lists and takes.
@@ -57,6 +59,7 @@ class Settings:
     http: HTTPOptions
     repositories: tuple[str, ...]
     health: HealthOptions
+    notifications: NotificationsOptions
     storage: StorageOptions
     redis: RedisOptions | None
     registry: RegistryOptions
@@ -132,6 +135,7 @@ def read_settings(tree: Mapping[str, Any], here: Path) -> Settings:
         http=http,
         repositories=read_metrics(section("metrics")).repositories,
         health=read_health(section("health"), here),
+        notifications=read_notifications(section("notifications"), here),
         storage=storage,
         redis=read_redis(section("redis"), here),
         registry=read_registry(tree),

@@ -29,6 +29,7 @@ SECTIONS = (
     "http",
     "health",
     "metrics",
+    "notifications",
     "catalog",
     "tags",
     "validation",

@@ -68,6 +68,29 @@ STORAGE_CACHE = Counter(
     "What became of questions to the descriptor cache (storage.cache).",
     {"type": ("Hit", "Miss", "Error")},
 )
+NOTIFICATION_EVENTS = Counter(
+    "registry_notifications_events",
+    "Events for endpoints: Events that were made, and attempts to send one.",
+    {"type": ("Events", "Successes", "Failures", "Errors"), "endpoint": None},
+)
+NOTIFICATIONS_PENDING = LatestGauge(
+    "registry_notifications_pending_total", "Events that wait for an endpoint.", {"endpoint": None}
+)
+NOTIFICATION_STATUS = Counter(
+    "registry_notifications_status",
+    "Answers of endpoints, by their statuses.",
+    {"code": tuple(f"{status.value} {status.phrase}" for status in HTTPStatus), "endpoint": None},
+)
+NOTIFICATIONS_DEAD = LatestGauge(
+    "cfmiddleware_notifications_dead",
+    "Events that an endpoint did not take and that wait for an operator.",
+    {"endpoint": None},
+)
+NOTIFICATIONS_LOST = Counter(
+    "cfmiddleware_notifications_lost",
+    "Events for which there was no room, or no spool.",
+    {"endpoint": None},
+)
 
 PULLS = Counter("cfmiddleware_pulls", "Pulls of blobs, by where they were sent.", {"sent": _WAYS})
 PULL_BYTES = Counter(

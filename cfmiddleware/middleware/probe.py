@@ -8,7 +8,7 @@ judged once; then the app is stopped, or its response goes to the client as the 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Probe:
     An app finds it as ``environ.get("cfmiddleware.probe")`` and need not import this class.
     """
 
-    __slots__ = ("_ready", "declined", "final", "key", "needs_size", "path", "size")
+    __slots__ = ("_ready", "declined", "final", "key", "needs_size", "path", "pulled", "size")
 
     def __init__(self, needs_size: bool = True, ready: Callable[[], bool] | None = None) -> None:
         #: Whether the blob's size decides on the redirect (``minimumsize``).
@@ -40,6 +40,9 @@ class Probe:
         self.size: int | None = None
         self.final = False
         self.declined = False
+        #: What an app that counts its pulls has called, with the environ of a redirect of which it was not
+        #: asked by a GET: after its yes to a HEAD, and where ``probecache`` remembers its yes.
+        self.pulled: Callable[[Mapping[str, Any]], None] | None = None
 
     def located(self, key: str, size: int | None = None) -> None:
         """Name the object that the blob is, and say that the status is final (see :meth:`settled`).

@@ -117,12 +117,14 @@ class Approval(NamedTuple):
     :param user: the user that the app took the client for, for the access log.
     :param too_large: the object's size in bytes if that is above ``maximumsize``, else 0.
     :param kept: the headers of the app that each redirect has.
+    :param pulled: what the app has called for each redirect of which it is not asked.
     """
 
     key: str
     user: str = ""
     too_large: int = 0
     kept: tuple[tuple[str, str], ...] = ()
+    pulled: Callable[[Mapping[str, Any]], None] | None = None
 
 
 class Lookup(NamedTuple):

@@ -127,6 +127,8 @@ class Pulls:
             head = {**environ, "REQUEST_METHOD": "HEAD", "wsgi.input": BytesIO()}
             response = self._ask(app, head, _discard, pull.probe, pull.judge, pull.sign)
             if response is None:
+                if pull.probe.pulled is not None:
+                    pull.probe.pulled(environ)
                 return None
             close(response)
             pull.ask_anew()  # what the app said beside its answer to the HEAD does not count for the GET
@@ -166,7 +168,9 @@ class _Remembering:
             if response is None:
                 user = "" if record is None else record.user
                 kept = remembered(pull.kept)
-                self._cache.remember(lookup, Approval(pull.key, user, pull.too_large, kept))
+                self._cache.remember(
+                    lookup, Approval(pull.key, user, pull.too_large, kept, pull.probe.pulled)
+                )
             return response
         if not (pull.find(approval.key, approval.too_large) and pull.sign()):
             return app(environ, start_response)
@@ -174,6 +178,8 @@ class _Remembering:
         pull.kept = approval.kept
         if record is not None and approval.user:
             record.user = approval.user
+        if approval.pulled is not None:
+            approval.pulled(environ)
         return None
 
 

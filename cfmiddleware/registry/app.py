@@ -16,6 +16,7 @@ from cfmiddleware.wsgi.response import NO_BYTES, STATUS_LINES, Response, as_json
 
 from . import errors
 from .admission import ADMITTED, Admission
+from .announcements import Announcements
 from .auth.access import Authenticator, Grant, granted
 from .blobs import Blobs
 from .cache.descriptors import DescriptorCache
@@ -34,6 +35,7 @@ from .uploads import DEFAULT_MOUNT_SEARCH, Uploads
 
 if TYPE_CHECKING:
     from cfmiddleware.digest import Digest
+    from cfmiddleware.notifications.notifier import Notifier
     from cfmiddleware.wsgi.blobplace import BlobPlace, PlaceOf
     from cfmiddleware.wsgi.types import Environ, StartResponse
 
@@ -71,6 +73,7 @@ class Registry:
     :param descriptors: the descriptor cache that pulls use; None asks the storage each time.
     :param health: tells whether a check fails; every request then gets 503, but for redirects that need no
         storage. None where nothing is checked.
+    :param notifier: is told of pushes, pulls and deletes; None where nobody wants to know.
     :param auth: tells what a client may do. It is asked before anything is done, and before a body is read.
     """
 
@@ -92,6 +95,7 @@ class Registry:
         mountsearch: int = DEFAULT_MOUNT_SEARCH,
         descriptors: DescriptorCache | None = None,
         health: Health | None = None,
+        notifier: Notifier | None = None,
         auth: Authenticator | None = None,
     ) -> None:
         self._prefix = "/" + prefix.strip("/") if prefix.strip("/") else ""
@@ -102,12 +106,13 @@ class Registry:
         self._auth = auth
         self._health = health
         reading = Reading()
-        blobs = self._blobs = Blobs(driver, reading, descriptors, health)
-        uploads = Uploads(driver, blobs, inline_limit, mountsearch)
+        events = self._events = Announcements(notifier)
+        blobs = self._blobs = Blobs(driver, reading, descriptors, health, events)
+        uploads = Uploads(driver, blobs, inline_limit, mountsearch, events)
         tags = Tags(driver, maxtags)
         turns = ParseTurns()
         referrers = Referrers(driver, tags, turns)
-        manifests = Manifests(driver, blobs, tags, referrers, required or Required(), turns, reading)
+        manifests = Manifests(driver, blobs, tags, referrers, required or Required(), turns, reading, events)
         self._handlers: dict[Resource, dict[str, _Handler]] = {
             "root": {"GET": _alive},
             "base": {"GET": _base},
@@ -155,9 +160,10 @@ class Registry:
         """Return what a wrapper may ask in place of sending a blob's GET, whose answer it would not send on.
 
         :param prefix: what the wrapper takes for the prefix. Where that is not this registry's, None is
-            returned: the wrapper does not know its paths.
+            returned: the wrapper does not know its paths. So it is where events of pulls are wanted: what is
+            told of is an answer.
         """
-        return self._place_of if prefix == self._prefix else None
+        return self._place_of if prefix == self._prefix and not self._events.of_pulls else None
 
     def _place_of(
         self, repository: str, digest: Digest, environ: Environ, start_response: StartResponse
@@ -214,6 +220,7 @@ class Registry:
         handler = methods.get(environ["REQUEST_METHOD"])
         if handler is None:
             raise errors.method_unsupported(methods, readonly=self._readonly)
+        self._events.begin(request.method)
         if request.method not in ADMITTED:
             return handler(request)
         expect = self._expectations.get(route.resource)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache, partial
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ObjectNotFound, StorageUnavailable
@@ -15,6 +15,7 @@ from cfmiddleware.wsgi.ranges import Span, Unsatisfiable, has_etag, select
 from cfmiddleware.wsgi.response import NO_BYTES, Response, empty
 
 from . import errors
+from .announcements import Announcements
 from .cache.descriptors import Ask, DescriptorCache, Located
 from .reading import Reading
 from .requests import Request
@@ -34,6 +35,9 @@ class BlobListener(Protocol):
 
     #: Whether the wrapper must know the size.
     needs_size: bool
+
+    #: What the wrapper calls with the environ of a request that it redirects without having asked by a GET.
+    pulled: Callable[[Mapping[str, Any]], None] | None
 
     def located(self, key: str, size: int | None) -> None:
         """Take the object's whole key in its bucket and its size in bytes; the response's status is final."""
@@ -90,6 +94,7 @@ class Blobs:
     :param reading: gives pulls their turns.
     :param descriptors: the descriptor cache that pulls use; without it the storage is asked each time.
     :param health: tells whether the storage is to be asked at all; None if it is.
+    :param events: is told of pulls and deletes.
     """
 
     def __init__(
@@ -98,7 +103,9 @@ class Blobs:
         reading: Reading,
         descriptors: DescriptorCache | None = None,
         health: Health | None = None,
+        events: Announcements | None = None,
     ) -> None:
+        self._events = events or Announcements()
         self._health = health
         self._driver = driver
         self._reading = reading
@@ -178,8 +185,10 @@ class Blobs:
         """Make the bytes of *data* the repository's blob *digest*."""
         write_link(self._driver, paths.layer_link(repository, digest), data)
 
-    def store(self, repository: str, digest: Digest, chunks: Iterable[bytes]) -> None:
+    def store(self, repository: str, digest: Digest, chunks: Iterable[bytes]) -> int:
         """Write a blob straight to its place and link it. Nothing appears unless the digest is right.
+
+        :returns: its size in bytes.
 
         :raises DigestMismatch: if it is not.
         :raises RegistryError: ``SIZE_INVALID`` (413) for more bytes than the driver takes as one object.
@@ -196,36 +205,55 @@ class Blobs:
             if known != digest:
                 raise DigestMismatch(f"the bytes sent are {known}")
             writer.commit()
+            size = writer.size
         self.link(repository, digest, digest)
+        return size
 
     def get(self, request: Request) -> Response:
         """Answer GET and HEAD: the blob, or the range of it that was asked for."""
         digest = parse_digest(request.route.reference)
         # A wrapper sets it. A client cannot: it can only set names that begin with HTTP_.
         probe = cast("BlobListener | None", request.environ.get("cfmiddleware.probe"))
-        if probe is not None and self._health is not None and not self._health.is_healthy:
-            return self._remembered(request, digest, probe)
+        is_healthy = self._health is None or self._health.is_healthy
+        if probe is not None and not is_healthy:
+            response, size = self._remembered(request, digest, probe)
+        elif probe is None and request.method == "GET" and not _is_selective(request):
+            response, size = self._whole(request.repository, digest)
+        else:
+            response, size = self._some(request, digest, probe)
+        if probe is not None:
+            later = self._events.later_pulls(request, digest, size)
+            if later is not None:
+                probe.pulled = later
+        if probe is None or request.method == "GET":  # a wrapper that asks by a HEAD tells of the pull itself
+            self._events.blob_pulled(request, digest, size)
+        return response
+
+    def _some(
+        self, request: Request, digest: Digest, probe: BlobListener | None
+    ) -> tuple[Response, int | None]:
+        """Answer all that is not simply the whole blob, and return the blob's size as well."""
         ranged = bool(request.header("Range"))
-        if request.method == "GET" and probe is None and not ranged and not request.header("If-None-Match"):
-            return self._whole(request.repository, digest)
-        # Nobody needs the size of what is redirected, unless the wrapper says so.
-        sized = probe is None or ranged or getattr(probe, "needs_size", True)
+        # Nobody needs the size of what is redirected, unless the wrapper or an event says so.
+        sized = probe is None or ranged or self._events.of_pulls or getattr(probe, "needs_size", True)
         located = self._find(request.repository, digest, sized=sized)
         headers = _headers(request.route.reference)
         if probe is not None:
             self._tell(probe, located)
             if located.size is None:
                 if has_etag(request.header("If-None-Match"), request.route.reference):
-                    return Response(304, headers)
+                    return Response(304, headers), None
                 if probe.redirects():
                     # Without a length: it is not known, and this response is not sent.
                     body = LazyBody(self._driver, self._reading, located.path, None)
-                    return Response(200, [*headers, _CONTENT_TYPE], body)
+                    return Response(200, [*headers, _CONTENT_TYPE], body), None
                 located = self._find(request.repository, digest, sized=True)
                 self._tell(probe, located)
-        return self._selected(request, digest, located, opened=probe is None)
+        return self._selected(request, digest, located, opened=probe is None), located.size
 
-    def _remembered(self, request: Request, digest: Digest, probe: BlobListener) -> Response:
+    def _remembered(
+        self, request: Request, digest: Digest, probe: BlobListener
+    ) -> tuple[Response, int | None]:
         """Answer a wrapper while the storage is not to be asked: it may redirect to a blob that the
         descriptor cache remembers.
 
@@ -242,7 +270,8 @@ class Blobs:
             raise errors.unhealthy()
         body = LazyBody(self._driver, self._reading, located.path, None)
         length = [] if located.size is None else [("Content-Length", str(located.size))]
-        return Response(200, [*_headers(request.route.reference), _CONTENT_TYPE, *length], body)
+        headers = [*_headers(request.route.reference), _CONTENT_TYPE, *length]
+        return Response(200, headers, body), located.size
 
     def place(self, repository: str, digest: Digest) -> BlobPlace:
         """Return where a repository's blob is, for a client that may have it.
@@ -290,7 +319,7 @@ class Blobs:
             body = self._open(request.repository, digest, located.path, span)
         return Response(selected.status, headers, body)
 
-    def _whole(self, repository: str, digest: Digest) -> Response:
+    def _whole(self, repository: str, digest: Digest) -> tuple[Response, int]:
         """Answer with all of a blob. The storage says its size with the first byte."""
         opened: list[Reader] = []
 
@@ -310,8 +339,8 @@ class Blobs:
         headers = [*_headers(str(digest)), _CONTENT_TYPE, ("Content-Length", str(reader.size))]
         if not reader.size:
             reader.close()
-            return Response(200, headers)
-        return Response(200, headers, reader)
+            return Response(200, headers), 0
+        return Response(200, headers, reader), reader.size
 
     def delete(self, request: Request) -> Response:
         """Answer DELETE: the blob is no longer part of this repository; its bytes stay."""
@@ -326,7 +355,13 @@ class Blobs:
             self._driver.delete([path])
         finally:  # an error does not mean that nothing was deleted
             self._forget(request.repository, digest)
+        self._events.blob_deleted(request, digest)
         return empty(202, {"Docker-Content-Digest": str(digest)})
+
+
+def _is_selective(request: Request) -> bool:
+    """Return whether the client may want less than the whole blob."""
+    return bool(request.header("Range") or request.header("If-None-Match"))
 
 
 def _ask_nobody() -> Located | None:

@@ -59,6 +59,17 @@ def unhealthy() -> RegistryError:
     )
 
 
+def event_not_kept() -> RegistryError:
+    """Return the error for a change of which the endpoints could not be told."""
+    return RegistryError(
+        "UNAVAILABLE",
+        503,
+        "service unavailable",
+        detail="no event can be kept: see the registry's log",
+        headers=_RETRY_AFTER,
+    )
+
+
 # What a path or a query names
 
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import islice
+from typing import Any
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ObjectNotFound
+from cfmiddleware.notifications.envelope import Target
+from cfmiddleware.process.cache import Cache
 from cfmiddleware.process.sidebyside import SideBySide, in_turn
 from cfmiddleware.storage.driver import Driver
 from cfmiddleware.wsgi.ranges import has_etag
 from cfmiddleware.wsgi.response import Response, empty
 
 from . import errors
+from .announcements import Announcements, parse_references
 from .blobs import Blobs
 from .bodies import BodyBroken, content_length, read_body
 from .reading import Reading
@@ -39,6 +43,10 @@ _MOST_READ = 4 * MAX_SIZE
 _MOST_MISSING = 100
 
 
+# Of how many manifests it is remembered what they refer to, where events say that.
+_REFERENCES_KEPT = 1000
+
+
 class Manifests:
     """The manifests of all repositories.
 
@@ -49,6 +57,7 @@ class Manifests:
     :param required: which of the things that a manifest refers to must be there before it.
     :param turns: parses them.
     :param reading: gives pulls their turns.
+    :param events: is told of pushes, pulls and deletes.
     """
 
     def __init__(
@@ -60,7 +69,10 @@ class Manifests:
         required: Required,
         turns: ParseTurns,
         reading: Reading,
+        events: Announcements | None = None,
     ) -> None:
+        self._events = events or Announcements()
+        self._references: Cache[Digest, tuple[Mapping[str, Any], ...]] = Cache(_REFERENCES_KEPT)
         self._reading = reading
         self._driver = driver
         self._blobs = blobs
@@ -79,9 +91,13 @@ class Manifests:
         would be another manifest, with another digest.
         """
         with self._reading.turn():
-            return self._get(request)
+            response, pulled = self._get(request)
+        if pulled is not None:
+            self._events.manifest_pulled(request, pulled)
+        return response
 
-    def _get(self, request: Request) -> Response:
+    def _get(self, request: Request) -> tuple[Response, Target | None]:
+        """Return the answer, and what a pull's event says of the manifest; None where nothing is pulled."""
         reference = parse_reference(request.route.reference)
         digest = self._resolve(request.repository, reference)
         # The revision is checked for tags as well, because a delete removes it first.
@@ -98,13 +114,14 @@ class Manifests:
         try:
             if has_etag(request.header("If-None-Match"), str(digest)):
                 self._driver.stat(path)
-                return Response(304, headers)
+                return Response(304, headers), None
             known, content = self._types.known(data), None
             if known is None:
                 known, content = self._types.learn(data)
             elif request.method == "HEAD":
                 known = known._replace(size=self._driver.stat(path).size)
-            headers.append(("Content-Type", self._types.of(request.repository, digest, known)))
+            media_type = self._types.of(request.repository, digest, known)
+            headers.append(("Content-Type", media_type))
             body: Iterable[bytes]
             if request.method == "HEAD":
                 size, body = known.size, ()
@@ -112,9 +129,31 @@ class Manifests:
                 size, body = len(content), (content,)
             else:
                 size, body = self._open(path)
+            pulled = None
+            if self._events.of_pulls:
+                tag = "" if isinstance(reference, Digest) else reference
+                told = self._referred_to(data, content)
+                pulled = Target("", media_type, size, str(digest), tag=tag, references=told)
         except ObjectNotFound:
             raise errors.manifest_unknown(reference) from None
-        return Response(200, [*headers, ("Content-Length", str(size))], body)
+        return Response(200, [*headers, ("Content-Length", str(size))], body), pulled
+
+    def _referred_to(self, data: Digest, content: bytes | None) -> tuple[Mapping[str, Any], ...]:
+        """Return what an event says of the things that a manifest refers to.
+
+        :param data: the digest of the manifest's bytes.
+        :param content: the bytes themselves, where they are at hand.
+        """
+        if not self._events.have_references:
+            return ()
+        found = self._references.get(data)
+        if found is None:
+            if content is None:
+                content = self._driver.read(paths.blob_data(data))
+            found = self._turns(parse_references, content)
+            if len(content) <= FEW:
+                self._references.put(data, found)
+        return found
 
     def _open(self, path: str) -> tuple[int, Iterable[bytes]]:
         """Return the size of the object at *path* and its bytes: a few at once, many piece by piece, because
@@ -177,6 +216,12 @@ class Manifests:
             partial(self._driver.write, paths.blob_data(digest), content),
         )
         self._make(request.repository, digest, len(content), manifest, tags)
+        told = self._referred_to(digest, content)
+        self._events.manifest_pushed(
+            request,
+            Target("", manifest.media_type, len(content), str(digest), references=told),
+            dict.fromkeys(tags),
+        )
         headers = {
             "Location": request.url_to(f"{request.repository}/manifests/{digest}"),
             "Docker-Content-Digest": str(digest),
@@ -246,14 +291,16 @@ class Manifests:
         """Answer DELETE: by tag, the tag alone; by digest, the manifest and every tag that names it."""
         reference = parse_reference(request.route.reference)
         if isinstance(reference, Digest):
-            self._delete(request.repository, reference)
+            tags = self._delete(request.repository, reference)
+            self._events.manifest_deleted(request, reference, tags)
             return empty(202, {"Docker-Content-Digest": str(reference)})
         if not self._tags.delete(request.repository, reference):
             raise errors.manifest_unknown(reference)
+        self._events.tag_deleted(request, reference)
         return empty(202, {})
 
-    def _delete(self, repository: str, digest: Digest) -> None:
-        """Delete a manifest: first its revision, then everything that names it."""
+    def _delete(self, repository: str, digest: Digest) -> list[str]:
+        """Delete a manifest: first its revision, then everything that names it. Return the tags that did."""
         revision = paths.revision_link(repository, digest)
         if not has_link(self._driver, revision):
             raise errors.manifest_unknown(digest)
@@ -264,7 +311,7 @@ class Manifests:
             self._referrers.remove(repository, digest, manifest)
             if has_link(self._driver, revision):  # a push came between, and wins
                 self._referrers.add(repository, digest, manifest, len(content))
-        self._tags.forget(repository, digest)
+        return self._tags.forget(repository, digest)
 
 
 def _read_content(request: Request) -> bytes:

@@ -70,21 +70,25 @@ class Tags:
         self._drop(repository, _Tag(tag, moved))
         return True
 
-    def forget(self, repository: str, digest: Digest) -> None:
-        """Delete every tag that names *digest* now; its revision has been deleted before.
+    def forget(self, repository: str, digest: Digest) -> list[str]:
+        """Delete every tag that names *digest* now, and return them; its revision has been deleted before.
 
         A push of the same manifest writes the revision before its tags name it, and looks at it after them.
         So if the revision is back, a push is under way at the same time. It wins, and its tags are put back.
         """
         revision = paths.revision_link(repository, digest)
+        forgotten = []
         for tag in self._all(repository):
             if self.current(repository, tag.name) != digest:
                 continue
             if has_link(self._driver, revision):
-                return
+                break
             self._drop(repository, tag)
             if has_link(self._driver, revision):
                 self._put_back(repository, tag.name, digest)
+            else:
+                forgotten.append(tag.name)
+        return forgotten
 
     def _drop(self, repository: str, tag: _Tag) -> None:
         """Delete a tag, unless a push moves it at the same time.

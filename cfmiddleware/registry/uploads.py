@@ -14,6 +14,7 @@ from cfmiddleware.wsgi.ranges import parse_sent
 from cfmiddleware.wsgi.response import Response, empty
 
 from . import errors
+from .announcements import Announcements
 from .auth.access import GrantedRequest
 from .blobs import Blobs
 from .bodies import BodyBroken, content_length, has_body, read_body
@@ -36,6 +37,7 @@ class Uploads:
         the driver's smallest piece.
     :param mountsearch: in how many repositories at most the registry looks for a blob that is mounted without
         a source.
+    :param events: is told of blobs that were pushed or mounted.
     """
 
     def __init__(
@@ -44,7 +46,9 @@ class Uploads:
         blobs: Blobs,
         inline_limit: int = DEFAULT_INLINE_LIMIT,
         mountsearch: int = DEFAULT_MOUNT_SEARCH,
+        events: Announcements | None = None,
     ) -> None:
+        self._events = events or Announcements()
         self._mountsearch = mountsearch
         self._driver = driver
         self._blobs = blobs
@@ -69,13 +73,14 @@ class Uploads:
         body = read_body(request.environ)
         with _refusals():
             if self._is_one_object(request):
-                self._blobs.store(request.repository, digest, body)
+                size = self._blobs.store(request.repository, digest, body)
             else:
                 upload = Upload.begin(self._driver, request.repository, self._inline_limit, digest.algorithm)
                 try:
-                    self._join(request, upload, State(algorithm=digest.algorithm), body, digest)
+                    size = self._join(request, upload, State(algorithm=digest.algorithm), body, digest)
                 finally:
                     upload.leave()
+        self._events.blob_pushed(request, digest, size)
         return self._created(request, digest)
 
     def _is_one_object(self, request: Request) -> bool:
@@ -98,6 +103,7 @@ class Uploads:
                     # Distribution serves data under another name only if its own name is linked too.
                     self._blobs.link(request.repository, located.data, located.data)
                 self._blobs.link(request.repository, digest, located.data)
+                self._events.blob_mounted(request, digest, located.size or 0, name)
                 return digest
         return None
 
@@ -171,10 +177,12 @@ class Uploads:
         digest = parse_digest(text)
         upload = self._upload(request)
         try:
-            self._complete(request, upload, digest)
+            size = self._complete(request, upload, digest)
         except (UploadUnknown, ObjectNotFound):
-            if self._blobs.locate(request.repository, digest) is None:
+            located = self._blobs.locate(request.repository, digest)
+            if located is None:
                 raise errors.upload_unknown() from None
+            size = located.size or 0
         except DigestMismatch as mismatch:
             upload.leave()
             raise errors.digest_mismatch(mismatch) from None
@@ -182,26 +190,27 @@ class Uploads:
             raise errors.upload_invalid(str(broken)) from None
         else:
             upload.leave()
+        self._events.blob_pushed(request, digest, size)
         return self._created(request, digest)
 
-    def _complete(self, request: Request, upload: Upload, digest: Digest) -> None:
+    def _complete(self, request: Request, upload: Upload, digest: Digest) -> int:
+        """Make a blob of the upload and the body, and return its size in bytes."""
         if not has_body(request.environ) and not request.header("Content-Range"):
             first = upload.first_state(digest)
             if first is not None:
                 upload.assemble(first, paths.blob_data(digest))
                 self._blobs.link(request.repository, digest, digest)
-                return
+                return first.size
         before = upload.state()
         body = self._checked_body(request, upload, before)
         if before.number == 0 and self._is_one_object(request):
-            self._blobs.store(request.repository, digest, body)
-            return
-        self._join(request, upload, before, body, digest)
+            return self._blobs.store(request.repository, digest, body)
+        return self._join(request, upload, before, body, digest)
 
     def _join(
         self, request: Request, upload: Upload, before: State, body: Iterable[bytes], digest: Digest
-    ) -> None:
-        """Make a blob of the bytes of *before* and *body*."""
+    ) -> int:
+        """Make a blob of the bytes of *before* and *body*, and return its size in bytes."""
         after = upload.extend(before, body) if has_body(request.environ) else before
         try:
             upload.check(after, digest)
@@ -210,6 +219,7 @@ class Uploads:
             upload.discard(after, before)
             raise
         self._blobs.link(request.repository, digest, digest)
+        return after.size
 
     def cancel(self, request: Request) -> Response:
         """Answer DELETE: the upload and its bytes are gone."""

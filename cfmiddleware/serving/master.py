@@ -106,6 +106,7 @@ def _settings(name: str, descriptor: int, served: Served) -> dict[str, Any]:
         health = served.health
         counts = served.counts
         traces = served.traces
+        notifier = served.notifier
 
     tls = served.certificates.options if served.certificates else None
     return {

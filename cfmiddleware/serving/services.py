@@ -29,6 +29,7 @@ from .certificates import Certificates, certificates_of
 from .storagecheck import check_storage
 
 if TYPE_CHECKING:
+    from cfmiddleware.notifications.notifier import Notifier
     from cfmiddleware.wsgi.types import App
 
 #: The name of the debug listener's service.
@@ -55,6 +56,7 @@ class Served(NamedTuple):
     :param counts: whether requests are counted for Prometheus.
     :param health: what each worker looks after, or None where nothing is checked.
     :param traces: whether requests are traced.
+    :param notifier: what each worker delivers the events of when it is its turn, or None.
     """
 
     app: App
@@ -66,6 +68,7 @@ class Served(NamedTuple):
     health: Health | None = None
     counts: bool = False
     traces: bool = False
+    notifier: Notifier | None = None
 
 
 class Service(NamedTuple):
@@ -157,6 +160,7 @@ def _registry(config: Config, address: str | None, board: Board | None) -> Serve
         health,
         config.counts(),
         is_on(),
+        config.notifier,
     )
 
 

@@ -35,6 +35,7 @@ from .refusals import Refusal
 
 if TYPE_CHECKING:
     from cfmiddleware.health.watch import Health
+    from cfmiddleware.notifications.notifier import Notifier
     from cfmiddleware.storage.driver import Driver
     from cfmiddleware.wsgi.types import App
 
@@ -62,6 +63,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     :param health: what is looked after in the background, or None.
     :param counts: whether requests are counted for Prometheus.
     :param traces: whether requests are traced.
+    :param notifier: whose events are delivered in the background, or None.
     :param stopping: until when idle connections stay, on the clock of ``time.monotonic``, if the worker is to
         stop; 0 while it is not.
     :param bulk: held by the connection whose turn it is to move much.
@@ -73,6 +75,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     health: ClassVar[Health | None] = None
     counts: ClassVar[bool] = False
     traces: ClassVar[bool] = False
+    notifier: ClassVar[Notifier | None] = None
     wsgi: App
     sockets: list[Any]
     stopping: float = 0.0
@@ -118,6 +121,8 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         self._prepare()
         if self.health is not None:
             self.health.start()
+        if self.notifier is not None:
+            self.notifier.start()
         gevent.spawn(Patience(self._connections).run)
         gevent.spawn(self._watch_signals)
         accepting = [gevent.spawn(self._accept, each, self._base(each)) for each in self.sockets]
@@ -218,6 +223,8 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         self.stopping = time.monotonic() + _LAST_REQUESTS
         if self.health is not None:
             self.health.stop()
+        if self.notifier is not None:
+            self.notifier.stop()
         gevent.killall(accepting)
         for listener in self.sockets:
             self._accept_what_waits(listener)

@@ -56,6 +56,10 @@ VALUES: dict[str, Any] = {
     "middleware.storage.rewrite.scheme": "https",
     "middleware.storage.cloudfront.awsregion": "us-east-1, us-east-2",
     "middleware.storage.cloudfront.iprangesurl": "https://ip-ranges.amazonaws.com/ip-ranges.json",
+    "notifications.endpoints.url": "https://listener.example.com",
+    "notifications.events.includereferences": True,
+    "notifications.endpoints.headers": {"Authorization": ["x"]},
+    "notifications.endpoints.ignore.actions": ["pull"],
     "http.addr": "localhost:5000",
     "http.net": "tcp",
     "http.host": "https://registry.example.com:5000",
@@ -65,7 +69,7 @@ VALUES: dict[str, Any] = {
     "health.http.uri": "http://server/alive",
     "health.http.headers": {"Authorization": ["x"]},
     "health.tcp.addr": "redis:6379",
-    **dict.fromkeys(("interval", "timeout"), "10s"),
+    **dict.fromkeys(("interval", "timeout", "backoff"), "10s"),
     **{"threshold": 3, "statuscode": 200},
     "http.headers": {"X-Content-Type-Options": ["nosniff"]},
     "http.tls.clientauth": "require-and-verify-client-cert",
@@ -96,7 +100,7 @@ VALUES: dict[str, Any] = {
 #: What a section must have so that it can be read, and what must stand beside a key.
 BELOW: dict[str, Any] = {
     "log.hooks": {"type": "mail"},
-    "notifications.endpoints": {"url": "https://listener.example.com"},
+    "notifications.endpoints": {"name": "x", "url": "https://listener.example.com"},
     "storage.s3": {"bucket": "images", "region": "us-west-1"},
     "auth.token": {"realm": "x", "service": "x", "issuer": "x", "rootcertbundle": "x"},
     "auth.htpasswd": {"realm": "x", "path": "x"},

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -55,13 +55,25 @@ def running_docker_registry(
     :param directory: where its configuration and what it writes are kept.
     :param rootdirectory: what stands in front of every key, without slashes at its ends.
     """
-    port = free_port()
     root = {"rootdirectory": f"/{rootdirectory}"} if rootdirectory else {}
+    storage = {"s3": s3.driver_options(bucket, **root), "delete": {"enabled": True}}
+    with running_with(directory, storage=storage) as registry:
+        yield registry
+
+
+@contextlib.contextmanager
+def running_with(directory: Path, **sections: Any) -> Iterator[DockerRegistry]:
+    """Run a Distribution until the block is left.
+
+    :param directory: where its configuration and what it writes are kept.
+    :param sections: what its configuration has beside where it listens and how it logs.
+    """
+    port = free_port()
     configuration = {
         "version": 0.1,
         "log": {"level": "warn", "accesslog": {"disabled": True}},
-        "storage": {"s3": s3.driver_options(bucket, **root), "delete": {"enabled": True}},
         "http": {"addr": f"127.0.0.1:{port}"},
+        **sections,
     }
     directory.mkdir(parents=True, exist_ok=True)
     file = directory / "distribution.yml"

@@ -248,7 +248,7 @@ def test_what_a_start_has_to_say_does_not_stand_in_front_of_why_it_failed(
     edge = taken if fault == "taken edge port" else free_port()
     (tmp_path / "config.yml").write_text(
         f"storage: {{filesystem: {{rootdirectory: {place}}}}}\n{wrapper}\n"
-        "notifications: {endpoints: [{name: a, url: http://a.example}]}\n"
+        "policy: {repository: {classes: [image]}}\n"
         f"edge: {{addr: '127.0.0.1:{edge}'}}"
     )
 

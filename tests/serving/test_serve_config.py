@@ -133,7 +133,7 @@ def test_what_is_said_of_the_configuration_is_said_at_every_level(tmp_path: Path
     sections = {
         "log": {"level": level},
         "http": {"addr": f"127.0.0.1:{free_port()}", "h2c": {"enabled": True}},
-        "notifications": {"endpoints": [{"name": "a", "url": "http://a.example"}]},
+        "policy": {"repository": {"classes": ["image"]}},
     }
     file = configuration(tmp_path, free_port(), edge=None, **sections)
     options = {"originpath": "/team", "rootdirectory": "/team/prod"}
@@ -146,7 +146,7 @@ def test_what_is_said_of_the_configuration_is_said_at_every_level(tmp_path: Path
 
     assert [line.partition(": is not")[0] for line in lines] == [
         f"{file}: http.h2c.enabled",
-        f"{file}: notifications.endpoints",
+        f"{file}: policy.repository.classes",
         "the Origin Path of the CloudFront distribution must be '/team'",
     ]
 

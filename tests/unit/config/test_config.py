@@ -240,7 +240,7 @@ def test_each_kind_that_is_not_acted_on_is_said_in_a_line_of_its_own(
         log: {level: info, hooks: [{type: mail}]}
         storage: {inmemory: , maintenance: {uploadpurging: {enabled: true, age: 1h}}}
         http: {addr: ":5000", h2c: {enabled: true}}
-        notifications: {endpoints: [{name: a, url: http://a.example}]}
+        policy: {repository: {classes: [image]}}
         """,
     )
 
@@ -252,7 +252,7 @@ def test_each_kind_that_is_not_acted_on_is_said_in_a_line_of_its_own(
             "log.hooks",
             "storage.maintenance.uploadpurging",
             "http.h2c.enabled",
-            "notifications.endpoints",
+            "policy.repository.classes",
         )
     ]
     assert all(len(meaning.split()) > 5 for _, meaning in said)

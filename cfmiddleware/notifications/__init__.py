@@ -1,0 +1,1 @@
+"""Events of pushes, pulls and deletes, kept in a spool until the endpoints that want them have taken them."""

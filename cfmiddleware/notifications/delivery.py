@@ -1,0 +1,256 @@
+"""Sending what is in the spool, in the background of one of the processes that share it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from typing import IO
+
+from cfmiddleware.metrics.names import (
+    NOTIFICATION_EVENTS,
+    NOTIFICATION_STATUS,
+    NOTIFICATIONS_DEAD,
+    NOTIFICATIONS_PENDING,
+)
+from cfmiddleware.process.throttle import Throttle
+
+from .endpoint import Endpoint, Outcome, Sender
+from .envelope import envelope
+from .spool import Spool, SpoolError, Waiting
+
+_log = logging.getLogger("cfmiddleware")
+
+#: Its lock ends with the process that holds it, however that ends.
+LOCK = "deliver.lock"
+
+# Seconds between two looks of those who would take over, and between two for what other processes added.
+_TAKE_OVER = 1.0
+_LOOK = 0.2
+
+# Seconds between two counts of what waits.
+_COUNT = 5.0
+
+# Seconds of the first pause after a failure, and of the longest one unless the operator's is longer.
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 300.0
+
+# Repositories whose first event failed, at the most: with more, it is not one event that is at fault.
+_MOST_HELD = 50
+
+
+class Delivery:
+    """What one process does for delivery: it waits for its turn, and then sends.
+
+    :param spool: where events wait.
+    :param endpoints: those that are not disabled.
+    """
+
+    def __init__(self, spool: Spool, endpoints: Sequence[Endpoint]) -> None:
+        self._spool = spool
+        self._ended = threading.Event()
+        self._lines = [Line(spool, endpoint, self._ended) for endpoint in endpoints]
+
+    def begin(self) -> None:
+        """Begin, in a thread of its own."""
+        threading.Thread(target=self.run, name="notifications", daemon=True).start()
+
+    def stop(self) -> None:
+        """End as soon as the request under way has ended, and let another process go on."""
+        self._ended.set()
+        self.look()
+
+    def look(self) -> None:
+        """Look at once for what was added."""
+        for line in self._lines:
+            line.awake.set()
+
+    def run(self) -> None:
+        """Send events, as soon as no other process does, until :meth:`stop`."""
+        while (lock := self._lock()) is None:
+            if self._ended.wait(_TAKE_OVER):
+                return
+        with contextlib.closing(lock):
+            self._tell_of_others()
+            threads = [threading.Thread(target=line.run, name=line.name, daemon=True) for line in self._lines]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+    def _lock(self) -> IO[bytes] | None:
+        """Return what holds the lock while it is open, or None while another process does."""
+        try:
+            stream = open(self._spool.directory / LOCK, "ab")  # noqa: SIM115 (it is held)
+        except OSError:
+            return None  # whoever adds events says why
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            stream.close()
+            return None
+        return stream
+
+    def _tell_of_others(self) -> None:
+        """Say what waits for endpoints that are no longer there."""
+        with contextlib.suppress(SpoolError):
+            known = {line.endpoint.name for line in self._lines}
+            for name, (waits, dead) in self._spool.counts().items():
+                if name not in known:
+                    _log.warning(
+                        "notifications: %d events are kept for the endpoint %r, which is disabled or gone; "
+                        "'cfmiddleware notifications CONFIG drop --endpoint %s' removes them",
+                        waits + dead,
+                        name,
+                        name,
+                    )
+
+
+class Line:
+    """The events that wait for one endpoint, sent one after the other.
+
+    An event that fails holds up those of its own repository. Where ``threshold`` attempts in a row fail,
+    whatever they were for, the endpoint gets nothing for a while.
+
+    :param spool: where events wait.
+    :param endpoint: the endpoint.
+    :param ended: set when it is to end.
+    :param clock: seconds that never go backwards.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        endpoint: Endpoint,
+        ended: threading.Event,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.endpoint = endpoint
+        self.name = f"notifications to {endpoint.name}"
+        self.awake = threading.Event()
+        self._spool = spool
+        self._ended = ended
+        self._clock = clock
+        self._held: dict[str, float] = {}
+        self._failures = 0
+        self._pause = 0.0  # until when nothing is sent
+        self._counted = 0.0
+        self._throttle = Throttle()
+        self._troubles = Throttle()
+
+    def run(self) -> None:
+        """Send events until the end."""
+        sender = Sender(self.endpoint)
+        while not self._ended.is_set():
+            self.awake.clear()
+            try:
+                self._count()
+                self._send_what_waits(sender)
+            except SpoolError as error:
+                if self._troubles.allows():
+                    _log.error("notifications: the spool fails: %s", error)
+                self._ended.wait(_TAKE_OVER)
+
+    def _send_what_waits(self, sender: Sender) -> None:
+        now = self._clock()
+        self._held = {name: until for name, until in self._held.items() if until > now}
+        if self._pause > now:
+            self._ended.wait(self._pause - now)
+            return
+        found = self._spool.waiting(self.endpoint.name, list(self._held))
+        if not found:
+            self.awake.wait(_LOOK)
+            return
+        for event in found:
+            if event.repository in self._held:
+                continue
+            if self._ended.is_set() or self._pause > self._clock():
+                return
+            self._send(sender, event)
+
+    def _send(self, sender: Sender, event: Waiting) -> None:
+        outcome = sender.post(envelope([event.body]))
+        if outcome.status is None:
+            self._tell("Errors")
+        else:
+            NOTIFICATION_STATUS.inc(status_text(outcome.status), self.endpoint.name)
+            self._tell("Failures" if outcome.reason else "Successes")
+        if not outcome.reason:
+            self._spool.delivered(event.seq)
+            if self._failures >= self.endpoint.threshold:
+                _log.info("notifications: the endpoint %r takes events again", self.endpoint.name)
+            self._failures = 0
+            return
+        self._failed(event, outcome)
+
+    def _failed(self, event: Waiting, outcome: Outcome) -> None:
+        self._failures += 1
+        attempts, endpoint = event.attempts + 1, self.endpoint
+        if self._throttle.allows():
+            _log.warning(
+                "notifications: the endpoint %r did not take an event: %s; it is tried again",
+                endpoint.name,
+                outcome.reason,
+            )
+        has_refused = outcome.refused and attempts >= endpoint.threshold
+        if has_refused or time.time() - event.since > endpoint.retryfor:
+            self._bury(event, outcome)
+        else:
+            self._spool.failed(event.seq, outcome.reason)
+            self._held[event.repository] = self._clock() + pause(endpoint, attempts)
+        if self._failures >= endpoint.threshold or len(self._held) >= _MOST_HELD:
+            self._pause = self._clock() + pause(endpoint, max(self._failures, endpoint.threshold))
+
+    def _bury(self, event: Waiting, outcome: Outcome) -> None:
+        removed = self._spool.bury(event.seq, outcome.reason)
+        _log.error(
+            "notifications: the endpoint %r did not take an event of %r in %d attempts; it is a dead letter "
+            "now (cfmiddleware notifications): %s",
+            self.endpoint.name,
+            event.repository,
+            event.attempts + 1,
+            outcome.reason,
+        )
+        if removed:
+            _log.error("notifications: %d older dead letters were removed to make room", removed)
+
+    def _tell(self, kind: str) -> None:
+        NOTIFICATION_EVENTS.inc(kind, self.endpoint.name)
+
+    def _count(self) -> None:
+        """Say how many events wait, from time to time."""
+        now = self._clock()
+        if now - self._counted < _COUNT:
+            return
+        self._counted = now
+        waits, dead = self._spool.counts().get(self.endpoint.name, (0, 0))
+        NOTIFICATIONS_PENDING.of(self.endpoint.name).set(waits)
+        NOTIFICATIONS_DEAD.of(self.endpoint.name).set(dead)
+
+
+def pause(endpoint: Endpoint, failures: int) -> float:
+    """Return for how many seconds nothing is sent after so many failures in a row.
+
+    Up to the endpoint's ``threshold`` it is short; then it is ``backoff``, and doubles with each failure.
+    A quarter more or less is left to chance, so that several registries do not come at the same moment.
+    """
+    beyond = failures - endpoint.threshold
+    if beyond < 0:
+        seconds = min(endpoint.backoff, _FIRST_PAUSE * 2 ** min(failures - 1, 20))
+    else:
+        seconds = min(endpoint.backoff * 2 ** min(beyond, 20), max(endpoint.backoff, _LONGEST_PAUSE))
+    chance = random.uniform(0.75, 1.25)  # noqa: S311 (it is no secret)
+    return float(seconds * chance)
+
+
+def status_text(status: int) -> str:
+    """Return a status as Distribution's metric has it, such as ``200 OK``."""
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)

@@ -1,0 +1,185 @@
+"""The JSON that endpoints get: Distribution's, byte for byte but for ids and times."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple
+
+#: The media type of an envelope.
+MEDIA_TYPE = "application/vnd.docker.distribution.events.v1+json"
+
+Action = Literal["pull", "push", "mount", "delete"]
+
+#: What endpoints can be told of.
+ACTIONS: tuple[Action, ...] = ("pull", "push", "mount", "delete")
+
+# Go's JSON has these as escapes, so that it can stand in HTML and JavaScript.
+_ESCAPES = str.maketrans({char: f"\\u{ord(char):04x}" for char in "&<>\u2028\u2029"})
+
+_DESCRIPTOR = ("mediaType", "size", "digest", "urls", "annotations", "platform")
+
+
+class Target(NamedTuple):
+    """What an event is about. What is empty is left out.
+
+    :param repository: the name of the repository.
+    :param media_type: of the blob or the manifest.
+    :param size: in bytes.
+    :param digest: of the blob or the manifest.
+    :param from_repository: the repository that a blob was mounted from.
+    :param url: where the blob or the manifest is.
+    :param tag: the tag by which a manifest was pushed, pulled or deleted.
+    :param references: the descriptors of what a manifest refers to.
+    """
+
+    repository: str
+    media_type: str = ""
+    size: int = 0
+    digest: str = ""
+    from_repository: str = ""
+    url: str = ""
+    tag: str = ""
+    references: tuple[Mapping[str, Any], ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """Return the target as an event has it."""
+        return _filled(
+            {
+                "mediaType": self.media_type,
+                "size": self.size,
+                "digest": self.digest,
+                "length": self.size,
+                "repository": self.repository,
+                "fromRepository": self.from_repository,
+                "url": self.url,
+                "tag": self.tag,
+                "references": list(self.references),
+            }
+        )
+
+
+class Happened(NamedTuple):
+    """Something that endpoints are told of.
+
+    :param action: what was done.
+    :param target: to what.
+    """
+
+    action: Action
+    target: Target
+
+
+class NotRecorded(Exception):
+    """An event could not be kept, and none may get lost."""
+
+
+class Requester(NamedTuple):
+    """The request that caused an event.
+
+    :param id: the same for all events of a request.
+    :param addr: the client's address, with its port where that is known.
+    :param host: the host that the client called.
+    :param method: the HTTP method.
+    :param useragent: what the client calls itself.
+    """
+
+    id: str
+    addr: str
+    host: str
+    method: str
+    useragent: str
+
+    def record(self) -> dict[str, str]:
+        """Return the request as an event has it."""
+        found = self._asdict()
+        return {name: value for name, value in found.items() if value or name not in ("addr", "host")}
+
+
+class Source(NamedTuple):
+    """The registry that an event comes from.
+
+    :param addr: the machine's name and the port.
+    :param instance: changes with each start.
+    """
+
+    addr: str
+    instance: str
+
+    def record(self) -> dict[str, str]:
+        """Return the source as an event has it."""
+        return _filled({"addr": self.addr, "instanceID": self.instance})
+
+
+def new_id() -> str:
+    """Return an id that nothing else has."""
+    return str(uuid.uuid4())
+
+
+def event(action: Action, target: Target, requester: Requester, actor: str, source: Source) -> str:
+    """Return the JSON of a new event, on one line.
+
+    :param actor: the name of the user.
+    """
+    record = {
+        "id": new_id(),
+        "timestamp": timestamp(time.time_ns()),
+        "action": action,
+        "target": target.record(),
+        "request": requester.record(),
+        "actor": _filled({"name": actor}),
+        "source": source.record(),
+    }
+    text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+    # As Go does with what no UTF-8 has, such as half a pair of UTF-16 in a manifest.
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def envelope(events: Iterable[str]) -> bytes:
+    """Return the body of a request to an endpoint.
+
+    :param events: the JSON of each event, as :func:`event` made it.
+    """
+    body = {"events": [json.loads(text) for text in events]}
+    text = json.dumps(body, indent=3, ensure_ascii=False).translate(_ESCAPES)
+    return text.encode()
+
+
+def timestamp(nanoseconds: int) -> str:
+    """Return a time as Go writes it (RFC 3339), in UTC.
+
+    :param nanoseconds: since 1970.
+    """
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    fraction = f".{rest:09d}".rstrip("0").rstrip(".")
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}{fraction}Z"
+
+
+def references(manifest: object) -> tuple[Mapping[str, Any], ...]:
+    """Return the descriptors of what a manifest refers to: its config and its layers, or an index's entries.
+
+    :param manifest: what its JSON says.
+    """
+    if not isinstance(manifest, dict):
+        return ()
+    entries = manifest.get("manifests")
+    if isinstance(entries, list):
+        # As in Distribution, which has the platform beside the descriptor here, and not in it.
+        return tuple(_descriptor(entry, _DESCRIPTOR[:-1]) for entry in entries if isinstance(entry, dict))
+    layers = manifest.get("layers")
+    found = [manifest.get("config"), *(layers if isinstance(layers, list) else ())]
+    return tuple(_descriptor(each, _DESCRIPTOR) for each in found if isinstance(each, dict))
+
+
+def _descriptor(given: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    found = {name: given[name] for name in names if given.get(name)}
+    if isinstance(found.get("annotations"), dict):
+        found["annotations"] = dict(sorted(found["annotations"].items()))
+    return found
+
+
+def _filled(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if value}

@@ -1,0 +1,380 @@
+"""The spool: events that endpoints have not taken yet, in one SQLite database that all processes share.
+
+It is in WAL mode. An event that was added is in the system's hands: it outlives every process that is killed.
+Whether it outlives the machine's loss of power, too, is the operator's choice (``sync``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cfmiddleware.errors import ConfigError, shown_path
+from cfmiddleware.process.cache import PerProcess
+from cfmiddleware.process.offload import offload
+
+from .batches import Batches
+
+if TYPE_CHECKING:
+    import sqlite3
+
+_FORMAT = 1
+
+#: The database, in the spool's directory.
+FILE = "events.db"
+
+# Seconds for which a writer waits for another process, in a thread that keeps nobody waiting.
+_PATIENCE = 10.0
+
+# What an event takes besides its text.
+_ROOM = 256
+
+# The share of the room that pulls may take: there are many of them, and none has changed anything.
+_OF_PULLS = 0.9
+
+# The share of the room that dead letters may take.
+_OF_DEAD = 0.5
+
+_TABLES = (
+    """CREATE TABLE event (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        endpoint TEXT NOT NULL,
+        repository TEXT NOT NULL,
+        action TEXT NOT NULL,
+        since REAL NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        error TEXT NOT NULL DEFAULT '',
+        dead INTEGER NOT NULL DEFAULT 0,
+        bytes INTEGER NOT NULL,
+        body TEXT NOT NULL
+    )""",
+    "CREATE INDEX queue ON event (endpoint, dead, seq)",
+    "CREATE TABLE total (bytes INTEGER NOT NULL)",
+    "INSERT INTO total VALUES (0)",
+    "CREATE TRIGGER added AFTER INSERT ON event BEGIN UPDATE total SET bytes = bytes + new.bytes; END",
+    "CREATE TRIGGER removed AFTER DELETE ON event BEGIN UPDATE total SET bytes = bytes - old.bytes; END",
+    f"PRAGMA user_version = {_FORMAT}",
+)
+
+
+class SpoolError(Exception):
+    """The spool cannot be read or written; the text says why."""
+
+
+class Entry(NamedTuple):
+    """An event that is to be added.
+
+    :param endpoint: the name of the endpoint that it is for.
+    :param repository: the repository that it is about.
+    :param action: what has happened.
+    :param body: its JSON.
+    """
+
+    endpoint: str
+    repository: str
+    action: str
+    body: str
+
+
+class Waiting(NamedTuple):
+    """An event in the spool.
+
+    :param seq: its place: an event that was added later has a higher one.
+    :param endpoint: the name of the endpoint that it is for.
+    :param repository: the repository that it is about.
+    :param action: what has happened.
+    :param since: from when on its age counts, in Unix seconds.
+    :param attempts: how often it was sent in vain.
+    :param error: why the last time.
+    :param is_dead: whether it is a dead letter.
+    :param body: its JSON.
+    """
+
+    seq: int
+    endpoint: str
+    repository: str
+    action: str
+    since: float
+    attempts: int
+    error: str
+    is_dead: bool
+    body: str
+
+
+_COLUMNS = "seq, endpoint, repository, action, since, attempts, error, dead, body"
+
+
+class Spool:
+    """The events of one directory.
+
+    Safe to share between threads and to carry over a fork: nothing is open before it is used.
+
+    :param directory: where it lies, on a disk of this machine.
+    :param maxbytes: how much it holds at the most.
+    :param sync: whether an event is on the disk before :meth:`add` returns, so that it outlives a loss of
+        power: ``changes`` for all but pulls, ``all``, or ``none``.
+    """
+
+    def __init__(self, directory: Path, maxbytes: int = 1 << 30, sync: str = "changes") -> None:
+        self.directory = directory
+        self._maxbytes = maxbytes
+        self._sync = sync
+        self._writer = PerProcess(lambda: _Writer(self))
+        self._queue = PerProcess(lambda: _Queue(self))
+        self._used = (0.0, 0)
+
+    def check(self) -> None:
+        """See that the spool can be used, and make it where there is none.
+
+        :raises ConfigError: if it cannot be used.
+        """
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not os.access(self.directory, os.W_OK | os.X_OK):
+                raise PermissionError(13, os.strerror(13))
+            with contextlib.closing(self.connect()) as connection, _told():
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("ROLLBACK")
+        except (OSError, SpoolError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            shown = shown_path(str(self.directory))
+            raise ConfigError(f"{shown}: events cannot be kept there: {reason}") from None
+
+    def connect(self) -> sqlite3.Connection:
+        """Return a connection for one thread at a time.
+
+        :raises SpoolError: where there cannot be one.
+        """
+        try:
+            import sqlite3
+        except ImportError:
+            raise SpoolError("this Python has no sqlite3") from None
+        with _told():
+            path = self.directory / FILE
+            connection = sqlite3.connect(
+                path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
+            )
+            try:
+                self._prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            raise SpoolError("SQLite cannot use a write-ahead log there; choose a directory of this machine")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                (version,) = connection.execute("PRAGMA user_version").fetchone()
+                if version == 0:  # and no other process was faster
+                    for statement in _TABLES:
+                        connection.execute(statement)
+                    version = _FORMAT
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+        if version != _FORMAT:
+            raise SpoolError(f"it is of the format {version}, which this version does not know")
+
+    # For those who add
+
+    def add(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Add events in their order, and return those for which there was no room.
+
+        It returns when they can no longer get lost. Events that are added at the same time become one
+        transaction.
+
+        :raises SpoolError: if none of them could be added.
+        """
+        return self._writer().batches.add(entries)
+
+    def is_full(self) -> bool:
+        """Return whether there is no room for an event, as of the last second.
+
+        :raises SpoolError: if it cannot be read.
+        """
+        seen, used = self._used
+        if time.monotonic() - seen > 1.0:
+            used = self._queue().used()
+            self._used = (time.monotonic(), used)
+        return used >= self._maxbytes
+
+    # For the one who delivers
+
+    def waiting(self, endpoint: str, held: Sequence[str] = (), limit: int = 100) -> list[Waiting]:
+        """Return the first events that wait for an endpoint.
+
+        :param held: repositories whose events are passed over.
+        """
+        marks = ", ".join("?" * len(held))
+        return self._queue().read(
+            f"SELECT {_COLUMNS} FROM event WHERE endpoint = ? AND dead = 0 "  # noqa: S608 (marks alone)
+            f"AND repository NOT IN ({marks}) ORDER BY seq LIMIT ?",
+            (endpoint, *held, limit),
+        )
+
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Return how many events wait and how many are dead letters, for each endpoint that has any."""
+        found: dict[str, tuple[int, int]] = {}
+        for endpoint, dead, number in self._queue().fetch(
+            "SELECT endpoint, dead, COUNT(*) FROM event GROUP BY endpoint, dead"
+        ):
+            waits, are_dead = found.get(endpoint, (0, 0))
+            found[endpoint] = (waits, are_dead + number) if dead else (waits + number, are_dead)
+        return found
+
+    def delivered(self, seq: int) -> None:
+        """Remove an event that its endpoint has taken."""
+        self._queue().change("DELETE FROM event WHERE seq = ?", (seq,))
+
+    def failed(self, seq: int, error: str) -> None:
+        """Note that an event was sent in vain."""
+        self._queue().change(
+            "UPDATE event SET attempts = attempts + 1, error = ? WHERE seq = ?", (error, seq)
+        )
+
+    def bury(self, seq: int, error: str) -> int:
+        """Make an event a dead letter, and return how many older ones were removed to make room."""
+        self._queue().change(
+            "UPDATE event SET attempts = attempts + 1, error = ?, dead = 1 WHERE seq = ?", (error, seq)
+        )
+        removed = 0
+        while True:
+            ((used, first),) = self._queue().fetch("SELECT SUM(bytes), MIN(seq) FROM event WHERE dead = 1")
+            if not used or used <= self._maxbytes * _OF_DEAD:
+                return removed
+            removed += self._queue().change("DELETE FROM event WHERE seq = ?", (first,))
+
+    # For the operator
+
+    def all(self, endpoint: str | None = None) -> Iterator[Waiting]:
+        """Yield the events, those that wait and the dead letters, of one endpoint or of all."""
+        last = 0
+        while page := self._queue().read(
+            f"SELECT {_COLUMNS} FROM event WHERE seq > ? AND ? IN ('', endpoint) "  # noqa: S608
+            "ORDER BY seq LIMIT 500",
+            (last, endpoint or ""),
+        ):
+            yield from page
+            last = page[-1].seq
+
+    def resend(self, seq: int) -> bool:
+        """Have a dead letter sent again, and return whether it was one."""
+        return bool(
+            self._queue().change(
+                "UPDATE event SET dead = 0, attempts = 0, since = ? WHERE seq = ? AND dead = 1",
+                (time.time(), seq),
+            )
+        )
+
+    def drop(self, seq: int) -> bool:
+        """Remove an event, and return whether it was there."""
+        return bool(self._queue().change("DELETE FROM event WHERE seq = ?", (seq,)))
+
+
+def _waiting(*row: Any) -> Waiting:
+    found = Waiting(*row)
+    return found._replace(is_dead=bool(found.is_dead))
+
+
+class _Writer:
+    """What one process adds with."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._connection: sqlite3.Connection | None = None
+        self.batches: Batches[Entry] = Batches(lambda entries: offload(self._write, entries))
+
+    def _write(self, entries: Sequence[Entry]) -> list[Entry]:
+        with _told():
+            if self._connection is None:
+                self._connection = self._spool.connect()
+            try:
+                return self._insert(self._connection, entries)
+            except BaseException:
+                self._connection.close()
+                self._connection = None
+                raise
+
+    def _insert(self, connection: sqlite3.Connection, entries: Sequence[Entry]) -> list[Entry]:
+        sync, most = self._spool._sync, self._spool._maxbytes
+        lasting = sync == "all" or (sync == "changes" and any(each.action != "pull" for each in entries))
+        connection.execute(f"PRAGMA synchronous = {'FULL' if lasting else 'NORMAL'}")
+        connection.execute("BEGIN IMMEDIATE")
+        (used,) = connection.execute("SELECT bytes FROM total").fetchone()
+        rows, refused, now = [], [], time.time()
+        for entry in entries:
+            size = len(entry.body) + _ROOM
+            if used + size > (most * _OF_PULLS if entry.action == "pull" else most):
+                refused.append(entry)
+                continue
+            used += size
+            rows.append((entry.endpoint, entry.repository, entry.action, now, size, entry.body))
+        connection.executemany(
+            "INSERT INTO event (endpoint, repository, action, since, bytes, body) VALUES (?, ?, ?, ?, ?, ?)",
+            rows,
+        )
+        connection.execute("COMMIT")
+        return refused
+
+
+class _Queue:
+    """What one process reads and changes with, one caller at a time."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._turn = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+
+    def read(self, statement: str, values: Sequence[object]) -> list[Waiting]:
+        """Return the events that a statement selects."""
+        return [_waiting(*row) for row in self.fetch(statement, values)]
+
+    def fetch(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows that a statement selects."""
+        with self._turn:
+            return offload(self._run, statement, values)[0]
+
+    def change(self, statement: str, values: Sequence[object]) -> int:
+        """Return how many rows a statement changed."""
+        with self._turn:
+            return offload(self._run, statement, values)[1]
+
+    def used(self) -> int:
+        """Return how much the events take, in bytes."""
+        ((used,),) = self.fetch("SELECT bytes FROM total")
+        return int(used)
+
+    def _run(self, statement: str, values: Sequence[object]) -> tuple[list[tuple[Any, ...]], int]:
+        with _told():
+            if self._connection is None:
+                self._connection = self._spool.connect()
+            try:
+                cursor = self._connection.execute(statement, values)
+                return cursor.fetchall(), cursor.rowcount
+            except BaseException:
+                self._connection.close()
+                self._connection = None
+                raise
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Make an error of SQLite one of the spool."""
+    import sqlite3
+
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise SpoolError(str(error)) from None

@@ -1,0 +1,170 @@
+"""What the registry tells of what its requests did (Distribution, "Notifications").
+
+An event is kept before its request is answered; see :mod:`cfmiddleware.notifications`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from cfmiddleware.digest import Digest
+from cfmiddleware.notifications.envelope import (
+    Action,
+    Happened,
+    NotRecorded,
+    Requester,
+    Target,
+    new_id,
+    references,
+)
+from cfmiddleware.wsgi.client import client_text
+
+from . import errors
+from .auth.access import GrantedRequest
+from .requests import Request
+
+if TYPE_CHECKING:
+    from cfmiddleware.notifications.notifier import Notifier
+
+# What Distribution says of every blob.
+_BLOB = "application/octet-stream"
+
+Environ = Mapping[str, Any]
+
+
+class Announcements:
+    """The events of all resources; without a notifier, nothing is told.
+
+    :param notifier: keeps events until their endpoints have them.
+    """
+
+    def __init__(self, notifier: Notifier | None = None) -> None:
+        self._notifier = notifier
+        self.of_pulls = notifier is not None and notifier.wants("pull")
+        #: Whether events of manifests say what the manifests refer to.
+        self.have_references = notifier is not None and notifier.references
+
+    def begin(self, method: str) -> None:
+        """Have this process deliver what waits, and see that there is room for what *method* may cause.
+
+        :raises RegistryError: ``UNAVAILABLE`` (503) if there is none, where the operator wants no event lost.
+        """
+        if self._notifier is None:
+            return
+        self._notifier.start()
+        if method not in ("PUT", "POST", "DELETE"):
+            return
+        try:
+            self._notifier.make_sure()
+        except NotRecorded:
+            raise errors.event_not_kept() from None
+
+    def blob_pushed(self, request: Request, digest: Digest, size: int) -> None:
+        """Tell that a repository has got a blob by an upload."""
+        self._tell(request, [("push", _blob(request, digest, size))])
+
+    def blob_mounted(self, request: Request, digest: Digest, size: int, source: str) -> None:
+        """Tell that a repository has got a blob of another one."""
+        target = _blob(request, digest, size)._replace(from_repository=source)
+        self._tell(request, [("mount", target)])
+
+    def blob_pulled(self, request: Request, digest: Digest, size: int | None) -> None:
+        """Tell that a client gets a blob, or some of it."""
+        if self.of_pulls:
+            self._tell(request, [("pull", _blob(request, digest, size))])
+
+    def later_pulls(
+        self, request: Request, digest: Digest, size: int | None
+    ) -> Callable[[Environ], None] | None:
+        """Return what tells of the same pull by another request, of which the registry is not asked."""
+        if not self.of_pulls:
+            return None
+        target = _blob(request, digest, size)
+        return partial(self._record, [Happened("pull", target)], _user(request))
+
+    def blob_deleted(self, request: Request, digest: Digest) -> None:
+        """Tell that a blob is no longer in a repository."""
+        self._tell(request, [("delete", Target(request.repository, digest=str(digest)))])
+
+    def manifest_pushed(self, request: Request, manifest: Target, tags: Iterable[str]) -> None:
+        """Tell that a repository has got a manifest, once for each tag that names it now."""
+        whole = _manifest(request, manifest)
+        self._tell(request, [("push", whole._replace(tag=tag)) for tag in list(tags) or [""]])
+
+    def manifest_pulled(self, request: Request, manifest: Target) -> None:
+        """Tell that a client gets a manifest."""
+        if self.of_pulls:
+            self._tell(request, [("pull", _manifest(request, manifest))])
+
+    def manifest_deleted(self, request: Request, digest: Digest, tags: Iterable[str]) -> None:
+        """Tell that a repository no longer has a manifest, nor the tags that named it."""
+        name = request.repository
+        gone = Target(name, digest=str(digest))
+        self._tell(request, [("delete", gone), *(("delete", Target(name, tag=tag)) for tag in tags)])
+
+    def tag_deleted(self, request: Request, tag: str) -> None:
+        """Tell that a repository no longer has a tag."""
+        self._tell(request, [("delete", Target(request.repository, tag=tag))])
+
+    def _tell(self, request: Request, told: Iterable[tuple[Action, Target]]) -> None:
+        if self._notifier is not None:
+            self._record([Happened(*each) for each in told], _user(request), request.environ)
+
+    def _record(self, happened: list[Happened], user: str, environ: Environ) -> None:
+        notifier = self._notifier
+        assert notifier is not None  # noqa: S101 (the callers looked)
+        try:
+            notifier.record(happened, requester(environ, notifier.trustedproxies), user)
+        except NotRecorded:
+            raise errors.event_not_kept() from None
+
+
+def requester(environ: Environ, trustedproxies: int = 0) -> Requester:
+    """Return what an event says of a request.
+
+    :param trustedproxies: how many proxies are in front. With any, the client's port is not known.
+    """
+    # A wrapper that asks whether a client may have a blob does so for a GET, whatever it asks by.
+    method = "GET" if "cfmiddleware.probe" in environ else environ["REQUEST_METHOD"]
+    if trustedproxies:
+        addr = client_text(environ, trustedproxies)
+    else:
+        addr, port = environ.get("REMOTE_ADDR") or "", environ.get("REMOTE_PORT")
+        if addr and port:
+            addr = f"[{addr}]:{port}" if ":" in addr else f"{addr}:{port}"
+    host, agent = environ.get("HTTP_HOST", ""), environ.get("HTTP_USER_AGENT", "")
+    return Requester(new_id(), _text(addr), _text(host), method, _text(agent))
+
+
+def parse_references(content: bytes) -> tuple[Mapping[str, Any], ...]:
+    """Return the descriptors of what a manifest refers to.
+
+    :param content: the manifest; what is not one refers to nothing.
+    """
+    try:
+        return references(json.loads(content))
+    except (ValueError, RecursionError):
+        return ()
+
+
+def _text(header: str) -> str:
+    """Return the text of a header, whose bytes are the characters of a WSGI string (PEP 3333)."""
+    return header if header.isascii() else header.encode("latin-1", "replace").decode("utf-8", "replace")
+
+
+def _user(request: Request) -> str:
+    return request.grant.user if isinstance(request, GrantedRequest) else ""
+
+
+def _blob(request: Request, digest: Digest, size: int | None) -> Target:
+    name = request.repository
+    url = request.url_to(f"{name}/blobs/{digest}")
+    return Target(name, _BLOB, size or 0, str(digest), url=url)
+
+
+def _manifest(request: Request, manifest: Target) -> Target:
+    name = request.repository
+    return manifest._replace(repository=name, url=request.url_to(f"{name}/manifests/{manifest.digest}"))

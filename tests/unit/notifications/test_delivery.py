@@ -1,0 +1,180 @@
+"""Delivery: order, pauses, dead letters, and one process at a time."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from cfmiddleware.notifications import delivery
+from cfmiddleware.notifications.delivery import Delivery, Line, pause
+from cfmiddleware.notifications.endpoint import Endpoint, Outcome, _headers, _judged, _reason
+from cfmiddleware.notifications.spool import Entry, Spool
+
+ENDPOINT = Endpoint("a", "http://user:pass@listener.example.com/x?token=s3cr3t", threshold=3)
+TAKEN = Outcome(200)
+FAILED = Outcome(500, "it answered 500")
+REFUSED = Outcome(400, "it answered 400", refused=True)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class FakeSender:
+    """Answers as a test says, by the event's number."""
+
+    def __init__(self, outcomes: dict[int, list[Outcome]] | None = None) -> None:
+        self.outcomes = outcomes or {}
+        self.sent: list[int] = []
+
+    def post(self, body: bytes) -> Outcome:
+        number = json.loads(body)["events"][0]["n"]
+        self.sent.append(number)
+        planned = self.outcomes.get(number)
+        return planned.pop(0) if planned else TAKEN
+
+
+class Rig:
+    """One line, driven step by step."""
+
+    def __init__(self, path: Path, endpoint: Endpoint = ENDPOINT, **outcomes: list[Outcome]) -> None:
+        self.spool = Spool(path)
+        self.clock = Clock()
+        self.sender = FakeSender({int(name[1:]): planned for name, planned in outcomes.items()})
+        self.line = Line(self.spool, endpoint, threading.Event(), self.clock)
+        self.line._ended.wait = self.pass_time  # type: ignore[method-assign]
+        self.line.awake.wait = self.pass_time  # type: ignore[method-assign]
+
+    def pass_time(self, seconds: float | None = None) -> bool:
+        self.clock.now += seconds or 0
+        return False
+
+    def add(self, *numbers: int, repository: str = "app") -> None:
+        self.spool.add([Entry("a", repository, "push", f'{{"n":{number}}}') for number in numbers])
+
+    def run(self, steps: int = 50) -> list[int]:
+        for _ in range(steps):
+            self.line._send_what_waits(self.sender)  # type: ignore[arg-type]
+        return self.sender.sent
+
+
+def test_events_are_sent_in_their_order_and_removed(tmp_path: Path):
+    rig = Rig(tmp_path)
+    rig.add(1, 2, 3)
+    assert rig.run(1) == [1, 2, 3]
+    assert rig.spool.counts() == {}
+
+
+def test_an_event_that_fails_holds_up_its_repository_and_no_other(tmp_path: Path):
+    rig = Rig(tmp_path, n1=[FAILED])
+    rig.add(1, 2, repository="x")
+    rig.add(3, 4, repository="y")
+    assert rig.run() == [1, 3, 4, 1, 2]
+
+
+def test_an_endpoint_that_fails_again_and_again_is_left_alone(tmp_path: Path):
+    rig = Rig(tmp_path, **{f"n{number}": [FAILED] * 50 for number in range(20)})
+    for number in range(20):
+        rig.add(number, repository=f"r{number}")
+    rig.run(1)
+    assert rig.sender.sent == [0, 1, 2]
+    assert 0.75 <= rig.line._pause - rig.clock.now <= 1.25
+
+
+def test_pauses_grow_to_five_minutes_or_to_what_the_operator_says():
+    endpoint = Endpoint("a", "http://x/", threshold=4, backoff=10)
+    expected = {1: 0.1, 2: 0.2, 3: 0.4, 4: 10, 5: 20, 6: 40, 9: 300, 10_000: 300}
+    for failures, seconds in expected.items():
+        assert 0.75 * seconds <= pause(endpoint, failures) <= 1.25 * seconds
+    assert pause(Endpoint("a", "http://x/", threshold=1, backoff=3600), 50) >= 2700
+    assert len({pause(endpoint, 4) for _ in range(20)}) > 10
+
+
+def test_an_event_that_is_refused_becomes_a_dead_letter_and_the_next_one_is_sent(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    rig = Rig(tmp_path, n1=[REFUSED] * 9)
+    rig.add(1, 2)
+    assert rig.run() == [1, 1, 1, 2]
+    ((dead,), waiting) = list(rig.spool.all()), rig.spool.waiting("a")
+    assert (dead.is_dead, dead.attempts, dead.error, waiting) == (True, 3, "it answered 400", [])
+    assert "dead letter" in caplog.text
+
+
+def test_an_event_that_fails_for_too_long_becomes_a_dead_letter(tmp_path: Path, monkeypatch):
+    rig = Rig(tmp_path, n1=[FAILED] * 9)
+    rig.add(1, 2)
+    rig.run(5)
+    assert set(rig.sender.sent) == {1}
+    later = time.time() + 25 * 3600
+    monkeypatch.setattr(delivery.time, "time", lambda: later)
+    rig.run()
+    assert rig.sender.sent[-1] == 2
+    assert rig.spool.counts() == {"a": (0, 1)}
+
+
+def test_one_delivers_at_a_time_and_the_next_one_goes_on(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(delivery, "_TAKE_OVER", 0.01)
+    spool = Spool(tmp_path)
+    spool.check()
+    first, second = Delivery(spool, []), Delivery(spool, [])
+    held = first._lock()
+    assert held is not None
+    assert second._lock() is None
+    held.close()
+    taken = second._lock()
+    assert taken is not None
+    taken.close()
+
+
+def test_what_waits_for_an_endpoint_that_is_gone_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    spool = Spool(tmp_path)
+    spool.add([Entry("gone", "app", "push", "{}")])
+    Delivery(spool, []).run()
+    assert "1 events are kept for the endpoint 'gone'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("status", "taken", "refused"),
+    [(200, True, False), (202, True, False), (304, False, False), (307, False, False), (400, False, True)]
+    + [(status, False, False) for status in (401, 404, 429, 500, 503)],
+)
+def test_which_answers_take_an_event(status: int, taken: bool, refused: bool):
+    outcome = _judged(status)
+    assert (not outcome.reason, outcome.refused) == (taken, refused)
+
+
+def test_nothing_that_is_said_of_an_endpoint_has_its_secrets():
+    endpoint = Endpoint("a", ENDPOINT.url, (("Authorization", "Bearer s3cr3t"),))
+    assert "s3cr3t" not in repr(endpoint)
+    assert "pass" not in repr(endpoint)
+    for error in (
+        ValueError(ENDPOINT.url),
+        OSError(5, "Input/output error", ENDPOINT.url),
+        TimeoutError(ENDPOINT.url),
+    ):
+        assert "s3cr3t" not in _reason(error)
+
+
+def test_the_user_of_a_url_is_a_credential_and_several_values_are_a_list():
+    headers = _headers(Endpoint("a", "", (("x-a", "1"), ("X-A", "2"))), "us%40er", "p%3Aw")
+    assert headers["X-A"] == "1, 2"
+    assert headers["Authorization"] == "Basic dXNAZXI6cDp3"
+    assert headers["Content-Type"] == "application/vnd.docker.distribution.events.v1+json"
+
+
+def test_the_log_of_failures_is_short(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    rig = Rig(tmp_path, n1=[FAILED] * 40)
+    rig.add(1)
+    with caplog.at_level(logging.WARNING):
+        rig.run(30)
+    assert len(caplog.records) == 1
