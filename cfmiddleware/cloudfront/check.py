@@ -17,7 +17,7 @@ from itertools import islice
 from cfmiddleware.config import Config
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ConfigError, ObjectNotFound, StorageError
-from cfmiddleware.signing.keyring import KeyRing
+from cfmiddleware.middleware.wrapper import key_ring
 from cfmiddleware.signing.keys import KeyPair
 from cfmiddleware.signing.originpath import path_below
 from cfmiddleware.storage.s3 import S3Driver
@@ -102,7 +102,12 @@ def _signing_pair(config: Config, want: Wanted) -> KeyPair | None:
     with config.located(want.place):
         if not want.privatekey:
             raise ConfigError("privatekey: this option is required")
-        return KeyRing.from_options(want.privatekey, entry.options.keypairid if entry else None).current()
+        if want.signing is None and want.keys:
+            raise ConfigError(
+                f"privatekey: no key signs yet; name {want.keys[0].file} pk-<id>.pem, with the id that "
+                "CloudFront gave its public half (the output KeyId); 'cfmiddleware keys rotate' does it"
+            )
+        return key_ring(want.privatekey, entry.options.keypairid if entry else None).current()
 
 
 def _first(request: Request, want: Wanted, pair: KeyPair | None) -> Iterator[Finding]:

@@ -247,7 +247,8 @@ class Rotation:
 
     def _needs_template(self, key: WantedKey, why: str) -> _NotYet:
         """Say what the template has in addition now, and return what ends the run."""
-        source = self._wanted.source
+        source, keys = self._wanted.source, self._wanted.keys
+        is_first = bool(keys) and keys[0].fingerprint == key.fingerprint
         self._tools.say(
             f"{why}. Print the template again, with the choices of the last time, and deploy it:\n"
             f"  cfmiddleware template {source} > cloudfront.yml\n"
@@ -256,7 +257,8 @@ class Rotation:
             f"          - !Ref {logical_id(key)}\n"
             "Then go on with:\n"
             f"  cfmiddleware keys rotate {source}\n"
-            f"and, where CloudFront cannot be asked, --id with the stack's output {output_name(key)}.\n"
+            f"and, where CloudFront cannot be asked, --id with the stack's output "
+            f"{'KeyId' if is_first else output_name(key)}.\n"
             "Until then the new key does not sign."
         )
         return _NotYet()

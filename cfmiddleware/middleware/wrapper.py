@@ -99,7 +99,7 @@ class CloudFrontMiddleware:
         self._prefix = options.prefix
         self._layout = Layout(options.layout, self.rootdirectory)
         #: The key that signs, looked after where it lies; None where nothing is signed.
-        self.keys = _key_ring(options.privatekey, options.keypairid) if options.privatekey else None
+        self.keys = key_ring(options.privatekey, options.keypairid) if options.privatekey else None
         for warning in options.warnings():  # not before: the id may be the key itself, by mistake
             _log.warning("%s", warning)
         window = ExpiryWindow(options.duration, options.window)
@@ -227,7 +227,11 @@ def _address_filter(options: WrapperOptions) -> AddressFilter | None:
     return AddressFilter(Networks(options.networks), feed)
 
 
-def _key_ring(privatekey: str, keypairid: str | None) -> KeyRing:
+def key_ring(privatekey: str, keypairid: str | None) -> KeyRing:
+    """Return the keys that the two options name.
+
+    :raises ConfigError: where none can sign. The message begins with the option's name.
+    """
     try:
         return KeyRing.from_options(privatekey, keypairid)
     except ConfigError as error:

@@ -161,6 +161,15 @@ def test_what_keeps_a_blob_that_is_there_from_being_served_is_named(
         assert mend in found[name or "blobs"].mend
 
 
+def test_a_key_whose_name_says_no_id_yet_is_one_line(tmp_path: Path):
+    config = configuration(tmp_path, "http://127.0.0.1:1", {})
+    (tmp_path / "keys" / f"pk-{KEY_ID}.pem").rename(tmp_path / "keys" / "cloudfront.pem")
+    (tmp_path / "keys" / "cloudfront.pub.pem").write_text(rsa_key().public_pem)
+
+    with pytest.raises(ConfigError, match=r"options\.privatekey: no key signs yet; name .*cloudfront\.pem"):
+        next(check(Request(config)))
+
+
 def test_nobody_there_is_named(tmp_path: Path):
     config = configuration(tmp_path, f"http://127.0.0.1:{free_port()}", {})
     found = {finding.name: finding for _, finding in check(Request(config))}

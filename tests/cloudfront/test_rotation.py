@@ -307,6 +307,18 @@ def test_the_first_key_gets_its_name_from_the_stack_that_holds_it(place: Place, 
     assert place.group() == [id]
 
 
+def test_where_cloudfront_cannot_be_asked_for_the_first_key_s_id_the_stack_s_output_is_named(place: Place):
+    id = place.signs()
+    (place.keys / f"pk-{id}.pem").rename(place.keys / "cloudfront.pem")
+    (place.keys / f"pk-{id}.pub.pem").rename(place.keys / "cloudfront.pub.pem")
+
+    assert not place.rotate(client=Refusing(place.stack.client("cloudfront"), "list_public_keys"))
+
+    assert "--id with the stack's output KeyId.\n" in place.said[-1]
+    assert place.rotate(client=Refusing(place.stack.client("cloudfront"), "list_public_keys"), id=id)
+    assert place.signs() == id
+
+
 @needs_cryptography
 def test_a_new_key_is_of_the_same_kind(place: Place):
     write_ecdsa(place.keys / "next.pem")
