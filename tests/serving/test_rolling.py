@@ -8,15 +8,16 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from lab.repeating import Act, Repeating, ended
 from lab.required import cannot_run
 from lab.servers import CFMIDDLEWARE, Server, eventually, free_ports, running
-from lab.serving import wait_for_greeting
+from lab.serving import ask, wait_for_greeting
 
 from cfmiddleware.digest import Digest
 
@@ -64,6 +65,25 @@ backend registry
   server second 127.0.0.1:{second}
 """
 
+# It asks the debug listener, and sends a request that failed to nobody else.
+HAPROXY_THAT_ASKS = """
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+  retries 0
+frontend front
+  bind 127.0.0.1:{port}
+  default_backend registry
+backend registry
+  balance roundrobin
+  option httpchk GET /debug/ready
+  default-server check inter 300ms fall 1 rise 1
+  server first 127.0.0.1:{first} port {first_debug}
+  server second 127.0.0.1:{second} port {second_debug}
+"""
+
 
 def nginx(directory: Path) -> list[str]:
     return ["nginx", "-p", str(directory), "-c", str(directory / "balancer.conf"), "-e", "stderr"]
@@ -87,30 +107,36 @@ def push(connection: http.client.HTTPConnection, content: bytes | None = None) -
     return ended(connection, 201)
 
 
-def configured(directory: Path, port: int) -> Path:
+def configured(directory: Path, port: int, debug: int | None) -> Path:
     key = directory / "key.pem"
     if not key.exists():
         from cfmiddleware.signing.keys import generate
 
         key.write_text(generate("ecdsa").private_pem)
     options = {"baseurl": "https://d111111abcdef8.cloudfront.net", "privatekey": str(key), "keypairid": "K1"}
-    tree = {
+    tree: dict[str, Any] = {
         "storage": {"filesystem": {"rootdirectory": str(directory / "objects")}},
         "http": {"addr": f"127.0.0.1:{port}"},
         "middleware": {"storage": [{"name": "cloudfront", "options": options}]},
         "log": {"accesslog": {"disabled": True}},
     }
+    if debug is not None:
+        tree["http"] = {**tree["http"], "debug": {"addr": f"127.0.0.1:{debug}"}, "draintimeout": "2s"}
+        tree["health"] = {"storagedriver": {"enabled": True, "interval": "1s"}}
     file = directory / f"config-{port}.yml"
     file.write_text(yaml.safe_dump(tree))
     return file
 
 
 class Instance:
-    """One registry, which can be restarted on its port."""
+    """One registry, which can be restarted on its port.
 
-    def __init__(self, directory: Path, port: int) -> None:
-        self._directory, self._port = directory, port
-        self._file = configured(directory, port)
+    :param debug: where it says whether it is ready; None if it does not.
+    """
+
+    def __init__(self, directory: Path, port: int, debug: int | None = None) -> None:
+        self._directory, self._port, self._debug = directory, port, debug
+        self._file = configured(directory, port, debug)
         self._number = 0
         self.server = self._started()
 
@@ -120,7 +146,14 @@ class Instance:
         server = Server([CFMIDDLEWARE, "serve", str(self._file)], place)
         server.wait_for_ports([self._port], SOON)
         wait_for_greeting(server)
+        if self._debug is not None:
+            assert eventually(self._is_ready, SOON)
         return server
+
+    def _is_ready(self) -> bool:
+        with contextlib.suppress(OSError):
+            return ask("GET", f"http://127.0.0.1:{self._debug}/debug/ready").status == 200
+        return False
 
     def restart(self) -> None:
         self.server.process.send_signal(signal.SIGTERM)
@@ -129,10 +162,13 @@ class Instance:
 
 
 @contextlib.contextmanager
-def instances(directory: Path, ports: list[int]) -> Iterator[list[Instance]]:
-    started = []
+def instances(
+    directory: Path, ports: list[int], debug: Sequence[int | None] = (None, None)
+) -> Iterator[list[Instance]]:
+    started: list[Instance] = []
     try:
-        started += [Instance(directory, port) for port in ports]
+        for each in zip(ports, debug, strict=True):
+            started.append(Instance(directory, *each))
         yield started
     finally:
         for instance in started:
@@ -145,25 +181,51 @@ def instances(directory: Path, ports: list[int]) -> Iterator[list[Instance]]:
 def test_a_rolling_restart_fails_nobody(
     tmp_path: Path, name: str, command: Callable[[Path], list[str]], settings: str
 ):
-    if shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") is None:
-        cannot_run(f"{name} is not installed")
+    require(name)
     port, first, second = free_ports(3)
     (tmp_path / "balancer.conf").write_text(settings.format(port=port, first=first, second=second))
-    env = {"PATH": f"{os.environ['PATH']}:/usr/sbin"}
     with (
         instances(tmp_path, [first, second]) as both,
-        running(command(tmp_path), tmp_path / "balancer", ports=[port], env=env),
+        running(command(tmp_path), tmp_path / "balancer", ports=[port], env=PROGRAMS),
     ):
-        content = b"layer"
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SOON)
-        assert eventually(lambda: push(connection, content) == "", SOON)
-        # 200 redirects and 5 pushes a second.
-        acts = [(pull_of(Digest.of(content)), 0.1)] * 20 + [(push, 1.0)] * 5
-        with Repeating(port, acts) as clients:
-            for instance in (*both, *both):
-                time.sleep(1)
-                instance.restart()
-            time.sleep(1)
+        restart_in_turn(port, both)
 
+
+def test_a_balancer_that_asks_who_is_ready_fails_nobody_even_once(tmp_path: Path):
+    """It sends no request twice: what is lost on the way to a registry that stops would be seen."""
+    require("haproxy")
+    port, first, second, first_debug, second_debug = free_ports(5)
+    (tmp_path / "balancer.conf").write_text(
+        HAPROXY_THAT_ASKS.format(
+            port=port, first=first, second=second, first_debug=first_debug, second_debug=second_debug
+        )
+    )
+    with (
+        instances(tmp_path, [first, second], [first_debug, second_debug]) as both,
+        running(haproxy(tmp_path), tmp_path / "balancer", ports=[port], env=PROGRAMS),
+    ):
+        restart_in_turn(port, both)
+
+
+PROGRAMS = {"PATH": f"{os.environ['PATH']}:/usr/sbin"}
+
+
+def require(program: str) -> None:
+    if shutil.which(program, path=PROGRAMS["PATH"]) is None:
+        cannot_run(f"{program} is not installed")
+
+
+def restart_in_turn(port: int, both: list[Instance]) -> None:
+    """Restart each registry twice under load, and see that no client notices."""
+    content = b"layer"
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SOON)
+    assert eventually(lambda: push(connection, content) == "", SOON)
+    # 200 redirects and 5 pushes a second.
+    acts = [(pull_of(Digest.of(content)), 0.1)] * 20 + [(push, 1.0)] * 5
+    with Repeating(port, acts) as clients:
+        for instance in (*both, *both):
+            time.sleep(1)
+            instance.restart()
+        time.sleep(1)
     assert clients.done > 500
     assert clients.failures == []

@@ -9,12 +9,14 @@ import re
 import secrets
 import shutil
 import signal
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from lab.gunicorn_command import OWN
 from lab.redis_server import running_redis
 from lab.required import cannot_run
 from lab.s3_proxy import refuse
@@ -247,3 +249,49 @@ def test_a_variable_that_cannot_work_is_one_line_and_the_registry_serves(
     assert errors.count(said) == 1
     assert "Traceback" not in errors
     assert "hush" not in errors
+
+
+APP = """
+import os
+from cfmiddleware.digest import Digest
+
+SEEN = []
+
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/seen":
+        body = SEEN.pop().encode()
+        start_response("200 OK", [("Content-Length", str(len(body)))])
+        return [body]
+    SEEN.append(environ.get("HTTP_TRACEPARENT", ""))
+    start_response("200 OK", [("Docker-Content-Digest", str(Digest.of(b""))), ("Content-Length", "9000")])
+    return [b"x" * 9000]
+"""
+
+
+@pytest.mark.parametrize("kind", ["sync", "gthread", "gevent"])
+def test_an_app_that_is_wrapped_under_gunicorn_is_handed_the_probe_as_its_parent(
+    tmp_path: Path, receiver: Receiver, kind: str
+):
+    """And the spans that a worker has left are sent when it ends."""
+    port = free_port()
+    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "pk-K1.pem").write_text(generate("ecdsa").private_pem)
+    options = {"baseurl": "https://d111111abcdef8.cloudfront.net", "privatekey": "pk-K1.pem"}
+    tree = {"middleware": {"storage": [{"name": "cloudfront", "options": options}]}}
+    (tmp_path / "config.yml").write_text(yaml.safe_dump(tree))
+    command = [sys.executable, "-m", "gunicorn", *OWN, "-c", "python:cfmiddleware.gunicorn", "-k", kind]
+    command += ["-b", f"127.0.0.1:{port}", "app:app"]
+    env = asked(receiver, CFMIDDLEWARE_CONFIG="config.yml", OTEL_BSP_SCHEDULE_DELAY="600000")
+    with running(command, tmp_path, ports=[port], env=env) as server:
+        trace, above, headers = parent()
+        url = f"http://127.0.0.1:{port}"
+        answer = ask("GET", f"{url}/v2/app/blobs/{Digest.of(b'')}", headers=headers)
+        assert answer.status == 307
+        seen = ask("GET", f"{url}/seen").body.decode()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(15) == 0
+        spans = receiver.of(trace)
+        assert "Traceback" not in server.stderr
+    assert spans.keys() == {BLOB, "probe", "sign"}
+    assert spans[BLOB].parent == above
+    assert seen == f"00-{trace}-{spans['probe'].id}-01"
