@@ -97,7 +97,7 @@ def _checks(settings: Settings) -> Iterator[Check]:
         name = f"storagedriver_{driver.name}"
         yield Check(name, _storage_look(driver), timing.interval, timing.threshold, timing.timeout)
     for file in options.file:
-        yield Check(str(file.file), absent_file(str(file.file)), file.interval, file.threshold)
+        yield Check(str(file.file), absent_file(str(file.file)), file.interval, file.threshold, file.timeout)
     for url in options.http:
         look = answering_url(url.uri, url.statuscode, url.headers, url.timeout)
         yield Check(url.uri, look, url.interval, url.threshold, url.timeout)

@@ -11,7 +11,7 @@ health:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -88,16 +88,20 @@ class FileCheckOptions:
     :param file: its path. Who makes it takes the registry out of service.
     :param interval: how long after a check the next one begins.
     :param threshold: how many checks in a row must fail.
+    :param timeout: after how long a file system that does not answer makes a check fail. Distribution does
+        not have this option.
     """
 
     file: Path
     interval: float = field(default=_INTERVAL, metadata=_DURATION)
     threshold: int = 1
+    timeout: float = field(default=_TIMEOUT, metadata=_DURATION)
 
     PARSERS: ClassVar[Mapping[str, parse.Parser]] = {
         "file": parse.text,
         "interval": _interval,
         "threshold": parse.integer,
+        "timeout": _timeout,
     }
 
 
@@ -222,7 +226,7 @@ def read_health(section: Mapping[str, Any], here: Path) -> HealthOptions:
                 raise ConfigError(f"{at}.{key}: is required")
             options: Any = parse.options(kind, values, at)
             if isinstance(options, FileCheckOptions):
-                options = FileCheckOptions(here / options.file, options.interval, options.threshold)
+                options = replace(options, file=here / options.file)
             if str(values[key]) in seen:
                 raise ConfigError(f"{at}.{key}: {values[key]!r} is checked already")
             seen.add(str(values[key]))

@@ -159,6 +159,9 @@ def test_redirects_whose_descriptor_is_remembered_go_on(tmp_path: Path, s3: Watc
 
         with s3.failing(unheard):
             assert eventually(lambda: registry.ask("health")[0] == 503)
+            # A balancer goes on to it all the same where it is told so.
+            assert registry.ask("ready")[0] == 503
+            assert registry.ask("ready?exclude=storagedriver_s3") == (200, {})
             assert registry.pull(digest) == (307 if redirects else 503)
             assert registry.pull(unknown) == 503
             ranged = ask("GET", f"{registry.url}/v2/app/blobs/{digest}", headers={"Range": "bytes=1-2"})

@@ -26,7 +26,7 @@ def test_each_check_has_distributions_name():
     config = read(
         health={
             "storagedriver": {"enabled": True, "interval": "10s", "threshold": 3},
-            "file": [{"file": "down", "interval": 0}],
+            "file": [{"file": "down", "interval": 0, "timeout": "2s"}],
             "http": [{"uri": "http://server.example.com/alive", "headers": {"A": ["b"]}, "statuscode": 204}],
             "tcp": [{"addr": "redis:6379", "timeout": "3s", "threshold": 3}],
         }
@@ -35,7 +35,7 @@ def test_each_check_has_distributions_name():
     assert health is not None
     assert [(c.name, c.interval, c.threshold, c.timeout) for c in health._checks] == [
         ("storagedriver_inmemory", 10, 3, 5),
-        ("/etc/registry/down", 10, 1, 5),
+        ("/etc/registry/down", 10, 1, 2),
         ("http://server.example.com/alive", 10, 1, 5),
         ("redis:6379", 10, 3, 3),
     ]
