@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from urllib.parse import unquote
 
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.signing.keys import load_public_key
-from cfmiddleware.signing.originpath import path_below
+from cfmiddleware.signing.originpath import encode_key, path_below
 
 from .awsreading import AWS, guarded
 from .findings import Finding, cross, question, tick
@@ -178,11 +179,12 @@ class DistributionSide:
         return cross("origin-host", what, f"{self._console} > Origins > Edit > Origin domain: {wanted}")
 
     def _origin_path(self, origin: Mapping[str, Any]) -> Finding:
-        path, wanted = str(origin.get("OriginPath") or ""), self._wanted.originpath
+        # CloudFront sends it to S3 as it is, so it is written as in a URL.
+        path, wanted = unquote(str(origin.get("OriginPath") or "")), self._wanted.originpath
         if path == wanted:
             return tick("origin-path", f"the Origin Path is {path!r}" if path else "the Origin Path is blank")
         actual, right = (repr(text) if text else "blank" for text in (path, wanted))
-        mend = f"{self._console} > Origins > Edit > Origin path: {wanted or 'leave it blank'}"
+        mend = f"{self._console} > Origins > Edit > Origin path: {encode_key(wanted) or 'leave it blank'}"
         if f"{self._wanted.rootdirectory}/".startswith(f"{path}/"):
             mend += f'; or set originpath: "{path}" here ({self._wanted.source})'
         return cross("origin-path", f"the Origin Path is {actual}, and must be {right}", mend)

@@ -228,7 +228,7 @@ class ViewerSide:
 
     def _wrong_origin_path(self, found: str) -> Finding:
         wanted = self._wanted.originpath
-        mend = f"Origins > Edit > Origin path: {wanted or 'leave it blank'}"
+        mend = f"Origins > Edit > Origin path: {encode_key(wanted) or 'leave it blank'}"
         if f"{self._wanted.rootdirectory}/".startswith(f"{found}/"):
             mend += f'; or set originpath: "{found}" here ({self._wanted.source})'
         actual, right = (repr(path) if path else "blank" for path in (found, wanted))

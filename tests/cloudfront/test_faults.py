@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from lab import PROJECT
 from lab.cloudfront_control import ACCOUNT
 from lab.cloudfront_faults import FAULTS
-from lab.cloudfront_play import BUILDERS, DIGEST, REGION, Play, PlayWire, Stage, crosses
+from lab.cloudfront_play import BUILDERS, DIGEST, REGION, ROOT, Play, PlayWire, Stage, crosses
 from lab.stacks import quantity
 from lab.tables import compare, list_table
 
@@ -112,7 +112,12 @@ def _two_origins(config: dict[str, Any]) -> None:
     config["OriginGroups"] = quantity([{"Id": "both", "Members": members, "FailoverCriteria": codes}])
 
 
-@pytest.mark.parametrize("change", [_serve_a_site, _two_origins])
+def _encode_the_origin_path(config: dict[str, Any]) -> None:
+    """Write it as in a URL, as the template writes a directory with a space in its name."""
+    config["Origins"]["Items"][0]["OriginPath"] = f"{ROOT[:-1]}%{ord(ROOT[-1]):02x}"
+
+
+@pytest.mark.parametrize("change", [_serve_a_site, _two_origins, _encode_the_origin_path])
 def test_what_else_a_distribution_does_is_not_judged(
     stage: Stage, tmp_path: Path, change: Callable[[dict[str, Any]], None]
 ):

@@ -171,7 +171,7 @@ class DataPlane:
         if self._forwards_host(behavior):
             return _s3("403 Forbidden", "SignatureDoesNotMatch", "The request signature does not match")
         signs = self._signs(origin)
-        key = f"{origin.get('OriginPath') or ''}{path}".removeprefix("/")
+        key = f"{unquote(origin.get('OriginPath') or '')}{path}".removeprefix("/")
         arn = distribution["ARN"] if signs else ""
         denied = _s3("403 Forbidden", "AccessDenied", "Access Denied")
         if not self._may_read(s3, bucket, key, arn):
