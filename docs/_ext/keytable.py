@@ -6,8 +6,8 @@ from typing import Any
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
-from docutils.statemachine import StringList
 from keyrows import cells
+from listtable import table
 
 from cfmiddleware.config.distributionkeys import KEYS
 
@@ -17,13 +17,7 @@ class DistributionKeys(Directive):
 
     def run(self) -> list[nodes.Node]:
         """Return the table."""
-        node = nodes.container()
-        lines = [".. list-table::", "   :header-rows: 1", "   :widths: 40 14 46", ""]
-        for row in [("Key", "Here", "What it means"), *map(cells, KEYS)]:
-            for mark, cell in zip("*  ", row, strict=True):
-                lines.append(f"   {mark} - {cell}".rstrip())
-        self.state.nested_parse(StringList(lines, source="KEYS"), self.content_offset, node)
-        return node.children
+        return table(self, "KEYS", "40 14 46", ("Key", "Here", "What it means"), map(cells, KEYS))
 
 
 def setup(app: Any) -> dict[str, bool]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
-from docutils.statemachine import StringList
+from listtable import table
 from metricrows import cells, metrics
 
 
@@ -15,13 +15,8 @@ class Metrics(Directive):
 
     def run(self) -> list[nodes.Node]:
         """Return the table."""
-        node = nodes.container()
-        lines = [".. list-table::", "   :header-rows: 1", "   :widths: 34 10 24 32", ""]
-        for row in [("Name", "Kind", "Labels", "What it counts"), *map(cells, metrics())]:
-            for mark, cell in zip("*   ", row, strict=True):
-                lines.append(f"   {mark} - {cell}".rstrip())
-        self.state.nested_parse(StringList(lines, source="names.py"), self.content_offset, node)
-        return node.children
+        header = ("Name", "Kind", "Labels", "What it counts")
+        return table(self, "names.py", "34 10 24 32", header, map(cells, metrics()))
 
 
 def setup(app: Any) -> dict[str, bool]:

@@ -14,8 +14,10 @@ from typing import Any
 
 from docutils import nodes
 from docutils.parsers.rst import Directive, directives
-from docutils.statemachine import StringList
-from optionrows import Row, options_class, rows
+from listtable import table
+from optionrows import options_class, rows
+
+_HEADER = ("Option", "Form", "Default", "Effect")
 
 
 class Options(Directive):
@@ -29,20 +31,10 @@ class Options(Directive):
         try:
             known = {row.name.strip("`"): row for row in rows(options_class(self.arguments[0]))}
             wanted = self.options["only"].split() if "only" in self.options else list(known)
-            lines = list(_table([known[name] for name in wanted]))
+            shown = [known[name] for name in wanted]
         except (ImportError, AttributeError, KeyError) as error:
             raise self.error(f"no such class or option: {error}") from error
-        node = nodes.container()
-        self.state.nested_parse(StringList(lines, source=self.arguments[0]), self.content_offset, node)
-        return node.children
-
-
-def _table(shown: list[Row]) -> list[str]:
-    lines = [".. list-table::", "   :header-rows: 1", "   :widths: 20 11 13 56", ""]
-    for row in [Row("Option", "Form", "Default", "Effect"), *shown]:
-        for mark, cell in zip("*   ", row, strict=True):
-            lines.append(f"   {mark} - {cell}".rstrip())
-    return lines
+        return table(self, self.arguments[0], "20 11 13 56", _HEADER, shown)
 
 
 def setup(app: Any) -> dict[str, bool]:
