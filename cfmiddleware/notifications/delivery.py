@@ -160,7 +160,7 @@ class Line:
         now = self._clock()
         self._held = {name: until for name, until in self._held.items() if until > now}
         if self._pause > now:
-            self._ended.wait(self._pause - now)
+            self._ended.wait(min(self._pause - now, _COUNT))
             return
         found = self._spool.waiting(self.endpoint.name, list(self._held))
         if not found:

@@ -19,6 +19,7 @@ from urllib.parse import urljoin, urlsplit
 import pytest
 import yaml
 from lab.docker_registry import PROGRAM, require_docker_registry
+from lab.event_receiver import receiving
 from lab.gunicorn_command import OWN
 from lab.redis_server import running_redis
 from lab.s3_proxy import refuse, unheard
@@ -618,3 +619,33 @@ def test_each_metric_is_read_before_and_after_its_action():
 
     text = Path(__file__).read_text(encoding="utf-8")
     assert {name for name in STATE.metrics if f'"{name}' not in text} == set()
+
+
+def test_notifications_are_counted_under_distributions_names(tmp_path: Path):
+    with receiving("500", "close", "400", "400") as receiver:
+        endpoint = {"name": "a", "url": receiver.url, "threshold": 4, "backoff": "10ms"}
+        off = {"name": "off", "url": "http://127.0.0.1:9/", "threshold": 1, "backoff": "1h"}
+        notifications = {"endpoints": [endpoint, off], "spool": {"directory": "spool"}}
+        with counted(tmp_path, notifications=notifications) as registry:
+
+            def told(name: str, endpoint: str = "a", **labels: str) -> float:
+                return registry.value(f"registry_notifications_{name}", endpoint=endpoint, **labels)
+
+            for kind in ("Events", "Successes", "Failures", "Errors"):
+                assert (
+                    "registry_notifications_events_total",
+                    (("endpoint", "a"), ("type", kind)),
+                ) in registry.scrape()
+            for number in range(3):
+                registry.service.push("app", f"{number}".encode())
+            assert eventually(lambda: told("events_total", type="Successes") == 2)
+            assert told("events_total", type="Events") == 3
+            assert told("events_total", type="Failures") == 3
+            assert told("events_total", type="Errors") == 1
+            assert told("status_total", code="200 OK") == 2
+            assert told("status_total", code="400 Bad Request") == 2
+            assert told("status_total", code="500 Internal Server Error") == 1
+            assert eventually(lambda: told("pending_total", "off") == 3)
+            assert eventually(lambda: registry.value("cfmiddleware_notifications_dead", endpoint="a") == 1)
+            assert told("pending_total") == 0
+            assert registry.value("cfmiddleware_notifications_lost_total", endpoint="a") == 0
