@@ -12,7 +12,17 @@ from collections.abc import Sequence
 from cfmiddleware.errors import ConfigError, StorageNotReached
 from cfmiddleware.version import __version__
 
-from . import addreferrers, checkcommand, explaincommand, keygen, managekeys, printtemplate, serve, sign
+from . import (
+    addreferrers,
+    checkcommand,
+    explaincommand,
+    keygen,
+    managekeys,
+    notificationscommand,
+    printtemplate,
+    serve,
+    sign,
+)
 
 # EX_TEMPFAIL of sysexits.h, which supervisors know: the same command may succeed later.
 _LATER = 75
@@ -38,6 +48,7 @@ def run(arguments: Sequence[str]) -> int:
         checkcommand.add_parser,
         explaincommand.add_parser,
         managekeys.add_parser,
+        notificationscommand.add_parser,
         addreferrers.add_parser,
     ):
         add_parser(commands)

@@ -145,6 +145,10 @@ class Spool:
             shown = shown_path(str(self.directory))
             raise ConfigError(f"{shown}: events cannot be kept there: {reason}") from None
 
+    def exists(self) -> bool:
+        """Return whether there is one."""
+        return (self.directory / FILE).exists()
+
     def connect(self) -> sqlite3.Connection:
         """Return a connection for one thread at a time.
 

@@ -30,6 +30,10 @@ def output(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["sign"], ["URL-or-digest", "--config", "--data", "--privatekey", "--keypairid", "--address"]),
         (["check"], ["CONFIG", "--data", "--digest", "--url", "--login", "--json", "Exit status: 0 without"]),
         (["explain"], ["URL", "--config", "--answer", "--offline", "--json", "No signature is printed"]),
+        (
+            ["notifications"],
+            ["CONFIG", "resend", "drop", "--endpoint", "--dead", "--all", "--json"],
+        ),
         (["keygen"], ["--type", "--out", "RSA (2048 bits)", "ECDSA (P-256)", "never overwritten"]),
     ],
     ids=lambda value: "-".join(value[:1]),
