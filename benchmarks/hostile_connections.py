@@ -85,7 +85,8 @@ def attack(
                 ended = time.monotonic()
             # Before the first sample nobody knows; half of them begin with connections that are being made.
             before = int(median(sample.descriptors for sample in calm)) if calm else 0
-            after, seconds = _given_back(watch, before, ended)
+            after, seconds = _given_back(watch, before, ended, server.port)
+            outgoing = watch.outgoing(server.port)
             time.sleep(effort.calm)
         samples = watch.samples()
         complaints = [each[:200] for each in server.program.complaints(3)]
@@ -112,6 +113,7 @@ def attack(
             "before": before,
             "highest": max((s.descriptors for s in samples if began <= s.at <= ended), default=0),
             "after": after,
+            "outgoing": outgoing,
             "given_back_in": seconds,
         },
         "attackers": counts._asdict() | {"answers": {str(k): v for k, v in counts.answers.items()}},
@@ -132,9 +134,12 @@ def _hold(targets: Targets, kind: str, count: int, ready: Event, done: Event) ->
         return clients.counts()
 
 
-def _given_back(watch: ServerWatch, before: int, ended: float) -> tuple[int, float | None]:
-    """Return how many descriptors the server has after the attack, and when it had given back the others."""
-    while (now := watch.now()).descriptors > before + TOLERANCE:
+def _given_back(watch: ServerWatch, before: int, ended: float, port: int) -> tuple[int, float | None]:
+    """Return how many descriptors the server has after the attack, and when it had given back the others.
+
+    Connections that it keeps to a storage do not count: they are as many as its option says at the most.
+    """
+    while (now := watch.now()).descriptors - watch.outgoing(port) > before + TOLERANCE:
         if now.at > ended + _GIVEN:
             return now.descriptors, None
         time.sleep(0.25)
@@ -186,7 +191,7 @@ def line(result: Mapping[str, Any]) -> str:
         f"{result['server']}, {result['kind']} over {over}: "
         f"{failed} of {sum(each['count'] for each in good.values())} failed, p99 {slowest * 1000:.0f} ms, "
         f"{result['memory'] / 1e6:.0f} MB, descriptors {descriptors['before']}, {descriptors['highest']}, "
-        f"{descriptors['after']}"
+        f"{descriptors['after']} ({descriptors.get('outgoing', 0)} of them to the storage)"
     )
 
 

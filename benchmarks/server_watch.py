@@ -7,6 +7,8 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple, Self
 
 from programs import Program
@@ -63,6 +65,14 @@ class ServerWatch:
             time.monotonic(), self._program.proportional(), sum(map(_open, processes)), len(processes)
         )
 
+    def outgoing(self, port: int) -> int:
+        """Return how many TCP connections its processes have that no client made, such as to a storage.
+
+        :param port: where its clients are.
+        """
+        made = {inode for local, inode in _tcp_sockets() if local != port}
+        return sum(len(made & _sockets(process)) for process in self._program.processes())
+
     def _look(self) -> None:
         while not self._done.wait(self._interval):
             self._samples.append(now := self.now())
@@ -71,6 +81,24 @@ class ServerWatch:
                 for process in self._program.processes():
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(process, signal.SIGKILL)
+
+
+def _tcp_sockets() -> Iterator[tuple[int, str]]:
+    """Yield the local port and the inode of each TCP socket of the machine (proc(5), ``/proc/net/tcp``)."""
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with contextlib.suppress(OSError):
+            for row in Path(table).read_text().splitlines()[1:]:
+                fields = row.split()
+                yield int(fields[1].rpartition(":")[2], 16), f"socket:[{fields[9]}]"
+
+
+def _sockets(process: int) -> set[str]:
+    found = set()
+    with contextlib.suppress(OSError):
+        for entry in os.listdir(f"/proc/{process}/fd"):
+            with contextlib.suppress(OSError):
+                found.add(os.readlink(f"/proc/{process}/fd/{entry}"))
+    return found
 
 
 def _open(process: int) -> int:

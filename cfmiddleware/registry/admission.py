@@ -85,7 +85,13 @@ class Admission:
         """Read the first bytes of the body, and return which place the rest needs."""
         complete = True
         if _has_body(request):
-            environ, complete = begin_body(request.environ, AHEAD)
+            try:
+                environ, complete = begin_body(request.environ, AHEAD)
+            except BodyBroken as broken:
+                invalid = (
+                    errors.manifest_invalid if request.route.resource == "manifest" else errors.upload_invalid
+                )
+                raise invalid(str(broken)) from None
             request = replace(request, environ=environ)
         return _Needed(request, self._places(request, complete), self._seconds)
 

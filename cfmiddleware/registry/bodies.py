@@ -55,17 +55,14 @@ def read_body(environ: dict[str, Any]) -> Iterator[bytes]:
     """Yield the request's body in chunks, and nothing that follows it.
 
     :raises BodyBroken: if less came than was announced, or if the server could not read on.
-    :raises RegistryError: ``SIZE_INVALID`` (411) for a body that the server does not hand over.
+    :raises RegistryError: ``SIZE_INVALID`` (411) for a body that the server does not hand over, and
+        ``REQUEST_TIMEOUT`` (408) if it waited too long for more.
     """
     left = content_length(environ)
     if left is None and not _is_chunked(environ):
         return
-    read = environ["wsgi.input"].read
     while left is None or left > 0:
-        try:
-            chunk: bytes = read(_CHUNK if left is None else min(_CHUNK, left))
-        except Exception as error:  # each server has its own exception for a client that went away
-            raise BodyBroken("the request's body could not be read to its end") from error
+        chunk = _read(environ, _CHUNK if left is None else min(_CHUNK, left))
         if not chunk:
             if left is not None:
                 raise BodyBroken(f"the request's body ended {left} bytes early")
@@ -78,47 +75,55 @@ def read_body(environ: dict[str, Any]) -> Iterator[bytes]:
 def begin_body(environ: dict[str, Any], most: int) -> tuple[dict[str, Any], bool]:
     """Read the first *most* bytes of the request's body, or all of a shorter one.
 
-    A body that breaks off within them is no error here: it is one for those who read it from the environ that
-    is returned.
+    One that breaks off within them is refused here, before it has cost anything else: thousands of clients
+    that go away would be as many requests to the storage.
 
     :return: a copy of the environ from which the whole body is read, and whether all of it is in memory.
-    :raises BodyBroken: if the announced length is not one.
+    :raises BodyBroken: as :func:`read_body` does.
+    :raises RegistryError: as :func:`read_body` does.
     """
     length = content_length(environ)
-    begun = _Begun(environ["wsgi.input"].read)
-    complete = begun.read_ahead(most if length is None else min(most, length))
-    return {**environ, "wsgi.input": begun}, complete or (length is not None and length <= most)
+    head = bytearray()
+    for chunk in _read_up_to(environ, most if length is None else min(most, length)):
+        head += chunk
+    complete = len(head) < most or length == most
+    if length is not None and len(head) < min(most, length):
+        raise BodyBroken(f"the request's body ended {length - len(head)} bytes early")
+    begun = _Begun(bytes(head), environ["wsgi.input"].read)
+    return {**environ, "wsgi.input": begun}, complete
+
+
+def _read_up_to(environ: dict[str, Any], size: int) -> Iterator[bytes]:
+    """Yield so many bytes of the body, or what there is of it."""
+    while size > 0 and (chunk := _read(environ, min(size, _CHUNK))):
+        size -= len(chunk)
+        yield chunk
+
+
+def _read(environ: dict[str, Any], size: int) -> bytes:
+    try:
+        data: bytes = environ["wsgi.input"].read(size)
+    except TimeoutError as error:
+        raise errors.body_too_slow() from error
+    except Exception as error:  # each server has its own exception for a client that went away
+        raise BodyBroken("the request's body could not be read to its end") from error
+    return data
 
 
 class _Begun:
-    """A body of which the first bytes are in memory."""
+    """A body of which the first bytes are in memory.
 
-    def __init__(self, read: Callable[[int], bytes]) -> None:
+    :param head: the first bytes.
+    :param read: returns what follows them.
+    """
+
+    def __init__(self, head: bytes, read: Callable[[int], bytes]) -> None:
+        self._head = head
         self._read = read
-        self._head = b""
-        self._failure: Exception | None = None
-
-    def read_ahead(self, size: int) -> bool:
-        """Read as many bytes, and return whether the body ended before them."""
-        head = bytearray()
-        try:
-            while len(head) < size:
-                chunk = self._read(size - len(head))
-                if not chunk:
-                    return True
-                head += chunk
-        except Exception as error:  # noqa: BLE001 (it is raised when the body is read)
-            self._failure = error
-            return True
-        finally:
-            self._head = bytes(head)
-        return False
 
     def read(self, size: int) -> bytes:
         """Return the next bytes, as ``wsgi.input`` does."""
         if self._head:
             chunk, self._head = self._head[:size], self._head[size:]
             return chunk
-        if self._failure is not None:
-            raise self._failure
         return self._read(size)

@@ -196,6 +196,11 @@ def length_required() -> RegistryError:
     return RegistryError("SIZE_INVALID", 411, message)
 
 
+def body_too_slow() -> RegistryError:
+    """Return the error for a body of which nothing more came in time (RFC 9110, 15.5.9)."""
+    return RegistryError("REQUEST_TIMEOUT", 408, "the rest of the request's body did not come in time")
+
+
 def too_many_uploads() -> RegistryError:
     """Return the error for an upload that finds no place.
 

@@ -26,6 +26,7 @@ from .pace import Pace
 from .parsedhead import ParsedRequest, environ_of
 from .patience import Wait
 from .plainhead import read_plain
+from .unread import unread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +54,9 @@ _OTHER_FIELDS = 1 << 16
 _LINGER = 2.0
 _MAX_LINGERED = 16 << 20
 
+# Who reads fewer bytes a second than these, while the server can send nothing, reads nothing.
+_LEAST_READ = 256
+
 _END = b"\r\n\r\n"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -78,8 +82,8 @@ class ClientGone(OSError):
     """
 
 
-class ClientTooSlow(ClientGone):
-    """A client sent or read nothing for too long."""
+class ClientTooSlow(ClientGone, TimeoutError):
+    """A client sent or read nothing for too long. To apps it is the TimeoutError of a socket."""
 
 
 class HTTPConnection:
@@ -100,6 +104,7 @@ class HTTPConnection:
         "_limits",
         "_pace",
         "_sock",
+        "_unread",
         "_worker",
         "expired",
         "expires",
@@ -118,6 +123,8 @@ class HTTPConnection:
         self._continue = False
         self._pace: Pace | None = None
         self._client_sends = True  # until its end has been seen
+        # Of which wait for the client to read, and how many bytes of the answer were on their way then.
+        self._unread = (0.0, 0)
         self.wait: Wait | None = Wait.IDLE
         self.since = time.monotonic()
         self.expires = self.since + self._limits.idletimeout
@@ -161,6 +168,24 @@ class HTTPConnection:
         if self._pace is None or self.wait is not Wait.BODY:
             return False
         return self._pace.is_too_slow(now - self.since)
+
+    def goes_on(self, now: float) -> bool:
+        """Return whether a client whose time is over goes on, and gets more of it.
+
+        One that reads slowly may make room for the next piece only after minutes. What tells it from one that
+        reads nothing is how much of the answer is still on its way.
+        """
+        if self.wait is not Wait.ANSWER:
+            return False
+        seconds = self._limits.answertimeout / 2
+        since, before = self._unread
+        left = unread(self._sock)
+        self._unread = self.since, left
+        # The first half of the time has no beginning to compare with.
+        if since == self.since and before - left < _LEAST_READ * seconds:
+            return False
+        self.expires = now + seconds
+        return True
 
     def hurry(self, is_wanted: Callable[[], bool] | None) -> None:
         """Have the client send its body at a least rate for as long as *is_wanted* says that others wait for
@@ -421,7 +446,7 @@ class HTTPConnection:
         self._continue = False  # what follows is no part of the body any more, or the answer has begun
         view = memoryview(data)
         while True:
-            self._begin(Wait.ANSWER, self._limits.answertimeout)
+            self._begin(Wait.ANSWER, self._limits.answertimeout / 2)  # see goes_on
             try:
                 sent = self._sock.send(view[:_SENT])
             except OSError as error:

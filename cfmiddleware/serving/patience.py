@@ -45,6 +45,9 @@ class Waiting(Protocol):
     def expire(self) -> None:
         """End the wait."""
 
+    def goes_on(self, now: float) -> bool:
+        """Return whether it goes on although its time is over, and has set when that is to be seen again."""
+
     def is_in_the_way(self, now: float) -> bool:
         """Return whether it is slow in sending a body, and keeps others from sending theirs."""
 
@@ -74,6 +77,8 @@ class Patience:
                 if not connection.is_in_the_way(now):
                     continue
                 connection.wait = Wait.PLACE
+            elif connection.goes_on(now):
+                continue
             wait = connection.wait
             connection.expires = math.inf
             if wait is None:

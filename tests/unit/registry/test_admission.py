@@ -35,6 +35,20 @@ class Client(io.BytesIO):
         return data
 
 
+class CountingDriver(MemoryDriver):
+    """A storage that remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        super().__init__()
+
+    def __getattribute__(self, name):
+        found = super().__getattribute__(name)
+        if callable(found) and not name.startswith("_"):
+            self.asked.append(name)
+        return found
+
+
 @pytest.fixture(params=["greenlets", "threads"])
 def servers(request, monkeypatch):
     free = request.param == "greenlets"
@@ -101,6 +115,36 @@ def test_a_body_that_breaks_off_early_is_told_from_one_that_ended(greenlets):
     with sending(client, "PATCH", url, b"abc") as answers:
         pass
     assert b"ended 1 bytes early" in b"".join(answers[0][0])
+
+
+@pytest.mark.parametrize("path", ["blobs/uploads/?digest={}", "manifests/{}", None])
+def test_a_body_that_breaks_off_early_asks_the_storage_nothing(greenlets, path):
+    driver = CountingDriver()
+    client = RegistryClient(driver)
+    started = client.start("app")
+    url = started if path is None else f"/v2/app/{path.format(Digest.of(b'abc'))}"
+    method = "PATCH" if path is None else "PUT" if path.startswith("manifests") else "POST"
+    with sending(client, method, url, b"abc", breaks=True) as answers:
+        driver.asked.clear()
+    assert answers[0][1] == "400 Bad Request"
+    assert driver.asked == []
+
+
+@pytest.mark.parametrize("size", [10, 2 * AHEAD])
+def test_a_body_whose_client_took_too_long_is_answered_with_408(servers, size):
+    class Slow(io.BytesIO):
+        def read(self, most=-1):
+            data = super().read(most)
+            if not data:
+                raise TimeoutError
+            return data
+
+    client = registry()
+    environ = EnvironBuilder(client.start("app"), method="PATCH").get_environ()
+    environ |= {"CONTENT_LENGTH": str(size + 1), "wsgi.input": Slow(b"x" * size)}
+    body, status, _ = run_wsgi_app(client.registry, environ)
+    assert status == "408 Request Timeout"
+    assert b"REQUEST_TIMEOUT" in b"".join(body)
 
 
 @pytest.mark.parametrize("size", [1, AHEAD - 1, AHEAD, AHEAD + 1, 3 * AHEAD])
