@@ -46,7 +46,7 @@ def test_a_server_in_c_that_forks_without_a_word_to_python_is_noticed():
 
 def test_where_no_memory_is_cleared_by_a_fork_the_system_is_asked(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(processid, "_MADV_WIPEONFORK", -1)
-    asked = ProcessID()
+    asked = ProcessID().current
     assert asked() == os.getpid()
     assert in_a_fork(lambda: str(asked() == os.getpid())) == "True"
 
