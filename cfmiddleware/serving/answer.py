@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import time
 from email.utils import formatdate
+from functools import lru_cache
 from typing import Any
 
 from gunicorn import util
 from gunicorn.http.errors import InvalidResponseHeader, InvalidResponseHeaderName
 from gunicorn.http.message import TOKEN_RE
-from gunicorn.http.wsgi import HEADER_VALUE_RE, Response
+from gunicorn.http.wsgi import HEADER_VALUE_RE, STATUS_RE, Response
 
 # A body's first piece of up to this length goes out together with the head: a longer one would be held twice.
 _JOINED = 1 << 13
 
-_CONTENT_LENGTH = "content-length"
-
-# The names of headers that were sent, in lower case, so that each is checked once; None for those that are
-# between two machines alone (RFC 9110, 7.6.1) and not the app's to send.
-_names: dict[str, str | None] = {}
-_MAX_NAMES = 1000
+# So many fields that were sent are remembered in the form in which they are sent. An app sends the same few
+# over and over, and a client that pulls a blob again gets the same Location until its window ends.
+_FIELDS = 4096
+_LONGEST = 1024
 
 # Replaced as a whole, so that no lock is needed.
 _date = (0, "")
@@ -32,10 +31,13 @@ class Answer(Response):  # type: ignore[misc]  # gunicorn has no types
     :param connection: what it is sent on.
     """
 
+    headers_sent: bool
+    status: str | None
+
     def __init__(self, request: Any, connection: Any, cfg: Any) -> None:
         super().__init__(request, connection, cfg)
-        self.headers: list[tuple[str, str]] = []
         self.response_length: int | None = None
+        self._fields: list[str] = []
         self._held = b""
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
@@ -43,46 +45,50 @@ class Answer(Response):  # type: ignore[misc]  # gunicorn has no types
 
         An answer after which a part of the request's body is still to come ends its connection, and says so:
         a client that expects it to stay would send its next request there, and get no answer.
-        """
-        if exc_info and not self.headers_sent:
-            self.headers, self.response_length, self._held = [], None, b""
-        if self.sock.body_is_unread(self.req):
-            self.force_close()
-        return super().start_response(status, headers, exc_info)
-
-    def process_headers(self, headers: list[tuple[str, str]]) -> None:
-        """Check the headers, and keep those that are the app's to send.
 
         :raises InvalidResponseHeader: for a value that would begin a header of its own.
         """
+        if exc_info:
+            try:
+                if self.headers_sent:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None  # a traceback holds frames, and with them this one
+            self._held = b""
+        elif self.status is not None:
+            raise AssertionError("start_response was called twice without exc_info (PEP 3333)")
+        request = self.req
+        if self.sock.body_is_unread(request):
+            self.force_close()
+        self.status, self.status_code = status, _code(status)
+        # RFC 9110, 6.4.1 and 8.6.
+        has_no_length = self.status_code < 200 or self.status_code == 204
+        self._omits_body = has_no_length or self.status_code == 304 or request.method == "HEAD"
+        self._fields, self.response_length = [], None
         for name, value in headers:
-            lower = _names[name] if name in _names else _checked(name)
-            if not isinstance(value, str):
-                raise TypeError(f"{value!r} is not a string")
-            if not HEADER_VALUE_RE.fullmatch(value):
-                raise InvalidResponseHeader(repr(name))  # without the value, which may be a secret
-            if lower is None:
-                continue
-            value = value.strip(" \t")
-            if lower == _CONTENT_LENGTH:
-                self.response_length = int(value)
-            self.headers.append((name, value))
+            line, length = (_field if len(value) <= _LONGEST else _field.__wrapped__)(name, value)
+            if length is None:
+                self._fields.append(line)
+            elif not has_no_length:
+                self._fields.append(line)
+                self.response_length = length
+        self.chunked = self.response_length is None and not self._omits_body and request.version >= (1, 1)
+        return self.write
 
     def send_headers(self) -> None:
         """Make the head ready. It leaves with the first piece of the body, or at the end."""
         if self.headers_sent or self._held:
             return
         version = self.req.version
-        lines = [f"HTTP/{version[0]}.{version[1]} {self.status}", f"Date: {http_date()}"]
+        head = f"HTTP/{version[0]}.{version[1]} {self.status}\r\nDate: {http_date()}\r\n"
         if self.should_close() or self.sock.is_stopping():
             self.force_close()
-            lines.append("Connection: close")
+            head += "Connection: close\r\n"
         elif version < (1, 1):
-            lines.append("Connection: keep-alive")
+            head += "Connection: keep-alive\r\n"
         if self.chunked:
-            lines.append("Transfer-Encoding: chunked")
-        lines += [f"{name}: {value}" for name, value in self.headers]
-        self._held = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+            head += "Transfer-Encoding: chunked\r\n"
+        self._held = f"{head}{''.join(self._fields)}\r\n".encode("latin-1")
 
     def _emit_body(self, data: bytes) -> None:
         if self.chunked:
@@ -112,15 +118,36 @@ class Answer(Response):  # type: ignore[misc]  # gunicorn has no types
         return self.response_length is not None and not self._omits_body and self.sent < self.response_length
 
 
-def _checked(name: str) -> str | None:
-    if not isinstance(name, str):
-        raise TypeError(f"{name!r} is not a string")
+@lru_cache(maxsize=256)
+def _code(status: str) -> int:
+    """Return the number of a status line.
+
+    :raises ValueError: if it cannot be sent.
+    """
+    if not isinstance(status, str):
+        raise TypeError(f"{status!r} is not a string")
+    if not STATUS_RE.fullmatch(status):
+        raise ValueError(f"Invalid status {status!r}")
+    return int(status[:3])
+
+
+# What cannot be sent raises, and so is not kept.
+@lru_cache(maxsize=_FIELDS)
+def _field(name: str, value: str) -> tuple[str, int | None]:
+    """Return a header as a line of the head, and the length of the body if it says that.
+
+    The line is empty for what is between two machines alone (RFC 9110, 7.6.1) and not the app's to send.
+    """
+    if not isinstance(name, str) or not isinstance(value, str):
+        raise TypeError(f"{name!r} and its value are not both strings")
     if not TOKEN_RE.fullmatch(name):
         raise InvalidResponseHeaderName(repr(name))
-    lower = None if util.is_hoppish(name) else name.lower()
-    if len(_names) < _MAX_NAMES:
-        _names[name] = lower
-    return lower
+    if not HEADER_VALUE_RE.fullmatch(value):
+        raise InvalidResponseHeader(repr(name))  # without the value, which may be a secret
+    value = value.strip(" \t")
+    if util.is_hoppish(name):
+        return "", None
+    return f"{name}: {value}\r\n", int(value) if name.lower() == "content-length" else None
 
 
 def http_date() -> str:

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger("cfmiddleware")
 
 _RECEIVED = 1 << 16
+
+# What gevent's event loop calls "can be read".
+_READ = 1
+
 _SENT = 1 << 18
 
 # So many requests of one connection at most are answered before others are looked at.
@@ -103,6 +107,7 @@ class HTTPConnection:
         "_continue",
         "_limits",
         "_pace",
+        "_readable",
         "_sock",
         "_unread",
         "_worker",
@@ -122,6 +127,7 @@ class HTTPConnection:
         self._buffer = b""
         self._continue = False
         self._pace: Pace | None = None
+        self._readable: Any = None  # what waits for the next request, once there was one
         self._client_sends = True  # until its end has been seen
         # Of which wait for the client to read, and how many bytes of the answer were on their way then.
         self._unread = (0.0, 0)
@@ -298,6 +304,8 @@ class HTTPConnection:
         if not data:
             self._begin(Wait.IDLE, self._limits.idletimeout)
             self._hurry_to_stop()
+            if self.requests:
+                self._wait_for_next()
             data = self._sock.recv(_RECEIVED)
             if not data:
                 self._client_sends = False
@@ -305,7 +313,7 @@ class HTTPConnection:
         if data[:2] == b"\r\n":  # one empty line may come first (RFC 9112, 2.2)
             data = data[2:]
         end = data.find(_END)
-        if end < 0 or self._is_too_large(data, end):
+        if end < 0 or (end > self._limits.requestline and self._is_too_large(data, end)):
             data, end = self._read_rest_of_head(data)
             if end < 0:
                 return data
@@ -313,6 +321,18 @@ class HTTPConnection:
         end += len(_END)
         self._buffer = data[end:]
         return data[:end]
+
+    def _wait_for_next(self) -> None:
+        """Wait for what the client sends next.
+
+        It has had its answer just now. To read before it can have sent anything costs a call of the system,
+        and an exception.
+        """
+        if self._worker.certificates is not None:  # of which OpenSSL may hold a part already
+            return
+        if self._readable is None:
+            self._readable = gevent.get_hub().loop.io(self._sock.fileno(), _READ)
+        gevent.socket.wait(self._readable)
 
     def _read_rest_of_head(self, data: bytes) -> tuple[bytes, int]:
         """Return the head and where its end is, or a negative number if gunicorn is to refuse it."""
@@ -380,7 +400,8 @@ class HTTPConnection:
             try:
                 result = self._worker.wsgi(environ, answer.start_response)
                 for piece in result:
-                    answer.write(piece)
+                    if piece != b"":  # nothing is to be sent for it, and the head leaves at the end
+                        answer.write(piece)
                 answer.close()
             finally:
                 if hasattr(result, "close"):
@@ -444,11 +465,11 @@ class HTTPConnection:
         :raises ClientGone: if the connection has broken.
         """
         self._continue = False  # what follows is no part of the body any more, or the answer has begun
-        view = memoryview(data)
+        view = memoryview(data) if len(data) > _SENT else data
         while True:
             self._begin(Wait.ANSWER, self._limits.answertimeout / 2)  # see goes_on
             try:
-                sent = self._sock.send(view[:_SENT])
+                sent = self._sock.send(view[:_SENT])  # of what is short, all of it, and no copy
             except OSError as error:
                 if self.expired:
                     raise ClientTooSlow from None
@@ -495,6 +516,8 @@ class HTTPConnection:
         """
         self._done()
         sock = self._sock
+        if self._readable is not None:
+            self._readable.close()
         try:
             if isinstance(sock, ssl.SSLSocket):
                 sock = self._without_tls(sock)

@@ -11,7 +11,7 @@ pytest.importorskip("gunicorn", minversion="27.0")
 from gunicorn.config import Config
 from gunicorn.http.errors import InvalidResponseHeader, InvalidResponseHeaderName
 
-from cfmiddleware.serving.answer import Answer
+from cfmiddleware.serving.answer import Answer, _field
 from cfmiddleware.serving.plainhead import PlainRequest
 
 
@@ -125,3 +125,64 @@ def test_an_app_that_fails_before_anything_was_sent_may_begin_anew():
     assert connection.sent[0].startswith(b"HTTP/1.1 500 Failed")
     assert b"X-First" not in connection.sent[0]
     assert connection.sent[0].count(b"Content-Length") == 1
+
+
+@pytest.mark.parametrize(
+    "headers", [[("X-A", 1)], [("X-A", None)], [(1, "x")], [("X-A", b"x")], [("X-A", ["x"])]]
+)
+def test_what_is_not_text_is_no_header(headers: Any):
+    for _ in range(2):
+        with pytest.raises(TypeError):
+            answered(headers)
+
+
+def test_a_value_that_is_good_under_one_name_makes_no_other_name_good():
+    answered([("X-Good", "x")])
+    with pytest.raises(InvalidResponseHeaderName):
+        answered([("X Good", "x")])
+    with pytest.raises(InvalidResponseHeader):
+        answered([("X-Good", "x\r\nSet-Cookie: y")])
+
+
+def test_a_header_is_sent_with_the_answer_that_has_it_and_with_no_other():
+    for number in range(3):
+        _, (sent,) = answered([("Location", f"/{number}"), ("content-length", "0")])
+        assert sent.endswith(f"GMT\r\nLocation: /{number}\r\ncontent-length: 0\r\n\r\n".encode())
+
+
+@pytest.mark.parametrize("length", [1, 1024, 1025, 60_000])
+def test_a_long_header_is_sent_and_not_remembered(length: int):
+    before = _field.cache_info().currsize
+    for _ in range(2):
+        _, sent = answered([("X-Length", f"{length:x}" + "a" * (length - len(f"{length:x}")))])
+        assert b"".join(sent).count(b"a" * (length - 10 if length > 10 else 0)) > 0
+    assert _field.cache_info().currsize - before <= (1 if length <= 1024 else 0)
+    assert _field.cache_info().maxsize == 4096
+
+
+@pytest.mark.parametrize("status", ["OK", "20 OK", "200 OK\r\nX: y", "2000", "", " 200 OK"])
+def test_a_status_that_is_not_one_is_refused_each_time(status: str):
+    for _ in range(2):
+        with pytest.raises(ValueError, match="Invalid status"):
+            answered([], status=status)
+
+
+@pytest.mark.parametrize("status", ["204 No Content", "101 Switching Protocols"])
+def test_an_answer_that_cannot_have_a_length_sends_none(status: str):
+    answer, sent = answered([("Content-Length", "5"), ("X-A", "b")], b"hello", status=status)
+
+    assert b"".join(sent).endswith(b"X-A: b\r\n\r\n")
+    assert b"Content-Length" not in b"".join(sent)
+    assert not answer.is_short()
+
+
+def test_an_answer_that_has_begun_cannot_begin_anew():
+    connection = Wire()
+    answer = Answer(PlainRequest("GET"), connection, Config())
+    answer.start_response("200 OK", [("Content-Length", "5")])
+    with pytest.raises(AssertionError, match="twice"):
+        answer.start_response("200 OK", [])
+    answer.write(b"he")
+    with pytest.raises(KeyError):
+        answer.start_response("500 Failed", [], (KeyError, KeyError("k"), None))
+    assert connection.sent[0].endswith(b"he")

@@ -34,6 +34,33 @@ def settings() -> Config:
 
 def exchange(app: Callable[..., Any], *sent: bytes) -> bytes:
     """Serve one connection on which the pieces of *sent* come, and return all that the client received."""
+    _, theirs, serving = begun(app)
+    with theirs:
+        for piece in sent:
+            theirs.sendall(piece)
+            gevent.sleep(0.01)
+        theirs.shutdown(gevent.socket.SHUT_WR)
+        received = b""
+        while data := theirs.recv(1 << 16):
+            received += data
+    serving.get(timeout=5)
+    return received
+
+
+def waiting(requests: int) -> tuple[HTTPConnection, Any, Any]:
+    """Return a connection that has answered so many requests and waits for the next, its other end and its
+    greenlet.
+    """
+    connection, theirs, serving = begun(numbered)
+    for number in range(requests):
+        theirs.sendall(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % number)
+        assert theirs.recv(1 << 16).endswith(b"/%d" % number)
+    gevent.sleep(0.01)
+    return connection, theirs, serving
+
+
+def begun(app: Callable[..., Any]) -> tuple[HTTPConnection, Any, Any]:
+    """Return a connection that is served, its client's end and its greenlet."""
     worker: Any = SimpleNamespace(
         wsgi=app,
         options=ServerOptions(),
@@ -54,17 +81,8 @@ def exchange(app: Callable[..., Any], *sent: bytes) -> bytes:
         "cfmiddleware.server": ("127.0.0.1", 5000),
     }
     ours, theirs = gevent.socket.socketpair()
-    serving = gevent.spawn(HTTPConnection(worker, ours, ("192.0.2.1", 4711), base).serve)
-    with theirs:
-        for piece in sent:
-            theirs.sendall(piece)
-            gevent.sleep(0.01)
-        theirs.shutdown(gevent.socket.SHUT_WR)
-        received = b""
-        while data := theirs.recv(1 << 16):
-            received += data
-    serving.get(timeout=5)
-    return received
+    connection = HTTPConnection(worker, ours, ("192.0.2.1", 4711), base)
+    return connection, theirs, gevent.spawn(connection.serve)
 
 
 def echo(environ: dict[str, Any], start_response: Any) -> Any:
@@ -244,3 +262,45 @@ def test_the_servers_own_name_is_not_taken_from_the_host():
     asked = b"GET / HTTP/1.0\r\nHost: evil:1:2\r\n\r\n"
 
     assert exchange(app, asked).endswith(b"\r\n\r\n127.0.0.1 5000")
+
+
+def numbered(environ: dict[str, Any], start_response: Any) -> Any:
+    """Answer with the request's path, behind chunks that are empty."""
+    body = environ["PATH_INFO"].encode()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [b"", body, b""]
+
+
+@pytest.mark.parametrize("size", [1, 7, 30, 61, 1000])
+def test_requests_are_answered_in_their_order_however_they_arrive(size: int):
+    sent = b"".join(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % number for number in range(12))
+    received = exchange(numbered, *(sent[at : at + size] for at in range(0, len(sent), size)))
+    assert [each.rpartition(b"\r\n\r\n")[2] for each in received.split(b"HTTP/1.1 200 OK")[1:]] == [
+        b"/%d" % number for number in range(12)
+    ]
+
+
+@pytest.mark.parametrize("requests", [0, 1, 2])
+def test_a_wait_for_the_next_request_is_ended_by_its_deadline(requests: int):
+    connection, theirs, serving = waiting(requests)
+    with theirs:
+        connection.expire()
+        serving.get(timeout=5)
+        assert theirs.recv(1 << 16) == b""
+
+
+@pytest.mark.parametrize("requests", [0, 1, 2])
+def test_a_client_that_goes_while_it_is_waited_for_ends_its_connection(requests: int):
+    _, theirs, serving = waiting(requests)
+    theirs.close()
+    serving.get(timeout=5)
+
+
+@pytest.mark.parametrize("requests", [0, 1, 2])
+def test_a_wait_that_is_killed_leaves_no_descriptor_and_nothing_that_waits(requests: int):
+    connection, theirs, serving = waiting(requests)
+    serving.kill(timeout=5)
+    with theirs:
+        assert theirs.recv(1 << 16) == b""
+    assert connection._readable is None or not connection._readable.active
+    assert connection._sock.fileno() == -1

@@ -143,6 +143,40 @@ def test_what_is_not_plain_is_left_to_gunicorn(sent: bytes):
     assert read_plain(sent, BASE) is None
 
 
+@pytest.mark.parametrize("place", ["target", "value", "name", "end of a line", "end of the head"])
+def test_no_byte_but_printable_ascii_ends_or_changes_a_line(place: str):
+    plain = head("GET /v2/aa HTTP/1.1", "Host: x", "X-Some: bb", "X-Last: c")
+    where = {
+        "target": b"aa",
+        "value": b"bb",
+        "name": b"Some",
+        "end of a line": b"x\r",
+        "end of the head": b"c\r",
+    }
+    at = plain.index(where[place]) + 1
+    for number in range(256):
+        sent = plain[:at] + bytes((number,)) + plain[at:]
+        read = read_plain(sent[: sent.index(b"\r\n\r\n") + 4], BASE)
+        if read is not None:
+            assert 32 < number < 127 or (number in b" \t" and place not in ("target", "name"))
+            assert compared(read[1]) == of_gunicorn(sent)
+
+
+@pytest.mark.parametrize("cut", range(1, 8))
+def test_a_head_without_its_end_is_not_plain(cut: int):
+    assert read_plain(head("GET /v2/ HTTP/1.1", *PULL)[:-cut], BASE) is None
+
+
+def test_two_requests_of_one_connection_share_nothing():
+    first, second = (read_plain(head("GET /v2/ HTTP/1.1", *PULL), BASE) for _ in range(2))
+    assert first is not None
+    assert second is not None
+    assert first[1] is not second[1]
+    assert first[1]["wsgi.input"] is not second[1]["wsgi.input"]
+    with pytest.raises(AttributeError):
+        first[0].note = "of one request"  # type: ignore[attr-defined]
+
+
 def test_the_base_is_not_changed():
     base = dict(BASE)
     read_plain(head("GET /v2/ HTTP/1.1", *PULL), base)
