@@ -20,7 +20,7 @@ from lab.tls import write_certificate
 from lab.watched_s3 import WATCHED, WatchedS3
 
 #: Tests with one of these marks run only where `-m` names it.
-LEFT_OUT = ("long", "types")
+LEFT_OUT = ("long", "pairs", "types")
 
 register_profiles()
 
@@ -60,6 +60,8 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     with pytest.MonkeyPatch.context() as patch:
         for name in filter(_is_foreign, list(os.environ)):
             patch.delenv(name)
+        # Hundreds of processes start. Each would compile the whole package, a third of what its start costs.
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
         home = tmp_path_factory.mktemp("home")
         patch.setenv("HOME", str(home))
         # boto3 would ask a machine's metadata service, and read the files of whoever HOME was before.
@@ -71,12 +73,25 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 
 @pytest.fixture(scope="session", autouse=True)
 def read_boto_once() -> Iterator[None]:
-    """Keep what botocore reads of its own files: to parse them is three quarters of what a client costs."""
-    from botocore.loaders import JSONFileLoader
+    """Keep what botocore reads of its own files: to parse and to list them is most of what a client costs."""
+    from botocore.loaders import JSONFileLoader, Loader
 
     read = functools.cache(JSONFileLoader().load_file)
+    list_services = Loader.list_available_services
+
+    @functools.cache
+    def listed(places: tuple[str, ...], kind: str) -> tuple[str, ...]:
+        loader = Loader(include_default_search_paths=False)
+        loader.search_paths.extend(places)
+        return tuple(list_services(loader, kind))
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(JSONFileLoader, "load_file", lambda self, path: read(path))
+        patch.setattr(
+            Loader,
+            "list_available_services",
+            lambda self, type_name: list(listed(tuple(self.search_paths), type_name)),
+        )
         yield
 
 
