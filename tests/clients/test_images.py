@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from lab.client_service import sizes
-from lab.client_settings import CLOSED, OPEN, Place, Setting
+from lab.client_settings import CLOSED, Place, Setting, every_setting
 from lab.clients import Buildah, ClientError, Podman, Skopeo
 from lab.images import Image, Index, blobs_in, make_docker_archive
 from lab.servers import S3Server
@@ -16,7 +16,7 @@ from lab.servers import S3Server
 pytestmark = pytest.mark.clients
 
 
-@pytest.fixture(scope="module", params=OPEN + CLOSED, ids=str)
+@pytest.fixture(scope="module", params=every_setting(*CLOSED), ids=str)
 def place(
     request: pytest.FixtureRequest, s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Place]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab.client_settings import CLOSED, OPEN, Place, Setting
+from lab.client_settings import CLOSED, OPEN, Place, Setting, every_setting
 from lab.clients import Oras
 from lab.servers import S3Server
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.clients
 SIGNATURE, REPORT = "application/vnd.example.signature", "application/vnd.example.report+json"
 
 
-@pytest.fixture(scope="module", params=OPEN + CLOSED, ids=str)
+@pytest.fixture(scope="module", params=every_setting(OPEN[0], CLOSED[1]), ids=str)
 def place(
     request: pytest.FixtureRequest, s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Place]:

@@ -16,6 +16,7 @@ from lab import PROJECT
 from lab.cloudfront_control import ACCOUNT
 from lab.cloudfront_faults import FAULTS
 from lab.cloudfront_play import BUILDERS, DIGEST, REGION, ROOT, Play, PlayWire, Stage, crosses
+from lab.spread import spread
 from lab.stacks import quantity
 from lab.tables import compare, list_table
 
@@ -36,7 +37,7 @@ GOOD: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(params=BUILDERS)
+@pytest.fixture
 def build(request: pytest.FixtureRequest, stage: Stage, tmp_path: Path) -> Callable[..., Play]:
     """What makes a play."""
     return lambda **how: Play(stage, tmp_path, request.param, **how)
@@ -51,7 +52,7 @@ def said(found: dict[int, list[Finding]]) -> str:
     )
 
 
-@pytest.mark.parametrize("how", GOOD)
+@pytest.mark.parametrize(("how", "build"), spread(GOOD, BUILDERS), indirect=["build"])
 def test_what_is_right_has_ticks_alone(build: Callable[..., Play], how: str):
     play = build(**GOOD[how])
     before = play.keys_left()
@@ -66,7 +67,7 @@ def test_what_is_right_has_ticks_alone(build: Callable[..., Play], how: str):
     assert crosses(with_blob) == set(), said(with_blob)
 
 
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize(("name", "build"), spread(FAULTS, BUILDERS), indirect=["build"])
 def test_a_fault_is_named_and_nothing_else_is(build: Callable[..., Play], name: str):
     fault = FAULTS[name]
     play = build()

@@ -12,6 +12,7 @@ from lab.other_s3 import OTHERS, is_conditional, is_operation
 from lab.registry_client import RegistryClient, error_code, image_manifest
 from lab.s3_proxy import always, refuse
 from lab.servers import SMALLEST_PART
+from lab.spread import spread
 from lab.watched_s3 import WATCHED, WatchedS3
 
 from cfmiddleware.digest import Digest
@@ -46,10 +47,15 @@ def push_in_chunks(client: RegistryClient, *sizes: int) -> Digest:
     return digest
 
 
-@pytest.mark.parametrize("what", OTHERS)
-@pytest.mark.parametrize("options", [{}, {"loglevel": "debug"}], ids=["plain", "boto3"])
-def test_pushes_pulls_and_deletes_work_over_every_such_server(server, what, options):
-    client = client_of(server, **options)
+#: Who sends the requests: the plain client, or boto3 for every one.
+SENDERS = {"plain": {}, "boto3": {"loglevel": "debug"}}
+
+
+@pytest.mark.parametrize(
+    ("server", "what", "sender"), spread(WATCHED, OTHERS, SENDERS, together=2), indirect=["server"]
+)
+def test_pushes_pulls_and_deletes_work_over_every_such_server(server, what, sender):
+    client = client_of(server, **SENDERS[sender])
     with server.failing(OTHERS[what](server)):
         part = SMALLEST_PART
         digests = [

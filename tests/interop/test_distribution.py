@@ -144,7 +144,13 @@ def running_both(directory: Path, s3: S3Server, rootdirectory: str) -> Iterator[
         )
 
 
-@pytest.fixture(scope="module", params=["", "team/prod"], ids=["at the root", "in a directory"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("", marks=pytest.mark.long, id="at the root"),
+        pytest.param("team/prod", id="in a directory"),
+    ],
+)
 def bucket(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, ceph: S3Server
 ) -> Iterator[Bucket]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 import yaml
 
 from cfmiddleware.signing.keys import generate
@@ -132,3 +133,11 @@ AUTHENTICATIONS: Mapping[str, Callable[[Path], contextlib.AbstractContextManager
 
 OPEN = (Setting("filesystem", "", 2), Setting("s3", "", 4))
 CLOSED = (Setting("filesystem", "htpasswd", 4), Setting("s3", "token", 2))
+
+
+def every_setting(*by_default: Setting) -> list[Any]:
+    """Return all settings as parameters of a fixture; those that are not named here are marked `long`."""
+    return [
+        pytest.param(setting, marks=[] if setting in by_default else [pytest.mark.long])
+        for setting in OPEN + CLOSED
+    ]

@@ -26,6 +26,8 @@ _SERVER = re.compile(
 #: The units that take longest, the longest first, by the beginning of their names. Only the duration of a run
 #: depends on it.
 SLOWEST = (
+    "tests/cloudfront/test_faults.py",
+    "tests/cloudfront/test_rotation.py",
     "tests/contract/test_driver.py",
     "tests/contract/test_s3.py",
     "tests/spec[s3",

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from lab.servers import CFMIDDLEWARE, Server, eventually, free_ports, running
 from lab.serving import ask, children, is_linux, session
+from lab.spread import spread
 
 pytestmark = pytest.mark.skipif(not is_linux(), reason="looks at processes in /proc, which only Linux has")
 
@@ -43,21 +44,25 @@ def told(server: Server) -> list[str]:
     return server.stderr.splitlines()
 
 
-@pytest.mark.parametrize("fork", [1, 2, 3], ids=["the storage's check", "the registry", "the edge"])
-@pytest.mark.parametrize("when", ["before", "after_in_parent"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
-@pytest.mark.parametrize("receiver", ["group", "command"])
-def test_a_signal_is_not_lost_in_a_fork(tmp_path: Path, when: str, number: int, fork: int, receiver: str):
+#: What is forked, in this order.
+FORKS = ["the storage's check", "the registry", "the edge"]
+
+
+@pytest.mark.parametrize(
+    ("when", "number", "fork", "receiver"),
+    spread(["before", "after_in_parent"], ["SIGINT", "SIGTERM"], FORKS, ["group", "command"], together=2),
+)
+def test_a_signal_is_not_lost_in_a_fork(tmp_path: Path, when: str, number: str, fork: str, receiver: str):
     port, edge_port = free_ports(2)
     arguments = ["serve", "--data", str(tmp_path / "data")]
     arguments += ["--addr", f"127.0.0.1:{port}", "--edge-addr", f"127.0.0.1:{edge_port}"]
-    options = [when, str(int(number)), str(fork), receiver]
+    options = [when, str(int(signal.Signals[number])), str(1 + FORKS.index(fork)), receiver]
     server = Server([sys.executable, "-c", COMMAND, *options, *arguments], tmp_path / "process")
     try:
         assert server.process.wait(SOON) == 0
         assert eventually(lambda: not session(server.process.pid), SOON)
         # Once there are servers, the log says why they stop.
-        assert all(line.endswith(f"stopping: {signal.Signals(number).name}") for line in told(server))
+        assert all(line.endswith(f"stopping: {number}") for line in told(server))
     finally:
         server.stop(signal.SIGKILL)
 
