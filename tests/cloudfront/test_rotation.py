@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -613,7 +614,8 @@ def rotate_under_pulls(place: Place, pulls: int, rate: float, blobs: int = 20) -
 
     with running_app(registry) as port:
         rotated: list[bool] = []
-        rotating = threading.Thread(target=lambda: rotated.append(place.rotate()))
+        pace = replace(QUICK, longest=120)  # the pulls keep the machine busy
+        rotating = threading.Thread(target=lambda: rotated.append(place.rotate(pace=pace)))
         began, threads = time.monotonic(), []
         for number in range(pulls):
             if number == pulls // 4:
