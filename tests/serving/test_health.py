@@ -17,12 +17,12 @@ import yaml
 from lab.docker_registry import PROGRAM, require_docker_registry
 from lab.redis_server import running_redis
 from lab.s3_proxy import unheard
-from lab.servers import CFMIDDLEWARE, S3Server, eventually, free_port, running
+from lab.servers import CFMIDDLEWARE, eventually, free_port, running
 from lab.serving import Service, ask, children, wait_for_greeting
 from lab.watched_s3 import WatchedS3
+from lab.wrapped_registry import of_s3, wrapped_registry
 
 from cfmiddleware.digest import Digest
-from cfmiddleware.signing.keys import generate
 
 OFTEN = "200ms"
 
@@ -55,37 +55,8 @@ class Checked(NamedTuple):
 def checked(directory: Path, **sections: Any) -> Iterator[Checked]:
     """Run a wrapped registry with a debug listener."""
     port, debug = free_port(), free_port()
-    (directory / "pk-K1.pem").write_text(generate("ecdsa").private_pem)
-    options = {"baseurl": "https://d111111abcdef8.cloudfront.net", "privatekey": "pk-K1.pem"}
-    http = {"addr": f"127.0.0.1:{port}", "debug": {"addr": f"127.0.0.1:{debug}"}, **sections.pop("http", {})}
-    tree = {
-        "storage": {"filesystem": {"rootdirectory": "objects"}},
-        "http": http,
-        "middleware": {"storage": [{"name": "cloudfront", "options": options}]},
-        **sections,
-    }
-    (directory / "config.yml").write_text(yaml.safe_dump(tree))
-    with running([CFMIDDLEWARE, "serve", "config.yml"], directory, ports=[port, debug]) as server:
-        wait_for_greeting(server)
+    with wrapped_registry(directory, port, debug, **sections) as server:
         yield Checked(Service(server, port, 0), debug)
-
-
-@pytest.fixture
-def s3(s3_server: S3Server) -> Iterator[WatchedS3]:
-    with contextlib.closing(WatchedS3(s3_server)) as server:
-        yield server
-
-
-def of_s3(s3: WatchedS3, **cache: Any) -> dict[str, Any]:
-    """Return the section of a storage that gives up soon."""
-    options = {
-        "bucket": s3.bucket,
-        "regionendpoint": s3.endpoint,
-        "accesskey": s3.server.access_key,
-        "secretkey": s3.server.secret_key,
-        "maxattempts": 1,
-    }
-    return {"s3": options, **cache}
 
 
 def push(checked: Checked) -> Digest:
@@ -94,7 +65,7 @@ def push(checked: Checked) -> Digest:
 
 def test_the_storage_stops_and_starts(tmp_path: Path, s3: WatchedS3):
     health = {"storagedriver": {"enabled": True, "interval": OFTEN, "threshold": 2}}
-    with checked(tmp_path, storage=of_s3(s3), health=health) as registry:
+    with checked(tmp_path, storage=of_s3(s3, 1), health=health) as registry:
         assert eventually(registry.is_ready)
         digest = push(registry)
         assert registry.pull(digest) == 307
@@ -120,7 +91,7 @@ def test_the_storage_stops_and_starts(tmp_path: Path, s3: WatchedS3):
 
 def test_a_check_of_the_storage_is_one_request_by_one_process(tmp_path: Path, s3: WatchedS3):
     health = {"storagedriver": {"enabled": True, "interval": "1s"}}
-    with checked(tmp_path, storage=of_s3(s3), health=health, server={"workers": 4}) as registry:
+    with checked(tmp_path, storage=of_s3(s3, 1), health=health, server={"workers": 4}) as registry:
         assert eventually(registry.is_ready)
         with s3.noting() as requests:
             time.sleep(3)
@@ -138,7 +109,7 @@ def test_a_slow_storage_fails_and_keeps_no_request_waiting(tmp_path: Path, s3: W
         slow.wait(20)
 
     health = {"storagedriver": {"enabled": True, "interval": OFTEN, "timeout": "300ms"}}
-    with checked(tmp_path, storage=of_s3(s3), health=health) as registry:
+    with checked(tmp_path, storage=of_s3(s3, 1), health=health) as registry:
         assert eventually(registry.is_ready)
         with s3.failing(wait):
             assert eventually(lambda: registry.ask("health")[0] == 503)
@@ -151,7 +122,7 @@ def test_a_slow_storage_fails_and_keeps_no_request_waiting(tmp_path: Path, s3: W
 @pytest.mark.parametrize("redirects", [True, False])
 def test_redirects_whose_descriptor_is_remembered_go_on(tmp_path: Path, s3: WatchedS3, redirects: bool):
     health = {"storagedriver": {"enabled": True, "interval": OFTEN}, "redirects": redirects}
-    storage = of_s3(s3, cache={"blobdescriptor": "inmemory"})
+    storage = of_s3(s3, 1, cache={"blobdescriptor": "inmemory"})
     with checked(tmp_path, storage=storage, health=health, server={"workers": 1}) as registry:
         assert eventually(registry.is_ready)
         digest, unknown = push(registry), registry.service.push("app", b"another one")
@@ -175,7 +146,7 @@ def test_redirects_whose_descriptor_is_remembered_go_on(tmp_path: Path, s3: Watc
 def test_redis_is_down(tmp_path: Path, s3: WatchedS3, is_checked: bool):
     (tmp_path / "redis").mkdir()
     with running_redis(tmp_path / "redis") as redis:
-        storage = of_s3(s3, cache={"blobdescriptor": "redis"})
+        storage = of_s3(s3, 1, cache={"blobdescriptor": "redis"})
         address = f"127.0.0.1:{redis.port}"
         health: dict[str, Any] = {"storagedriver": {"enabled": True, "interval": OFTEN}}
         if is_checked:

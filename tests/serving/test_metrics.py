@@ -23,9 +23,10 @@ from lab.event_receiver import receiving
 from lab.gunicorn_command import OWN
 from lab.redis_server import running_redis
 from lab.s3_proxy import refuse, unheard
-from lab.servers import CFMIDDLEWARE, S3Server, eventually, free_port, running
+from lab.servers import CFMIDDLEWARE, eventually, free_port, running
 from lab.serving import Service, ask, children, wait_for_greeting
 from lab.watched_s3 import WatchedS3
+from lab.wrapped_registry import of_s3, wrapped_registry
 from lab.wsgi_server import running_app
 
 from cfmiddleware.digest import Digest
@@ -82,42 +83,11 @@ class Counted(NamedTuple):
 def counted(directory: Path, wrapper: dict[str, Any] | None = None, **sections: Any) -> Iterator[Counted]:
     """Run a wrapped registry with metrics, of two workers."""
     port, debug = free_port(), free_port()
-    (directory / "keys").mkdir(exist_ok=True)
-    if not list((directory / "keys").iterdir()):
-        (directory / "keys" / "pk-KFIRST.pem").write_text(generate("ecdsa").private_pem)
-    options = {"baseurl": "https://d111111abcdef8.cloudfront.net", "privatekey": "keys", **(wrapper or {})}
-    tree = {
-        "storage": {"filesystem": {"rootdirectory": "objects"}},
-        "http": {
-            "addr": f"127.0.0.1:{port}",
-            "debug": {"addr": f"127.0.0.1:{debug}", "prometheus": {"enabled": True}},
-        },
-        "middleware": {"storage": [{"name": "cloudfront", "options": options}]},
-        **sections,
-    }
-    (directory / "config.yml").write_text(yaml.safe_dump(tree))
-    with running([CFMIDDLEWARE, "serve", "config.yml"], directory, ports=[port, debug]) as server:
-        wait_for_greeting(server)
+    http = {"debug": {"prometheus": {"enabled": True}}}
+    with wrapped_registry(directory, port, debug, options=wrapper, http=http, **sections) as server:
         registry = Counted(Service(server, port, 0), debug)
         assert eventually(lambda: bool(registry.scrape()))
         yield registry
-
-
-@pytest.fixture
-def s3(s3_server: S3Server) -> Iterator[WatchedS3]:
-    with contextlib.closing(WatchedS3(s3_server)) as server:
-        yield server
-
-
-def of_s3(s3: WatchedS3, **more: Any) -> dict[str, Any]:
-    options = {
-        "bucket": s3.bucket,
-        "regionendpoint": s3.endpoint,
-        "accesskey": s3.server.access_key,
-        "secretkey": s3.server.secret_key,
-        "maxattempts": 2,
-    }
-    return {"s3": options, **more}
 
 
 CONTENT = b"content of a blob"
@@ -168,7 +138,7 @@ def test_pulls_that_the_app_serves_and_why(tmp_path: Path):
 
 
 def test_pulls_that_are_sent_to_s3(tmp_path: Path, s3: WatchedS3):
-    with counted(tmp_path, {"ipfilteredby": "all"}, storage=of_s3(s3)) as registry:
+    with counted(tmp_path, {"ipfilteredby": "all"}, storage=of_s3(s3, 2)) as registry:
         digest = registry.service.push("app", CONTENT)
         with (
             registry.growing(3, "cfmiddleware_pulls_total", sent="s3"),
@@ -218,7 +188,7 @@ def test_keys_that_are_taken_and_refused(tmp_path: Path):
 
 def test_requests_to_s3_by_operation_and_outcome_with_retries(tmp_path: Path, s3: WatchedS3):
     name = "cfmiddleware_s3_requests_total"
-    with counted(tmp_path, storage=of_s3(s3)) as registry:
+    with counted(tmp_path, storage=of_s3(s3, 2)) as registry:
         with (
             registry.growing(1, name, operation="GetObject", outcome="not_found"),
             registry.growing(0, "cfmiddleware_s3_retries_total", operation="GetObject"),
@@ -255,7 +225,7 @@ def test_requests_to_s3_by_operation_and_outcome_with_retries(tmp_path: Path, s3
 
 def test_uploads_in_flight_parts_in_memory_and_those_that_are_refused(tmp_path: Path, s3: WatchedS3):
     server = {"workers": 1, "uploads": 1, "uploadwait": 0}
-    with counted(tmp_path, storage=of_s3(s3), server=server) as registry:
+    with counted(tmp_path, storage=of_s3(s3, 2), server=server) as registry:
         assert registry.value("cfmiddleware_uploads_in_flight") == 0
         with (
             registry.growing(1, "cfmiddleware_uploads_refused_total"),
@@ -274,7 +244,7 @@ def test_uploads_in_flight_parts_in_memory_and_those_that_are_refused(tmp_path: 
 
 
 def test_parts_that_are_held_in_memory(tmp_path: Path, s3: WatchedS3):
-    with counted(tmp_path, storage=of_s3(s3)) as registry:
+    with counted(tmp_path, storage=of_s3(s3, 2)) as registry:
         location = ask("POST", f"{registry.url}/v2/app/blobs/uploads/").headers["Location"]
         with socket.create_connection(("127.0.0.1", registry.service.port)) as upload:
             path = urlsplit(location).path
@@ -299,7 +269,7 @@ def test_the_age_of_address_ranges(tmp_path: Path, s3: WatchedS3):
 
     with running_app(app) as port:
         wrapper = {"ipfilteredby": "aws", "iprangesurl": f"http://127.0.0.1:{port}/"}
-        with counted(tmp_path, wrapper, storage=of_s3(s3), server={"workers": 1}) as registry:
+        with counted(tmp_path, wrapper, storage=of_s3(s3, 2), server={"workers": 1}) as registry:
             with registry.growing(1, "cfmiddleware_address_ranges_fetches_total", outcome="ok"):
                 registry.pull(Digest.of(b"nothing"))
             assert registry.value("cfmiddleware_address_ranges_timestamp_seconds") == 1_700_000_000
@@ -629,7 +599,7 @@ def test_notifications_are_counted_under_distributions_names(tmp_path: Path):
         with counted(tmp_path, notifications=notifications) as registry:
 
             def told(name: str, endpoint: str = "a", **labels: str) -> float:
-                return registry.value(f"registry_notifications_{name}", endpoint=endpoint, **labels)
+                return registry.value(name, endpoint=endpoint, **labels)
 
             for kind in ("Events", "Successes", "Failures", "Errors"):
                 assert (
@@ -638,14 +608,14 @@ def test_notifications_are_counted_under_distributions_names(tmp_path: Path):
                 ) in registry.scrape()
             for number in range(3):
                 registry.service.push("app", f"{number}".encode())
-            assert eventually(lambda: told("events_total", type="Successes") == 2)
-            assert told("events_total", type="Events") == 3
-            assert told("events_total", type="Failures") == 3
-            assert told("events_total", type="Errors") == 1
-            assert told("status_total", code="200 OK") == 2
-            assert told("status_total", code="400 Bad Request") == 2
-            assert told("status_total", code="500 Internal Server Error") == 1
-            assert eventually(lambda: told("pending_total", "off") == 3)
+            assert eventually(lambda: told("registry_notifications_events_total", type="Successes") == 2)
+            assert told("registry_notifications_events_total", type="Events") == 3
+            assert told("registry_notifications_events_total", type="Failures") == 3
+            assert told("registry_notifications_events_total", type="Errors") == 1
+            assert told("registry_notifications_status_total", code="200 OK") == 2
+            assert told("registry_notifications_status_total", code="400 Bad Request") == 2
+            assert told("registry_notifications_status_total", code="500 Internal Server Error") == 1
+            assert eventually(lambda: told("registry_notifications_pending_total", "off") == 3)
             assert eventually(lambda: registry.value("cfmiddleware_notifications_dead", endpoint="a") == 1)
-            assert told("pending_total") == 0
+            assert told("registry_notifications_pending_total") == 0
             assert registry.value("cfmiddleware_notifications_lost_total", endpoint="a") == 0

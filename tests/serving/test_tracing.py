@@ -20,10 +20,11 @@ from lab.gunicorn_command import OWN
 from lab.redis_server import running_redis
 from lab.required import cannot_run
 from lab.s3_proxy import refuse
-from lab.servers import CFMIDDLEWARE, S3Server, eventually, free_port, running
-from lab.serving import Service, ask, children, wait_for_greeting
+from lab.servers import eventually, free_port, running
+from lab.serving import Service, ask, children
 from lab.span_receiver import Receiver, receiving, require_opentelemetry
 from lab.watched_s3 import WatchedS3
+from lab.wrapped_registry import of_s3, wrapped_registry
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.signing.keys import generate
@@ -53,23 +54,6 @@ def receiver() -> Iterator[Receiver]:
         yield found
 
 
-@pytest.fixture
-def s3(s3_server: S3Server) -> Iterator[WatchedS3]:
-    with contextlib.closing(WatchedS3(s3_server)) as server:
-        yield server
-
-
-def of_s3(s3: WatchedS3, **cache: Any) -> dict[str, Any]:
-    options = {
-        "bucket": s3.bucket,
-        "regionendpoint": s3.endpoint,
-        "accesskey": s3.server.access_key,
-        "secretkey": s3.server.secret_key,
-        "maxattempts": 2,
-    }
-    return {"s3": options, **cache}
-
-
 def asked(receiver: Receiver, **more: str) -> dict[str, str]:
     """Return the variables that have spans sent, soon."""
     return {
@@ -83,17 +67,7 @@ def asked(receiver: Receiver, **more: str) -> dict[str, str]:
 def registry(directory: Path, env: Mapping[str, str], **sections: Any) -> Iterator[Service]:
     """Run a wrapped registry of two workers."""
     port = free_port()
-    (directory / "pk-K1.pem").write_text(generate("ecdsa").private_pem)
-    options = {"baseurl": "https://d111111abcdef8.cloudfront.net", "privatekey": "pk-K1.pem"}
-    tree = {
-        "storage": {"filesystem": {"rootdirectory": "objects"}},
-        "http": {"addr": f"127.0.0.1:{port}"},
-        "middleware": {"storage": [{"name": "cloudfront", "options": options}]},
-        **sections,
-    }
-    (directory / "config.yml").write_text(yaml.safe_dump(tree))
-    with running([CFMIDDLEWARE, "serve", "config.yml"], directory, ports=[port], env=env) as server:
-        wait_for_greeting(server)
+    with wrapped_registry(directory, port, env=env, **sections) as server:
         yield Service(server, port, 0)
 
 
@@ -119,7 +93,7 @@ def test_a_pull_is_a_trace_whose_parent_came_through_nginx(tmp_path: Path, s3: W
         registry(
             tmp_path,
             asked(receiver),
-            storage=of_s3(s3, cache={"blobdescriptor": "redis"}),
+            storage=of_s3(s3, 2, cache={"blobdescriptor": "redis"}),
             redis={"addr": f"127.0.0.1:{redis.port}", "password": ""},
         ) as service,
     ):
@@ -164,7 +138,7 @@ def test_a_pull_is_a_trace_whose_parent_came_through_nginx(tmp_path: Path, s3: W
 def test_a_push_is_a_trace_with_the_requests_to_s3_of_all_its_threads(
     tmp_path: Path, s3: WatchedS3, receiver: Receiver
 ):
-    with registry(tmp_path, asked(receiver), storage=of_s3(s3)) as service:
+    with registry(tmp_path, asked(receiver), storage=of_s3(s3, 2)) as service:
         trace, above, headers = parent()
         content = os.urandom(12_000_000)
         url = f"{service.url}/v2/app/blobs/uploads/?digest={Digest.of(content)}"
@@ -179,7 +153,7 @@ def test_a_push_is_a_trace_with_the_requests_to_s3_of_all_its_threads(
 def test_a_failure_is_told_by_its_kind_and_found_in_the_log(
     tmp_path: Path, s3: WatchedS3, receiver: Receiver
 ):
-    sections: dict[str, Any] = {"storage": of_s3(s3), "log": {"formatter": "json"}}
+    sections: dict[str, Any] = {"storage": of_s3(s3, 2), "log": {"formatter": "json"}}
     with registry(tmp_path, asked(receiver), **sections) as service:
         digest = service.push("app", b"content")
         with s3.failing(refuse("500 Internal Server Error", "InternalError")):
