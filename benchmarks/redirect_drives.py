@@ -6,7 +6,9 @@ import contextlib
 import dataclasses
 import functools
 import itertools
+import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +33,10 @@ _Kind = TypeVar("_Kind")
 
 #: Ours with the cheaper of the two kinds of key.
 ECDSA = f"{OURS} (ECDSA)"
+
+#: Ours by its command: with nothing on, and with what its operator sees it by.
+UNSEEN, COUNTED = f"{SERVE}, nothing on", f"{SERVE}, metrics"
+LOGGED, SCRAPED = f"{SERVE}, metrics and access log", f"{SERVE}, metrics, scraped each second"
 
 #: Blobs that are hot at the same time.
 HOT = 1000
@@ -244,6 +250,59 @@ def latency(bench: Bench) -> Result:
     return result
 
 
+def observed(bench: Bench) -> Result:
+    """What metrics, the access log and a scrape each second cost the redirects of ``cfmiddleware serve``."""
+    bench.need(HOT)
+    debug = free_ports(3)
+    kinds = {
+        UNSEEN: (SERVE, Setting()),
+        COUNTED: (SERVE, Setting(debug=debug[0])),
+        LOGGED: (SERVE, Setting(debug=debug[1], logs=True)),
+        SCRAPED: (SERVE, Setting(debug=debug[2])),
+    }
+    load = Load(bench.paths(HOT))
+    scrapes: list[float] = []
+    with contextlib.ExitStack() as stack:
+        servers = _started(bench.place, stack, kinds)
+
+        def turn(server: Server, number: int) -> Result:
+            redirect_load.warm(server, range(HOT))
+            with contextlib.ExitStack() as beside:
+                if server.name == SCRAPED:
+                    beside.enter_context(_scraping(f"http://127.0.0.1:{debug[2]}/metrics", scrapes))
+                return redirect_load.wrk(server, load._replace(first=number), bench.seconds, look="none")
+
+        runs = _contest(bench, servers, turn, "observed")
+    ratios = [
+        ratio(runs, COUNTED, UNSEEN),
+        ratio(runs, LOGGED, UNSEEN),
+        ratio(runs, SCRAPED, COUNTED, 0.98),
+    ]
+    return {"runs": runs, "ratios": ratios, "scrapes": len(scrapes), "scrape_seconds": median(scrapes)}
+
+
+@contextlib.contextmanager
+def _scraping(url: str, seconds: list[float]) -> Iterator[None]:
+    """Ask for the metrics each second, and note how long the answers took."""
+    over = threading.Event()
+
+    def scrape() -> None:
+        while not over.is_set():
+            began = time.monotonic()
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                answer.read()
+            seconds.append(time.monotonic() - began)
+            over.wait(max(0.0, 1 - (time.monotonic() - began)))
+
+    thread = threading.Thread(target=scrape)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 def in_process(bench: Bench) -> Result:
     """What the wrapper costs by itself, and a look-up of an address."""
     batches = 30 if bench.quick else 100
@@ -352,6 +411,7 @@ DRIVES: dict[str, Callable[[Bench], Result]] = {
     "cold-signatures": cold_signatures,
     "cold-descriptors": cold_descriptors,
     "cold-slow": cold_slow,
+    "observed": observed,
     "in-process": in_process,
     "distinct": distinct,
 }

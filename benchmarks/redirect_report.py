@@ -129,6 +129,15 @@ def _tail(label: str, part: _Result) -> list[str]:
     return [label, rate, *figures, f"{part['p99_to_p50']:.2f}", wanted, _said(part["reached"])]
 
 
+def _observed(result: _Result) -> Iterable[str]:
+    yield from _contest("What being seen costs", result["runs"], result["ratios"])
+    yield ""
+    yield (
+        f"{HOT:,} blobs in random order, wrk does not look at the answers. {result['scrapes']} scrapes took "
+        f"{result['scrape_seconds'] * 1000:.0f} ms each (median). Prometheus asks each 15 s or so."
+    )
+
+
 def _in_process(result: _Result) -> Iterable[str]:
     yield from ("## In process, without a server: what the wrapper itself costs", "")
     columns = ("", "µs", "lowest to highest batch", "wanted", "reached")
@@ -174,6 +183,7 @@ _SECTIONS = {
     "cold-descriptors": _cold_descriptors,
     "cold-slow": _cold_slow,
     "latency": _latency,
+    "observed": _observed,
     "in-process": _in_process,
     "distinct": _distinct,
 }

@@ -57,6 +57,8 @@ class Setting(NamedTuple):
     :param descriptors: how many descriptors each worker of ours remembers, or None for its default, 10,000.
         docker-registry remembers all.
     :param known: how many blobs' descriptors each worker of ours remembers from its start.
+    :param debug: the port of ours' debug listener, with metrics; 0 for neither.
+    :param logs: whether ours writes its access log.
     """
 
     key: str = "rsa"
@@ -65,6 +67,8 @@ class Setting(NamedTuple):
     life: str | None = "1h"
     descriptors: int | None = None
     known: int = 0
+    debug: int = 0
+    logs: bool = False
 
 
 class Server(NamedTuple):
@@ -187,6 +191,9 @@ def configuration(place: Place, setting: Setting, port: int, home: Path) -> dict
         tree["middleware"]["storage"][0]["options"]["window"] = setting.window
     bounds = {"blobdescriptorsize": setting.descriptors, "blobdescriptorttl": setting.life}
     tree["storage"]["cache"] |= {name: value for name, value in bounds.items() if value is not None}
+    if setting.debug:
+        tree["http"]["debug"] = {"addr": f"127.0.0.1:{setting.debug}", "prometheus": {"enabled": True}}
+    tree["log"]["accesslog"]["disabled"] = not setting.logs
     return tree
 
 
