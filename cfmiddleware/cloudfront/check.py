@@ -9,6 +9,7 @@ Nothing is changed but one small object below the registry's root, which is remo
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
@@ -139,15 +140,10 @@ def _with_blob(request: Request, want: Wanted, pair: KeyPair | None, digest: Dig
 
 
 def _with_own(request: Request, want: Wanted, pair: KeyPair | None) -> Iterator[Finding]:
-    sample = own_sample(request.config, want)
     if request.config.is_readonly():
-        yield question(
-            "object",
-            "storage.maintenance.readonly: nothing is written",
-            "give --digest with a blob that is there",
-        )
-        yield from _viewer(request, want, pair, sample, present=False).findings()
+        yield from _without_writing(request, want, pair)
         return
+    sample = own_sample(request.config, want)
     present = False
     try:
         try:
@@ -170,13 +166,35 @@ def _with_own(request: Request, want: Wanted, pair: KeyPair | None) -> Iterator[
         yield removed
 
 
+def _without_writing(request: Request, want: Wanted, pair: KeyPair | None) -> Iterator[Finding]:
+    pulled = None
+    with contextlib.suppress(StorageError):
+        if _has_blobs_of_ours(request.config):
+            pulled = next(blobs_there(want.storage), None)
+    if pulled is not None:
+        yield from _with_blob(request, want, pair, pulled.digest)
+        return
+    yield question(
+        "object",
+        "storage.maintenance.readonly: nothing is written",
+        "give --digest with a blob that is there",
+    )
+    sample = own_sample(request.config, want)
+    yield from _viewer(request, want, pair, sample, present=False).findings()
+
+
+def _has_blobs_of_ours(config: Config) -> bool:
+    """Return whether the layout is ours, so that it is known which blobs there are."""
+    entry = config.settings.cloudfront
+    return entry is None or entry.options.layout == "distribution"
+
+
 def _blobs(config: Config, want: Wanted, viewer: ViewerSide) -> Iterator[Finding]:
     """Yield whether blobs that are there are served as well: an error may be cached for them, or another
     account may have written them.
     """
-    entry = config.settings.cloudfront
-    if entry is not None and entry.options.layout != "distribution":
-        return  # which blobs there are is written elsewhere
+    if not _has_blobs_of_ours(config):
+        return
     right = 0
     try:
         for pulled in islice(blobs_there(want.storage), _BLOBS):

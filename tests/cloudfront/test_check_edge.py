@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
+import yaml
 from lab.edges import KEY_ID, checked, configuration, crosses, dated, questions
 from lab.servers import free_port
 from lab.signing_material import rsa_key
@@ -188,6 +189,26 @@ def test_an_object_that_is_there_is_asked_for_and_nothing_is_written(tmp_path: P
         assert (crosses(found), questions(found)) == (set(), set())
         assert "removed" not in found
     assert files(tmp_path) == [path]
+
+
+def test_into_a_storage_that_is_read_only_nothing_is_written(tmp_path: Path):
+    with running_app(dated(lambda environ, start_response: edge(environ, start_response))) as port:
+        edge = configuration(tmp_path, f"http://127.0.0.1:{port}", {}).edge()
+        file = tmp_path / "config.yml"
+        tree = yaml.safe_load(file.read_text())
+        tree["storage"]["maintenance"] = {"readonly": {"enabled": True}}
+        file.write_text(yaml.safe_dump(tree))
+        config = Config.load(file, {})
+        without = {finding.name: finding for _, finding in check(Request(config))}
+        push(configuration(tmp_path, f"http://127.0.0.1:{port}", {}))
+        before = files(tmp_path)
+        with_blob = {finding.name: finding for _, finding in check(Request(config))}
+
+    assert (crosses(without), crosses(with_blob), questions(with_blob)) == (set(), set(), set())
+    assert {"object", "signed"} <= questions(without)
+    assert "signed" in with_blob
+    assert "removed" not in with_blob
+    assert files(tmp_path) == before
 
 
 def test_a_digest_that_is_not_there_is_one_line(tmp_path: Path):
