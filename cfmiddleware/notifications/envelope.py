@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 #: The media type of an envelope.
@@ -19,6 +20,8 @@ ACTIONS: tuple[Action, ...] = ("pull", "push", "mount", "delete")
 
 # Go's JSON has these as escapes, so that it can stand in HTML and JavaScript.
 _ESCAPES = str.maketrans({char: f"\\u{ord(char):04x}" for char in "&<>\u2028\u2029"})
+
+_one_line = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 _DESCRIPTOR = ("mediaType", "size", "digest", "urls", "annotations", "platform")
 
@@ -57,7 +60,7 @@ class Target(NamedTuple):
                 "fromRepository": self.from_repository,
                 "url": self.url,
                 "tag": self.tag,
-                "references": list(self.references),
+                "references": self.references,
             }
         )
 
@@ -133,7 +136,9 @@ def event(action: Action, target: Target, requester: Requester, actor: str, sour
         "actor": _filled({"name": actor}),
         "source": source.record(),
     }
-    text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+    text = _one_line(record)
+    if text.isascii():
+        return text
     # As Go does with what no UTF-8 has, such as half a pair of UTF-16 in a manifest.
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
@@ -155,7 +160,12 @@ def timestamp(nanoseconds: int) -> str:
     """
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
     fraction = f".{rest:09d}".rstrip("0").rstrip(".")
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}{fraction}Z"
+    return f"{_second(seconds)}{fraction}Z"
+
+
+@lru_cache(maxsize=4)  # there are many events in a second
+def _second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def references(manifest: object) -> tuple[Mapping[str, Any], ...]:

@@ -34,6 +34,9 @@ _PATIENCE = 10.0
 # What an event takes besides its text.
 _ROOM = 256
 
+# How many rows a statement inserts; every SQLite takes 999 values.
+_AT_ONCE = 150
+
 # The share of the room that pulls may take: there are many of them, and none has changed anything.
 _OF_PULLS = 0.9
 
@@ -298,12 +301,13 @@ class _Writer:
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
         self._connection: sqlite3.Connection | None = None
+        self._is_lasting = False
         self.batches: Batches[Entry] = Batches(lambda entries: offload(self._write, entries))
 
     def _write(self, entries: Sequence[Entry]) -> list[Entry]:
         with _told():
             if self._connection is None:
-                self._connection = self._spool.connect()
+                self._connection, self._is_lasting = self._spool.connect(), False
             try:
                 return self._insert(self._connection, entries)
             except BaseException:
@@ -314,10 +318,13 @@ class _Writer:
     def _insert(self, connection: sqlite3.Connection, entries: Sequence[Entry]) -> list[Entry]:
         sync, most = self._spool._sync, self._spool._maxbytes
         lasting = sync == "all" or (sync == "changes" and any(each.action != "pull" for each in entries))
-        connection.execute(f"PRAGMA synchronous = {'FULL' if lasting else 'NORMAL'}")
-        connection.execute("BEGIN IMMEDIATE")
+        if lasting != self._is_lasting:
+            connection.execute(f"PRAGMA synchronous = {'FULL' if lasting else 'NORMAL'}")
+            self._is_lasting = lasting
+        # What other processes add meanwhile may take a little more than there is room for.
         (used,) = connection.execute("SELECT bytes FROM total").fetchone()
-        rows, refused, now = [], [], time.time()
+        rows: list[tuple[object, ...]] = []
+        refused, now = [], time.time()
         for entry in entries:
             size = len(entry.body) + _ROOM
             if used + size > (most * _OF_PULLS if entry.action == "pull" else most):
@@ -325,12 +332,25 @@ class _Writer:
                 continue
             used += size
             rows.append((entry.endpoint, entry.repository, entry.action, now, size, entry.body))
-        connection.executemany(
-            "INSERT INTO event (endpoint, repository, action, since, bytes, body) VALUES (?, ?, ?, ?, ?, ?)",
-            rows,
-        )
+        if len(rows) <= _AT_ONCE:
+            _insert_rows(connection, rows)
+            return refused
+        connection.execute("BEGIN IMMEDIATE")
+        for first in range(0, len(rows), _AT_ONCE):
+            _insert_rows(connection, rows[first : first + _AT_ONCE])
         connection.execute("COMMIT")
         return refused
+
+
+def _insert_rows(connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:
+    """Insert rows in one statement: between two, the thread would wait for its turn to run Python."""
+    if rows:
+        marks = ", ".join(["(?, ?, ?, ?, ?, ?)"] * len(rows))
+        connection.execute(
+            "INSERT INTO event (endpoint, repository, action, since, bytes, body) "  # noqa: S608 (marks alone)
+            f"VALUES {marks}",
+            [value for row in rows for value in row],
+        )
 
 
 class _Queue:

@@ -71,19 +71,15 @@ class Announcements:
         target = _blob(request, digest, size)._replace(from_repository=source)
         self._tell(request, [("mount", target)])
 
-    def blob_pulled(self, request: Request, digest: Digest, size: int | None) -> None:
-        """Tell that a client gets a blob, or some of it."""
-        if self.of_pulls:
-            self._tell(request, [("pull", _blob(request, digest, size))])
-
-    def later_pulls(
+    def pull_of_blob(
         self, request: Request, digest: Digest, size: int | None
     ) -> Callable[[Environ], None] | None:
-        """Return what tells of the same pull by another request, of which the registry is not asked."""
+        """Return what tells that a client gets a blob, or some of it, by this request or by another one of
+        which the registry is not asked; None where nobody wants to know.
+        """
         if not self.of_pulls:
             return None
-        target = _blob(request, digest, size)
-        return partial(self._record, [Happened("pull", target)], _user(request))
+        return partial(self._record, [Happened("pull", _blob(request, digest, size))], _user(request))
 
     def blob_deleted(self, request: Request, digest: Digest) -> None:
         """Tell that a blob is no longer in a repository."""

@@ -221,12 +221,13 @@ class Blobs:
             response, size = self._whole(request.repository, digest)
         else:
             response, size = self._some(request, digest, probe)
-        if probe is not None:
-            later = self._events.later_pulls(request, digest, size)
-            if later is not None:
-                probe.pulled = later
-        if probe is None or request.method == "GET":  # a wrapper that asks by a HEAD tells of the pull itself
-            self._events.blob_pulled(request, digest, size)
+        tell = self._events.pull_of_blob(request, digest, size)
+        if tell is not None:
+            if probe is not None:
+                probe.pulled = tell
+            # A wrapper that asks by a HEAD tells of the pull itself.
+            if probe is None or request.method == "GET":
+                tell(request.environ)
         return response
 
     def _some(
