@@ -38,7 +38,7 @@ __all__ = [
 VARIABLE = "CFMIDDLEWARE_CONFIG"
 
 # Tokens with many scopes, and certificate chains, make an Authorization of up to 64 KiB.
-limit_request_field_size = 65_536
+limit_request_field_size = 65_792  # 64 KiB, and the field's name
 # gunicorn's highest. With 0 there would be no limit at all.
 limit_request_line = 8_190
 # Balancers keep idle connections for 60 s. Where the server ends them first, requests are lost.

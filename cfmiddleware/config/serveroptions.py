@@ -35,7 +35,7 @@ class ServerOptions:
     :param answertimeout: how long a client may read nothing of an answer.
     :param idletimeout: how long a connection stays without a request. A proxy in front keeps its own for a
         shorter time.
-    :param headersize: the longest header field. Tokens with many scopes and certificates are long.
+    :param headersize: the longest value of a header field. Tokens with many scopes and certificates are long.
     :param requestline: the longest request line.
     :param waitforstorage: how long ``cfmiddleware serve`` waits at its start for a storage that cannot be
         reached; 0 does not wait.

@@ -25,6 +25,10 @@ _log = logging.getLogger("cfmiddleware")
 OLDEST = (27, 0)
 
 
+# gunicorn counts the name and the end of a field's line with its value.
+_NAME = 256
+
+
 def check_gunicorn() -> None:
     """Check that gunicorn is installed, and new enough for the worker here.
 
@@ -119,7 +123,7 @@ def _settings(name: str, descriptor: int, served: Served) -> dict[str, Any]:
         "graceful_timeout": served.options.gracefultimeout,
         # The worker has limits of its own for the line and for all of a head.
         "limit_request_line": 0,
-        "limit_request_field_size": served.options.headersize,
+        "limit_request_field_size": served.options.headersize + _NAME,
         # No header is believed to say where the app is mounted or how a request came: a proxy may pass on
         # what a client made up. The apps read X-Forwarded-Proto themselves.
         "forwarder_headers": "",

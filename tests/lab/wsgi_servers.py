@@ -123,7 +123,7 @@ def _gunicorn(worker: str, *arguments: str) -> Callable[[Path, int], Sequence[st
     def command(here: Path, port: int) -> Sequence[str]:
         return [
             *(f"{_BIN}/gunicorn", "--worker-class", worker, "--workers", "2", *arguments),
-            *("--limit-request-field_size", "65536", "--limit-request-line", "8190"),
+            *("--limit-request-field_size", "65792", "--limit-request-line", "8190"),
             *("--keep-alive", "75", "--forwarder-headers", ""),
             *(*OWN, "--graceful-timeout", "1"),
             *("--bind", f"127.0.0.1:{port}", "served:application"),

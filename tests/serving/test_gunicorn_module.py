@@ -262,7 +262,7 @@ def settings(place: Path, *arguments: str) -> dict[str, str]:
 
 def test_its_settings_are_those_that_a_registry_needs_and_the_command_line_takes_their_place(place: Path):
     found = settings(place)
-    assert (found["limit_request_field_size"], found["limit_request_line"]) == ("65536", "8190")
+    assert (found["limit_request_field_size"], found["limit_request_line"]) == ("65792", "8190")
     assert (found["keepalive"], found["forwarder_headers"], found["accesslog"]) == ("75", "[]", "None")
     other = settings(place, "--keep-alive", "5", "--limit-request-field_size", "9000")
     assert (other["keepalive"], other["limit_request_field_size"]) == ("5", "9000")

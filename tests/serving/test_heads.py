@@ -32,7 +32,7 @@ def answer(service: Service, sent: bytes) -> tuple[bytes, bytes]:
 
 
 def test_a_token_may_be_as_long_as_64_kib(service: Service):
-    token = {"Authorization": "Bearer " + "a" * (65_536 - len("Authorization: Bearer \r\n"))}
+    token = {"Authorization": "Bearer " + "a" * (65_536 - len("Bearer "))}
 
     assert ask("GET", f"{service.url}/v2/", headers=token).status == 200
 
