@@ -19,6 +19,7 @@ import yaml
 from cfmiddleware.digest import Digest
 from cfmiddleware.signing.keys import generate
 from lab.dashboard import RULES
+from lab.event_receiver import receiving
 from lab.prometheus_server import Prometheus, require_prometheus, running_prometheus
 from lab.redis_server import RedisServer, running_redis
 from lab.s3_proxy import Fault, refuse, unheard
@@ -243,8 +244,10 @@ def observed(directory: Path, s3: WatchedS3, interval: str = "1s") -> Iterator[D
     with (
         running_redis(directory / "redis") as redis,
         running_app(feed) as feed_port,
+        receiving("500", "close", "400", "400", "400", "400", "500") as receiver,
     ):
         tree = _configuration(port, debug, s3, redis, feed_port)
+        tree["notifications"] = _notifications(receiver.url)
         (directory / "config.yml").write_text(yaml.safe_dump(tree))
         with (
             running([CFMIDDLEWARE, "serve", "config.yml"], directory, ports=[port, debug]) as registry,
@@ -253,6 +256,13 @@ def observed(directory: Path, s3: WatchedS3, interval: str = "1s") -> Iterator[D
             wait_for_greeting(registry)
             assert eventually(prometheus.is_scraping, 30)
             yield Day(registry, port, debug, prometheus, directory, s3, redis)
+
+
+def _notifications(url: str) -> dict[str, Any]:
+    """Return a section with an endpoint that refuses its first events, and one that is gone."""
+    audit = {"name": "audit", "url": url, "threshold": 3, "backoff": "100ms"}
+    gone = {"name": "gone", "url": "http://127.0.0.1:9/", "threshold": 3, "backoff": "5s"}
+    return {"endpoints": [audit, gone], "spool": {"directory": "spool"}}
 
 
 def _configuration(

@@ -34,9 +34,10 @@ def day(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 def test_promtool_takes_what_is_scraped(day: Day):
     checked = promtool("check", "metrics", given=day.metrics())
-    complaints = checked.stdout + checked.stderr
-    assert checked.returncode == 0, complaints.decode()
-    assert complaints == b""
+    complaints = (checked.stdout + checked.stderr).decode().splitlines()
+    # Distribution's own name of it, which its dashboards ask for.
+    theirs = "registry_notifications_pending_total non-counter metrics should not have"
+    assert [line for line in complaints if not line.startswith(theirs)] == []
 
 
 @pytest.mark.parametrize("panel", dashboard.panels(), ids=lambda panel: panel.title)
@@ -78,6 +79,10 @@ def test_what_has_happened_is_seen(day: Day):
         *("New keys: " + outcome for outcome in ("taken", "refused")),
         *("Requests to S3 by outcome: " + o for o in ("ok", "not_found", "refused", "failed", "unanswered")),
         *("Authentication: " + outcome for outcome in ("granted", "challenged", "refused")),
+        *("Events: " + outcome for outcome in ("Events", "Successes", "Failures", "Errors")),
+        "Events that wait: gone",
+        "Answers of endpoints: 200 OK",
+        "Events that did not arrive: audit, dead",
         "Pulls that were not redirected: small",
         "Redirects of unknown size: edge",
         "Repositories that are pulled most: team/api",
@@ -99,7 +104,7 @@ def test_faults_set_alerts_off(day: Day):
     def active() -> set[str]:
         return {name for name, rule in day.prometheus.rules().items() if rule["alerts"]}
 
-    expected = {"RegistryErrors", "RedisFails", "SigningKeyRefused"}
+    expected = {"RegistryErrors", "RedisFails", "SigningKeyRefused", "NotificationsDead"}
     assert eventually(lambda: expected <= active()), active()
     assert day.prometheus.rules()["SigningKeyRefused"]["state"] == "firing"
     assert all(rule["health"] == "ok" for rule in day.prometheus.rules().values())
