@@ -125,7 +125,8 @@ def _processor_time(session: int) -> float:
 def _push(port: int) -> None:
     location = _ask(port, "POST", "/v2/app/blobs/uploads/", 202).headers["Location"]
     path = re.sub(r"^https?://[^/]+", "", location)
-    _ask(port, "PATCH", path, 202, _CONTENT)
+    location = _ask(port, "PATCH", path, 202, _CONTENT).headers["Location"]
+    path = re.sub(r"^https?://[^/]+", "", location)
     _ask(port, "PUT", f"{path}?digest={_DIGEST}", 201)
 
 

@@ -208,7 +208,7 @@ KEYS: tuple[Key, ...] = (
     Key("catalog.maxentries", "acted on", ""),
     Key("tags.maxtags", "acted on", ""),
     Key("http", "acted on", "", _words("addr net prefix host relativeurls draintimeout headers debug.addr")),
-    Key("http.secret", "not needed", "uploads hold no state that would have to be signed"),
+    Key("http.secret", "not needed", "what signs the URLs of uploads lies in the storage"),
     Key(
         "http.tls",
         "acted on",

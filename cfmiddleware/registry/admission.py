@@ -100,7 +100,7 @@ class Admission:
             return () if complete else (self._manifests,)
         if not complete or _searches(request):
             return (self._uploads,)
-        # A POST without a body begins an upload, which is one small write.
+        # A POST without a body begins an upload, which asks nothing of the storage.
         return (self._steps,) if request.method != "POST" or _has_body(request) else ()
 
     def _before_reading(self, request: Request) -> tuple[Places, ...]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from uuid import uuid4
 
 from cfmiddleware.digest import HEX_LENGTHS, Digest
 from cfmiddleware.errors import ObjectExists, ObjectNotFound
+from cfmiddleware.process.sidebyside import SideBySide, in_turn
 from cfmiddleware.reference import is_name
 from cfmiddleware.storage.driver import Driver
 from cfmiddleware.wsgi.ranges import parse_sent
@@ -23,6 +25,7 @@ from .requests import Request
 from .routes import parse_digest
 from .store import paths
 from .store.upload import DEFAULT_INLINE_LIMIT, DigestMismatch, State, Upload, UploadUnknown
+from .store.uploadticket import Ticket, Tickets
 
 #: In how many repositories the registry looks for a blob that a client mounts without naming a source.
 DEFAULT_MOUNT_SEARCH = 100
@@ -53,6 +56,8 @@ class Uploads:
         self._driver = driver
         self._blobs = blobs
         self._inline_limit = max(inline_limit, driver.smallest_piece)
+        self._tickets = Tickets(driver)
+        self._all = SideBySide().all if driver.remote else in_turn
 
     def start(self, request: Request) -> Response:
         """Answer POST: an upload, or at once a blob if ``digest`` or ``mount`` make that possible."""
@@ -62,8 +67,8 @@ class Uploads:
         mounted = self._mount(request)
         if mounted is not None:
             return self._created(request, mounted)
-        upload = Upload.begin(self._driver, request.repository, self._inline_limit, _algorithm(request))
-        headers = _standing(request, upload, State())
+        upload = self._begin(request, _algorithm(request))
+        headers = self._standing(request, upload, 0)
         if self._driver.smallest_piece:
             # Shorter chunks are accepted as well, and gathered in the upload's state.
             headers["OCI-Chunk-Min-Length"] = str(self._driver.smallest_piece)
@@ -75,7 +80,7 @@ class Uploads:
             if self._is_one_object(request):
                 size = self._blobs.store(request.repository, digest, body)
             else:
-                upload = Upload.begin(self._driver, request.repository, self._inline_limit, digest.algorithm)
+                upload = self._begin(request, digest.algorithm)
                 try:
                     size = self._join(request, upload, State(algorithm=digest.algorithm), body, digest)
                 finally:
@@ -133,7 +138,7 @@ class Uploads:
         digest = parse_digest(text) if request.method == "PUT" and text is not None else None
         upload = self._upload(request)
         try:
-            self._checked_body(request, upload, upload.state())
+            self._checked_body(request, upload, upload.size())
         except UploadUnknown:
             # A PUT that is repeated because its answer was lost is answered like the first.
             if digest is None or self._blobs.locate(request.repository, digest) is None:
@@ -144,26 +149,38 @@ class Uploads:
     def status(self, request: Request) -> Response:
         """Answer GET: where the upload stands."""
         upload = self._upload(request)
-        return empty(204, _standing(request, upload, self._state(upload)))
+        return empty(204, self._standing(request, upload, self._size(upload)))
 
     def patch(self, request: Request) -> Response:
         """Answer PATCH: the body is added to the upload, whole or not at all."""
         upload = self._upload(request)
-        before = self._state(upload)
-        body = self._checked_body(request, upload, before)
+        ticket = upload.ticket
+        follows = bool(request.header("Content-Range"))
+        is_first = ticket is not None and ticket.digest is None and not follows
+        # Nobody asks the storage where a first chunk begins. What is there is seen when it is put in place.
+        before = State(algorithm=ticket.algorithm) if ticket and is_first else self._state(upload)
+        if ticket is not None and ticket.digest is not None and upload.chained and not follows:
+            # Another request went on from there. The chunk would follow bytes that the client may not know.
+            raise self._out_of_order(request, upload, before.size)
+        body = self._checked_body(request, upload, before.size)
         with _refusals():
             after = upload.extend(before, body)
         if after.size == before.size:  # no new state is needed
-            return empty(202, _standing(request, upload, before))
+            return empty(
+                202, self._standing(request, upload, self._size(upload) if is_first else before.size)
+            )
+        if is_first and not after.pieces:
+            if upload.put_in_place(after):
+                return empty(202, self._standing(request, upload, after.size))
+            self._state(upload)  # it may be cancelled
         try:
             upload.install(after, before)
         except ObjectExists:
             upload.discard(after, before)
-            state = self._state(upload)
-            raise errors.upload_out_of_order(state.size, _standing(request, upload, state)) from None
+            raise self._out_of_order(request, upload, self._size(upload)) from None
         except UploadUnknown:
             raise errors.upload_unknown() from None
-        return empty(202, _standing(request, upload, after))
+        return empty(202, self._standing(request, upload, after.size))
 
     def finish(self, request: Request) -> Response:
         """Answer PUT: the upload, with what the body adds to it, becomes a blob.
@@ -184,7 +201,7 @@ class Uploads:
                 raise errors.upload_unknown() from None
             size = located.size or 0
         except DigestMismatch as mismatch:
-            upload.leave()
+            upload.give_up()
             raise errors.digest_mismatch(mismatch) from None
         except BodyBroken as broken:
             raise errors.upload_invalid(str(broken)) from None
@@ -195,15 +212,23 @@ class Uploads:
 
     def _complete(self, request: Request, upload: Upload, digest: Digest) -> int:
         """Make a blob of the upload and the body, and return its size in bytes."""
-        if not has_body(request.environ) and not request.header("Content-Range"):
-            first = upload.first_state(digest)
+        bare = not has_body(request.environ) and not request.header("Content-Range")
+        if bare:
+            size = upload.size_in_place(digest)
+            if size is not None:
+                self._blobs.link(request.repository, digest, digest)
+                return size
+            first = upload.first_state(digest) if upload.kept else None
             if first is not None:
                 upload.assemble(first, paths.blob_data(digest))
                 self._blobs.link(request.repository, digest, digest)
                 return first.size
         before = upload.state()
-        body = self._checked_body(request, upload, before)
-        if before.number == 0 and self._is_one_object(request):
+        if bare and not before.size and not upload.chained and digest != Digest.of(b"", digest.algorithm):
+            # Not the end of the upload, as its client may know a later URL of it.
+            raise errors.digest_mismatch("the upload has no bytes at this URL; its last Location was another")
+        body = self._checked_body(request, upload, before.size)
+        if not before.size and self._is_one_object(request):
             return self._blobs.store(request.repository, digest, body)
         return self._join(request, upload, before, body, digest)
 
@@ -225,13 +250,22 @@ class Uploads:
         """Answer DELETE: the upload and its bytes are gone."""
         upload = self._upload(request)
         try:
-            upload.end()
+            upload.cancel()
         except UploadUnknown:
             raise errors.upload_unknown() from None
         return empty(204, {"Docker-Upload-UUID": upload.uuid})
 
+    def _begin(self, request: Request, algorithm: str) -> Upload:
+        """Begin an upload. Nothing is written."""
+        return self._named(request.repository, str(uuid4()), self._tickets.begin(algorithm))
+
     def _upload(self, request: Request) -> Upload:
-        return Upload(self._driver, request.repository, request.route.reference, self._inline_limit)
+        return self._named(
+            request.repository, *self._tickets.read(request.repository, request.route.reference)
+        )
+
+    def _named(self, repository: str, uuid: str, ticket: Ticket | None) -> Upload:
+        return Upload(self._driver, repository, uuid, self._inline_limit, ticket, self._all)
 
     def _state(self, upload: Upload) -> State:
         try:
@@ -239,16 +273,39 @@ class Uploads:
         except UploadUnknown:
             raise errors.upload_unknown() from None
 
-    def _checked_body(self, request: Request, upload: Upload, state: State) -> Iterator[bytes]:
-        """Return the body after checking, before it is read, that it begins where *state* ends."""
+    def _size(self, upload: Upload) -> int:
+        try:
+            return upload.size()
+        except UploadUnknown:
+            raise errors.upload_unknown() from None
+
+    def _checked_body(self, request: Request, upload: Upload, size: int) -> Iterator[bytes]:
+        """Return the body after checking, before it is read, that it begins after *size* bytes."""
         body = read_body(request.environ)
         header = request.header("Content-Range")
         if not header:
             return body
         span = parse_sent(header)
-        if span is None or span.offset != state.size:
-            raise errors.upload_out_of_order(state.size, _standing(request, upload, state))
+        if span is None or span.offset != size:
+            raise self._out_of_order(request, upload, size)
         return _exactly(span.length, body)
+
+    def _out_of_order(self, request: Request, upload: Upload, size: int) -> errors.RegistryError:
+        return errors.upload_out_of_order(size, self._standing(request, upload, size))
+
+    def _standing(self, request: Request, upload: Upload, size: int) -> dict[str, str]:
+        """Return the headers that say where an upload stands.
+
+        An empty upload is at ``0-0``, like one of a single byte. Distribution does so, and clients expect it.
+        """
+        name = upload.uuid
+        if upload.ticket is not None and not upload.chained:
+            name = self._tickets.seal(request.repository, name, upload.ticket)
+        return {
+            "Location": request.url_to(f"{request.repository}/blobs/uploads/{name}"),
+            "Range": f"0-{max(size - 1, 0)}",
+            "Docker-Upload-UUID": upload.uuid,
+        }
 
     def _created(self, request: Request, digest: Digest) -> Response:
         location = request.url_to(f"{request.repository}/blobs/{digest}")
@@ -276,18 +333,6 @@ def _mounted(mount: str) -> Digest | None:
         return Digest.parse(mount)
     except ValueError:
         return None
-
-
-def _standing(request: Request, upload: Upload, state: State) -> dict[str, str]:
-    """Return the headers that say where an upload stands.
-
-    An empty upload is at ``0-0``, like one of a single byte. Distribution does so, and clients expect it.
-    """
-    return {
-        "Location": request.url_to(f"{request.repository}/blobs/uploads/{upload.uuid}"),
-        "Range": f"0-{max(state.size - 1, 0)}",
-        "Docker-Upload-UUID": upload.uuid,
-    }
 
 
 @contextlib.contextmanager

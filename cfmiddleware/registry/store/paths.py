@@ -16,11 +16,13 @@ marked with ``*`` is ours alone, and Distribution skips it.
       * _referrers/<algorithm>/<hex>/<algorithm>-<hex>                  descriptor of a manifest that is about
                                                                         the one whose digest the folder has
       * _types/<algorithm>/<hex>                                        type of a manifest that says none
-        _uploads/<uuid>/
-            startedat                                                   the upload exists; when it began
+        _uploads/<uuid>/                                                an upload whose URL does not say all
+            startedat                                                   when it began
+          * cancelled                                                   none of its URLs counts any more
           * algorithm-<algorithm>                                       what to hash with, unless sha256
           * state-<n as 8 digits>                                       the n-th link of the upload's chain
           * piece-<uuid>                                                bytes that one request brought
+  * _cfmiddleware/uploadsecret                                          what signs the URLs of uploads
 
 A ``link`` is the text of a digest without a newline. Its content, not its name, says where the data is.
 """
@@ -30,6 +32,9 @@ from __future__ import annotations
 from cfmiddleware.digest import Digest
 
 _ROOT = "/docker/registry/v2/"
+
+#: What signs the URLs of uploads.
+UPLOAD_SECRET = _ROOT + "_cfmiddleware/uploadsecret"
 
 #: The folder of all repositories.
 REPOSITORIES = _ROOT + "repositories/"

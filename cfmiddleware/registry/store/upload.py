@@ -1,7 +1,12 @@
 """Uploads as chains of immutable pieces; nothing here knows HTTP.
 
-An upload exists while its ``startedat`` does. Its newest state, state n, says where it stands. A state is
-created once and never changed. It names the pieces, their sizes and, if it is known, the hash of exactly
+An upload that has no bytes, or whose bytes all came with one request and are few, has nothing of its own in
+the storage: its ticket says where it stands (``uploadticket.py``). The bytes lie in the place of the blob
+that they nearly always become. They are nobody's until a repository links them, as after a push that was
+broken off. So the storage writes twice for a small blob, the bytes and the link.
+
+Any other upload exists while its ``startedat`` does. Its newest state, state n, says where it stands. A state
+is created once and never changed. It names the pieces, their sizes and, if it is known, the hash of exactly
 those bytes; small data lies in the state itself. To continue from state n, a request writes its bytes under a
 name of its own and then creates state n + 1. Of two requests that race, one creates it; the other has changed
 nothing and removes its piece. No state lives in a process: any worker on any machine can continue.
@@ -13,6 +18,9 @@ never takes more than four times its bytes.
 
 One listing shows the whole upload. A request that loses its race against the upload's end may leave a state
 or a piece without ``startedat``, which is not an upload.
+
+An upload that is cancelled leaves ``startedat`` and ``cancelled``: nothing else could tell that its tickets
+count no more. Every request with a ticket looks for ``startedat``.
 """
 
 from __future__ import annotations
@@ -23,18 +31,22 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain as concatenate
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
 from cfmiddleware.digest import HEX_LENGTHS, Digest
 from cfmiddleware.errors import ObjectExists, ObjectNotFound, StorageError
+from cfmiddleware.process.sidebyside import in_turn
 from cfmiddleware.storage.driver import Driver
 
 from . import paths
+from .uploadticket import Ticket
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -49,14 +61,15 @@ DEFAULT_INLINE_LIMIT = 1 << 20
 _MOST_SOURCES = 1000
 
 _STARTED = "startedat"
+_CANCELLED = "cancelled"
 _STATE = "state-"
 _PIECE = "piece-"
 _ALGORITHM = "algorithm-"
 # How often an upload is looked at that others continue meanwhile: each time they were two requests faster.
 _LOOKS = 10
 
-# The names of Distribution's own uploads, which cannot be continued here.
-_FOREIGN = {"data", "hashstates/"}
+# What is in the folder of an upload that cannot be continued here: one of Distribution's, or a cancelled one.
+_ENDS = {"data", "hashstates/", _CANCELLED}
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -79,7 +92,8 @@ class Piece(NamedTuple):
 class State:
     """Where an upload stands.
 
-    :param number: its place in the chain; 0 is an upload that has no bytes yet, and no state object.
+    :param number: its place in the chain; 0 is the state of an upload that has no state object yet. It has no
+        bytes, or those of the upload's ticket.
     :param pieces: the objects that hold the bytes, in order.
     :param inline: the bytes after the last piece.
     :param digest: the digest of all the bytes, or None if no process has hashed them all.
@@ -180,32 +194,79 @@ class Upload:
     :param uuid: the upload's id; any other text names an upload that does not exist.
     :param inline_limit: how many bytes a state holds itself. Every piece but the last has at least as many,
         so it must not be less than the driver's ``smallest_piece``.
+    :param ticket: says where it stands if it is not kept in the storage.
+    :param all_of: does several things, side by side where the storage is far away.
     """
 
-    def __init__(self, driver: Driver, repository: str, uuid: str, inline_limit: int) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        repository: str,
+        uuid: str,
+        inline_limit: int,
+        ticket: Ticket | None = None,
+        all_of: Callable[..., None] = in_turn,
+    ) -> None:
         self.uuid = uuid
+        self.ticket = ticket
+        #: Whether the storage has something of it, as far as this object knows.
+        self.kept = ticket is None
+        #: Whether the storage says where it stands: it has a state of it.
+        self.chained = ticket is None
         self._driver = driver
         self._folder = paths.upload(repository, uuid)
         self._inline_limit = inline_limit
+        self._all = all_of
         # The names in the folder, so that a request that ends the upload lists it only once.
         self._known: set[str] = set()
 
-    @classmethod
-    def begin(cls, driver: Driver, repository: str, inline_limit: int, algorithm: str = "sha256") -> Upload:
-        """Begin an upload that is to be hashed with *algorithm*."""
-        upload = cls(driver, repository, str(uuid4()), inline_limit)
-        if algorithm != "sha256":
-            driver.write(f"{upload._folder}{_ALGORITHM}{algorithm}", b"")
+    def look(self) -> bool:
+        """Return whether the storage has something of the upload, or says that it is cancelled."""
+        if not self.kept:
+            self._check_uuid()
+            self.kept = self._has(_STARTED)
+        return self.kept
+
+    def _has(self, name: str) -> bool:
+        try:
+            self._driver.stat(self._folder + name)
+        except ObjectNotFound:
+            return False
+        return True
+
+    def keep(self) -> None:
+        """Have the storage know of the upload, before it gets a piece or a state of it."""
+        if self.kept or self.ticket is None:
+            return
+        if self.ticket.algorithm != "sha256":
+            marker = _ALGORITHM + self.ticket.algorithm
+            self._driver.write(self._folder + marker, b"")
+            self._known.add(marker)
+        self._write_start(self.ticket.started)
+        self._known.add(_STARTED)
+        self.kept = True
+
+    def _write_start(self, started: float) -> None:
         # Distribution's purge reads this time and removes the folder a week later.
-        started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        driver.write(upload._folder + _STARTED, started.encode())
-        return upload
+        text = datetime.fromtimestamp(started, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        self._driver.write(self._folder + _STARTED, text.encode())
+
+    def size(self) -> int:
+        """Return how many bytes the upload has.
+
+        :raises UploadUnknown: when it does not exist.
+        """
+        if self.ticket is not None and not self.look():
+            return self.ticket.size
+        return self.state().size
 
     def state(self) -> State:
         """Return where the upload stands.
 
         :raises UploadUnknown: when it does not exist.
         """
+        if self.ticket is not None and not self.look():
+            return self._state_in(self.ticket)
         for _ in range(_LOOKS):
             names = self._names()
             algorithm = next((n[len(_ALGORITHM) :] for n in names if n.startswith(_ALGORITHM)), "sha256")
@@ -213,7 +274,8 @@ class Upload:
                 break
             newest = max((name for name in names if name.startswith(_STATE)), default=None)
             if newest is None:
-                return State(algorithm=algorithm)
+                return State(algorithm=algorithm) if self.ticket is None else self._state_in(self.ticket)
+            self.chained = True
             try:
                 content = self._driver.read(self._folder + newest)
             except ObjectNotFound:  # the upload ended after it was listed
@@ -221,6 +283,15 @@ class Upload:
             if content:
                 return State.decode(int(newest[len(_STATE) :]), algorithm, content)
         raise UploadUnknown(self.uuid)
+
+    def _state_in(self, ticket: Ticket) -> State:
+        if ticket.digest is None:
+            return State(algorithm=ticket.algorithm)
+        try:
+            content = self._driver.read(paths.blob_data(ticket.digest))
+        except ObjectNotFound:  # a garbage collector was faster
+            raise UploadUnknown(self.uuid) from None
+        return State(inline=content, digest=ticket.digest, algorithm=ticket.algorithm)
 
     def first_state(self, digest: Digest) -> State | None:
         """Return the first state of the upload if its bytes are those of *digest*, and None otherwise.
@@ -249,7 +320,7 @@ class Upload:
     def _names(self) -> list[str]:
         self._check_uuid()
         names = self._driver.list(self._folder)
-        if _STARTED not in names or not _FOREIGN.isdisjoint(names):
+        if _STARTED not in names or not _ENDS.isdisjoint(names):
             raise UploadUnknown(self.uuid)
         self._known.update(names)
         return names
@@ -277,11 +348,12 @@ class Upload:
             bytes(source.release()),
             digest,
             state.algorithm,
-            bool(state.inline),
+            bool(state.inline and state.number),
         )
 
     def _write_piece(self, source: _Source) -> Piece:
         """Write what was gathered, and what follows, as a piece of the driver's largest size at the most."""
+        self.keep()
         name = self._new_piece()
         with self._driver.writer(self._folder + name) as writer:
             writer.write(source.release())
@@ -300,6 +372,7 @@ class Upload:
         :raises ObjectExists: if another request continued from the same state and was faster.
         :raises UploadUnknown: if the upload has ended meanwhile; then nothing of *state* stays.
         """
+        self.keep()
         written = [_name(before.number - 1)] if before.follows_bytes else []
         for name in written:
             self._driver.write(self._folder + name, b"")
@@ -309,6 +382,7 @@ class Upload:
             if written and not self._is_there():
                 self._clean_up(written)
             raise
+        self.chained = True
         written.append(_name(state.number))
         self._known.update(written)
         # After a first small chunk this is not checked. Nearly every upload of a small blob has no other
@@ -319,10 +393,40 @@ class Upload:
 
     def _is_there(self) -> bool:
         try:
-            self._driver.stat(self._folder + _STARTED)
-        except ObjectNotFound:
+            self._names()
+        except UploadUnknown:
             return False
         return True
+
+    def put_in_place(self, state: State) -> bool:
+        """Put the first bytes of the upload, which are few, in the place of the blob of their digest. From
+        then on its ticket says so.
+
+        :return: False if the storage has something of the upload. Then the ticket is as it was, and the
+            bytes count for nothing.
+        """
+        ticket, digest = self.ticket, state.digest
+        if ticket is None or digest is None:
+            raise ValueError("these are not the first bytes of an upload with a ticket")
+        self._all(self.look, partial(self._driver.write, paths.blob_data(digest), state.inline))
+        if self.kept:
+            return False
+        self.ticket = Ticket(int(time.time()), state.algorithm, digest, len(state.inline))
+        return True
+
+    def size_in_place(self, digest: Digest) -> int | None:
+        """Return how many bytes the upload has if all of them are in the place of the blob *digest*, as its
+        ticket says, and None otherwise.
+
+        :raises UploadUnknown: when it was cancelled.
+        :raises ObjectNotFound: when the bytes are gone, because a garbage collector was faster.
+        """
+        if self.ticket is None or self.ticket.digest != digest:
+            return None
+        self._all(self.look, partial(self._driver.stat, paths.blob_data(digest)))
+        if self.kept:
+            self._names()
+        return self.ticket.size
 
     def discard(self, state: State, before: State) -> None:
         """Remove what *state*, which did not come into force, wrote beyond the state *before* it."""
@@ -394,8 +498,26 @@ class Upload:
 
     def leave(self) -> None:
         """Remove the upload as :meth:`end` does, after its outcome is settled: that it fails is logged."""
+        if self.kept:
+            if self._known:
+                self._known.add(_CANCELLED)  # by a request that came too late
+            with self._spared(), contextlib.suppress(UploadUnknown):
+                self.end()
+
+    def give_up(self) -> None:
+        """Cancel the upload, after its outcome is settled: that it fails is logged."""
         with self._spared(), contextlib.suppress(UploadUnknown):
+            self.cancel()
+
+    def cancel(self) -> None:
+        """Remove the upload, and have the storage say that its tickets count no more.
+
+        :raises UploadUnknown: when it does not exist.
+        """
+        if self.look():
             self.end()
+        self._write_start(time.time())
+        self._driver.write(self._folder + _CANCELLED, b"")
 
     @contextlib.contextmanager
     def _spared(self) -> Iterator[None]:
@@ -405,7 +527,7 @@ class Upload:
             _log.warning("something of a finished upload stays in %s: %s", self._folder, error)
 
     def end(self) -> None:
-        """Remove the upload, whether it was completed or cancelled.
+        """Remove all that the storage has of the upload.
 
         :raises UploadUnknown: when it does not exist, unless this object has seen it before.
         """

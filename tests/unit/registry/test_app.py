@@ -97,7 +97,7 @@ def test_a_push_that_failed_at_its_end_succeeds_when_it_is_tried_again(sizes):
     content, digest = content[: sum(sizes)], Digest.of(content[: sum(sizes)])
     url, sent = client.start("app"), 0
     for size in sizes:
-        client.patch(url, data=content[sent : sent + size])
+        url = client.patch(url, data=content[sent : sent + size]).headers["Location"]
         sent += size
     assert client.put(f"{url}?digest={digest}").status_code == 503
     assert client.get(f"/v2/app/blobs/{digest}").status_code == 404

@@ -38,6 +38,17 @@ def uploads(client):
     return {path for path in client.objects() if "/_uploads/" in path}
 
 
+def linked(client):
+    return {path for path in client.objects() if path.endswith("/link")}
+
+
+def send(client, url, data, **more):
+    """Send bytes without their place and return the URL to go on at."""
+    answer = client.patch(url, data=data, **more)
+    assert answer.status_code == 202, answer.text
+    return answer.headers["Location"]
+
+
 def chunk(client, url, start, data, method="PATCH", query=""):
     headers = {"Content-Range": f"{start}-{start + len(data) - 1}"}
     return client.open(url + query, method=method, data=data, headers=headers)
@@ -48,7 +59,8 @@ def test_an_upload_begins_empty(client):
     assert answer.status_code == 202
     assert (answer.headers["Range"], answer.headers["Content-Length"]) == ("0-0", "0")
     path = urlsplit(answer.headers["Location"]).path
-    assert path == f"/v2/app/blobs/uploads/{answer.headers['Docker-Upload-UUID']}"
+    assert path.startswith(f"/v2/app/blobs/uploads/{answer.headers['Docker-Upload-UUID']}.")
+    assert client.objects() == set()
 
 
 def test_an_upload_begins_without_the_last_slash_as_well(client):
@@ -77,9 +89,9 @@ def test_a_blob_arrives_in_one_put(client):
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 def test_bytes_whose_digest_is_known_before_them_go_straight_to_their_place(monkeypatch, method):
     client = RegistryClient(MemoryDriver(), inline_limit=100)
+    url = client.start("app") if method == "PUT" else "/v2/app/blobs/uploads/"
     monkeypatch.setattr(client.driver, "compose", None)  # putting anything together would be an error
     monkeypatch.setattr(client.driver, "create", None)  # and so would remembering it
-    url = client.start("app") if method == "PUT" else "/v2/app/blobs/uploads/"
     answer = client.open(f"{url}?digest={DIGEST}", method=method, data=CONTENT)
     assert answer.status_code == 201
     assert blob(client, DIGEST).data == CONTENT
@@ -87,7 +99,7 @@ def test_bytes_whose_digest_is_known_before_them_go_straight_to_their_place(monk
 
 def test_a_last_chunk_whose_put_fails_is_not_kept(client, monkeypatch):
     url = client.start("app")
-    client.patch(url, data=CONTENT[:500])
+    url = send(client, url, CONTENT[:500])
     objects = client.objects()
 
     def failing(path, sources):
@@ -127,7 +139,7 @@ def test_a_blob_arrives_in_chunks_of_any_size(client, sizes, last_in_put, algori
 def test_an_upload_says_where_it_stands(client):
     url = client.start("app")
     assert client.get(url).headers["Range"] == "0-0"
-    client.patch(url, data=CONTENT[:70])
+    url = send(client, url, CONTENT[:70])
     answer = client.get(url)
     assert (answer.status_code, answer.headers["Range"], answer.data) == (204, "0-69", b"")
     assert answer.headers["Location"] == url
@@ -136,8 +148,8 @@ def test_an_upload_says_where_it_stands(client):
 
 def test_chunks_without_a_content_range_are_appended(client):
     url = client.start("app")
-    client.patch(url, data=CONTENT[:30])
-    client.patch(url, data=CONTENT[30:])
+    url = send(client, url, CONTENT[:30])
+    url = send(client, url, CONTENT[30:])
     assert client.put(f"{url}?digest={DIGEST}").status_code == 201
 
 
@@ -145,7 +157,7 @@ def test_chunks_without_a_content_range_are_appended(client):
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
 def test_a_chunk_out_of_order_is_416_with_where_the_upload_stands(client, sent, method):
     url = client.start("app")
-    client.patch(url, data=CONTENT[:50])
+    url = send(client, url, CONTENT[:50])
     query = f"?digest={DIGEST}" if method == "PUT" else ""
     answer = client.open(url + query, method=method, data=CONTENT[:10], headers={"Content-Range": sent})
     assert (answer.status_code, error_code(answer)) == (416, "BLOB_UPLOAD_INVALID")
@@ -172,11 +184,12 @@ def test_a_chunk_that_is_not_as_long_as_it_says_has_no_effect(client, length):
 def test_bytes_that_are_not_those_of_the_digest_become_nothing(client, before):
     url = client.start("app")
     if before:
-        client.patch(url, data=CONTENT[:before])
+        url = send(client, url, CONTENT[:before])
     answer = client.put(f"{url}?digest={DIGEST}", data=b"something else" * 20)
     assert (answer.status_code, error_code(answer)) == (400, "DIGEST_INVALID")
-    assert client.get(url).status_code == 404  # cancelled, as Distribution does it
-    assert client.objects() == set()
+    assert client.get(url).status_code == 404  # cancelled
+    assert blob(client, DIGEST).status_code == 404
+    assert not linked(client)
 
 
 def test_bytes_of_one_post_that_are_not_those_of_the_digest_become_nothing(client):
@@ -206,41 +219,58 @@ def test_an_upload_belongs_to_its_repository(client):
 
 
 def test_an_upload_that_distribution_began_is_none_of_ours(client):
-    url = client.start("app")
-    uuid = url.rpartition("/")[2]
+    uuid = client.start("app").rpartition("/")[2].partition(".")[0]
+    client.driver.write(f"{ROOT}repositories/app/_uploads/{uuid}/startedat", b"2026-01-01T00:00:00Z")
     client.driver.write(f"{ROOT}repositories/app/_uploads/{uuid}/data", b"theirs")
-    assert client.patch(url, data=b"ours").status_code == 404
+    for url in (client.start("app").rpartition("/")[0] + "/" + uuid,):
+        assert client.patch(url, data=b"ours").status_code == 404
 
 
-def test_a_cancelled_upload_leaves_nothing(client):
-    url = client.start("app")
-    client.patch(url, data=CONTENT)
-    client.patch(url, data=b"tail")
-    assert client.delete(url).status_code == 204
-    assert client.objects() == set()
-    assert client.delete(url).status_code == 404
+@pytest.mark.parametrize("sizes", [(), (50,), (50, 30), (5000, 50), (5000, 500)])
+def test_a_cancelled_upload_leaves_the_mark_that_it_is_cancelled(client, sizes):
+    """Any URL of it is unknown from then on, in every process."""
+    urls = [client.start("app")]
+    for size in sizes:
+        urls.append(send(client, urls[-1], CONTENT[:size]))
+    assert client.delete(urls[-1]).status_code == 204
+    assert {path.rpartition("/")[2] for path in uploads(client)} == {"startedat", "cancelled"}
+    left = client.objects()
+    for url in urls:
+        for other in (client, RegistryClient(client.driver, inline_limit=100)):
+            digest = Digest.of(CONTENT[: sum(sizes)])
+            assert other.get(url).status_code == 404
+            for content in (b"", CONTENT[:50], CONTENT):
+                assert other.patch(url, data=content).status_code == 404
+                assert other.put(f"{url}?digest={Digest.of(content)}", data=content).status_code in (400, 404)
+            assert other.put(f"{url}?digest={digest}").status_code == 404
+            assert other.delete(url).status_code == 404
+    assert not linked(client)
+    assert uploads(client) <= left
 
 
 def test_a_put_that_is_sent_again_is_answered_like_the_first(client):
     url = client.start("app")
-    client.patch(url, data=CONTENT)
+    url = send(client, url, CONTENT)
     answers = [client.put(f"{url}?digest={DIGEST}") for _ in range(2)]
     assert [answer.status_code for answer in answers] == [201, 201]
     assert answers[0].headers == answers[1].headers
 
 
-def test_a_put_to_a_finished_upload_with_another_digest_is_unknown(client):
+@pytest.mark.parametrize("size", [50, 5000])
+def test_a_put_to_a_finished_upload_with_another_digest_is_refused(client, size):
     url = client.start("app")
-    client.put(f"{url}?digest={DIGEST}", data=CONTENT)
-    assert client.put(f"{url}?digest={Digest.of(b'?')}").status_code == 404
+    later = send(client, url, CONTENT[:size])
+    assert client.put(f"{later}?digest={Digest.of(CONTENT[:size])}").status_code == 201
+    for again in (later, url):
+        assert client.put(f"{again}?digest={Digest.of(b'?')}").status_code in (400, 404)
 
 
 def test_an_upload_goes_on_through_another_process(client):
     """Nothing of an upload lives in a process: another registry over the same storage is another worker."""
     url = client.start("app")
-    client.patch(url, data=CONTENT[:300])
+    url = send(client, url, CONTENT[:300])
     other = RegistryClient(client.driver, inline_limit=100)
-    assert chunk(other, url, 300, CONTENT[300:]).status_code == 202
+    url = chunk(other, url, 300, CONTENT[300:]).headers["Location"]
     assert client.put(f"{url}?digest={DIGEST}").status_code == 201
     assert blob(other, DIGEST).data == CONTENT
 
@@ -249,7 +279,7 @@ def test_the_algorithm_named_at_the_beginning_saves_reading_the_blob_back(monkey
     client = RegistryClient(MemoryDriver(), inline_limit=100)
     digest = Digest.of(CONTENT, "sha512")
     url = client.start("app", "?digest-algorithm=sha512")
-    client.patch(url, data=CONTENT)
+    url = send(client, url, CONTENT)
     monkeypatch.setattr(client.driver, "open", None)  # opening anything would now be an error
     assert client.put(f"{url}?digest={digest}").status_code == 201
 
@@ -316,9 +346,9 @@ def test_an_upload_after_a_mount_in_vain_is_hashed_as_the_mount_was_to_be(client
     digest = Digest.of(CONTENT, "sha512")
     answer = client.post(f"/v2/app/blobs/uploads/?mount={digest}&from=empty")
     assert answer.status_code == 202
-    client.patch(answer.headers["Location"], data=CONTENT)
+    url = send(client, answer.headers["Location"], CONTENT)
     assert [name for name in client.objects() if name.endswith("/algorithm-sha512")]
-    done = client.put(f"{answer.headers['Location']}?digest={digest}")
+    done = client.put(f"{url}?digest={digest}")
     assert (done.status_code, done.headers["Docker-Content-Digest"]) == (201, str(digest))
 
 
@@ -338,7 +368,7 @@ def test_clients_are_told_which_chunks_are_too_short_to_be_kept_as_they_are(clie
 
 def test_head_says_where_an_upload_stands_as_well(client):
     location = client.start("app")
-    client.patch(location, data=b"abc")
+    location = send(client, location, b"abc")
     head = client.head(location)
     assert (head.status_code, head.headers["Range"]) == (204, "0-2")
     assert head.headers == client.get(location).headers
@@ -393,13 +423,15 @@ def broken_request(client, url, method, content, error=None):
 def test_a_client_that_goes_away_leaves_the_upload_as_it_was(client, caplog, error, size, method, before):
     url = client.start("app")
     if before:
-        client.patch(url, data=CONTENT[:before])
+        url = send(client, url, CONTENT[:before])
     objects = client.objects()
     query = f"?digest={DIGEST}" if method == "PUT" else ""
     status, body = broken_request(client, url + query, method, CONTENT[:size], error)
     assert status == 400
     assert b"BLOB_UPLOAD_INVALID" in body
-    assert client.objects() == objects
+    # Bytes that need objects of their own make the upload one that the storage knows.
+    assert {path for path in client.objects() - objects if not path.endswith("/startedat")} == set()
+    assert client.get(url).headers["Range"] == f"0-{max(before - 1, 0)}"
     assert not caplog.records
 
 
@@ -408,7 +440,7 @@ def test_a_chunked_body_that_the_server_does_not_hand_over_is_411_and_leaves_eve
     client, method
 ):
     url = client.start("app")
-    client.patch(url, data=CONTENT[:70])
+    url = send(client, url, CONTENT[:70])
     objects = client.objects()
     targets = {"PATCH": url, "PUT": f"{url}?digest={DIGEST}", "manifest": "/v2/app/manifests/latest"}
     target = targets.get(method, f"/v2/app/blobs/uploads/?digest={DIGEST}")
@@ -423,7 +455,7 @@ def test_a_chunked_body_that_the_server_does_not_hand_over_is_411_and_leaves_eve
     assert (status[:3], error["code"]) == ("411", "SIZE_INVALID")
     assert "chunked" in error["message"]
     assert client.objects() == objects
-    assert client.patch(url, data=CONTENT[70:]).status_code == 202
+    url = send(client, url, CONTENT[70:])
     assert client.put(f"{url}?digest={DIGEST}").status_code == 201
 
 
@@ -445,7 +477,7 @@ def test_a_client_that_goes_away_in_one_post_leaves_nothing(client):
 @pytest.mark.parametrize("size", [20, 2000])
 def test_of_chunks_that_race_one_wins_and_the_others_learn_where_the_upload_stands(client, size):
     url = client.start("app")
-    client.patch(url, data=b"begin")
+    url = send(client, url, b"begin")
     bodies = [bytes([65 + number]) * (size + number) for number in range(6)]
     together = threading.Barrier(len(bodies))
 
@@ -457,14 +489,14 @@ def test_of_chunks_that_race_one_wins_and_the_others_learn_where_the_upload_stan
 
     answers: dict[int, tuple[int, str]] = {}
 
-    def send(number):
+    def send_one(number):
         environ = EnvironBuilder(url, method="PATCH").get_environ()
         environ["CONTENT_LENGTH"] = str(len(bodies[number]))
         environ["wsgi.input"] = Waiting(bodies[number])
         _, status, headers = run_wsgi_app(client.registry, environ, buffered=True)
         answers[number] = int(status.split()[0]), headers["Range"]
 
-    threads = [threading.Thread(target=send, args=(number,)) for number in range(len(bodies))]
+    threads = [threading.Thread(target=send_one, args=(number,)) for number in range(len(bodies))]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -482,7 +514,7 @@ def test_of_chunks_that_race_one_wins_and_the_others_learn_where_the_upload_stan
 @pytest.mark.parametrize("size", [20, 2000])
 def test_a_chunk_that_comes_when_the_upload_has_ended_is_told_and_leaves_nothing(client, size):
     url = client.start("app")
-    client.patch(url, data=CONTENT)
+    url = send(client, url, CONTENT)
 
     class Late(io.BytesIO):
         def read(self, wanted=-1):
@@ -501,8 +533,8 @@ def test_a_chunk_that_comes_when_the_upload_has_ended_is_told_and_leaves_nothing
 
 def test_puts_that_race_all_succeed_and_make_one_blob(client):
     url = client.start("app")
-    client.patch(url, data=CONTENT[:5000])
-    client.patch(url, data=CONTENT[5000:])
+    url = send(client, url, CONTENT[:5000])
+    url = send(client, url, CONTENT[5000:])
     statuses = []
     threads = [
         threading.Thread(target=lambda: statuses.append(client.put(f"{url}?digest={DIGEST}").status_code))
@@ -530,7 +562,7 @@ def test_any_split_of_bytes_into_chunks_gives_the_blob(chunks, last, limit, algo
     digest = Digest.of(content, algorithm)
     url = client.start("app")
     for data in chunks:
-        assert client.patch(url, data=data).status_code == 202
+        url = send(client, url, data)
     assert client.put(f"{url}?digest={digest}", data=last).status_code == 201
     assert blob(client, digest).data == content
     assert not uploads(client)

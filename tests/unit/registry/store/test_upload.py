@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from hypothesis import given
@@ -12,6 +14,7 @@ from lab.registry_client import DRIVERS
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ObjectExists, ObjectNotFound
 from cfmiddleware.registry.store.upload import DigestMismatch, Piece, State, Upload, UploadUnknown
+from cfmiddleware.registry.store.uploadticket import Ticket
 from cfmiddleware.storage.memory import MemoryDriver
 
 LIMIT = 10
@@ -22,9 +25,16 @@ def driver(request: pytest.FixtureRequest, tmp_path: Path):
     return DRIVERS[request.param](tmp_path)
 
 
+def begin(driver, limit=LIMIT, algorithm="sha256"):
+    """Begin an upload that is kept in the storage."""
+    upload = Upload(driver, "app", str(uuid4()), limit, Ticket(int(time.time()), algorithm))
+    upload.keep()
+    return upload
+
+
 @pytest.fixture
 def upload(driver):
-    return Upload.begin(driver, "app", LIMIT)
+    return begin(driver)
 
 
 def names(driver, upload):
@@ -138,7 +148,7 @@ HEADS = 1500
 )
 def test_an_upload_never_takes_more_than_four_times_its_bytes(sizes):
     driver = WatchedDriver()
-    upload = Upload.begin(driver, "app", 10_000)
+    upload = begin(driver, 10_000)
     content = b""
     for number, size in enumerate(sizes):
         chunk = bytes([number % 251]) * size
@@ -161,7 +171,7 @@ def test_a_kill_between_any_two_steps_leaves_what_was_acknowledged():
         driver = WatchedDriver(dies_at)
         acknowledged = -1
         try:
-            upload = Upload.begin(driver, "app", LIMIT)
+            upload = begin(driver)
             acknowledged = 0
             for chunk in chunks:
                 add(upload, chunk)
@@ -289,7 +299,7 @@ class Composing:
 @pytest.mark.parametrize("pieces", [3, 4, 11])
 def test_more_pieces_than_the_storage_joins_at_once_are_joined_in_steps(driver, monkeypatch, pieces, more):
     monkeypatch.setattr("cfmiddleware.registry.store.upload._MOST_SOURCES", 3)
-    upload = Upload.begin(Composing(driver), "app", LIMIT)
+    upload = begin(Composing(driver))
     sent = [bytes([number]) * (LIMIT + 1 + number) for number in range(pieces)] + [more]
     for content in sent:
         add(upload, content)
@@ -303,7 +313,7 @@ def test_more_pieces_than_the_storage_joins_at_once_are_joined_in_steps(driver, 
 
 def test_what_was_joined_in_steps_goes_when_the_upload_ended_meanwhile(driver, monkeypatch):
     monkeypatch.setattr("cfmiddleware.registry.store.upload._MOST_SOURCES", 3)
-    upload = Upload.begin(driver, "app", LIMIT)
+    upload = begin(driver)
     for _ in range(7):
         add(upload, b"x" * (LIMIT + 1))
     state = upload.state()
@@ -325,7 +335,7 @@ def test_a_state_written_after_the_end_brings_no_upload_back(upload):
 
 
 def test_the_algorithm_is_remembered(driver):
-    upload = Upload.begin(driver, "app", LIMIT, "sha512")
+    upload = begin(driver, algorithm="sha512")
     add(upload, b"a" * 20)
     assert upload.state().digest == Digest.of(b"a" * 20, "sha512")
 
