@@ -465,7 +465,7 @@ class HTTPConnection:
         :raises ClientGone: if the connection has broken.
         """
         self._continue = False  # what follows is no part of the body any more, or the answer has begun
-        view = memoryview(data) if len(data) > _SENT else data
+        view = data if len(data) <= _LITTLE else memoryview(data)
         while True:
             self._begin(Wait.ANSWER, self._limits.answertimeout / 2)  # see goes_on
             try:

@@ -13,13 +13,14 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 from cfmiddleware.logs import Event, redacted, word
 
 from .accessrecord import ACCESS, AccessRecord
-from .client import client_address
+from .client import client_text, parse_address
 
 if TYPE_CHECKING:
     from cfmiddleware.wsgi.types import App, ExcInfo, Headers, StartResponse, Write
@@ -31,6 +32,11 @@ _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 #: What is not escaped in a path: nothing that would end a word of the line.
 _LITERAL = "/:@=,+~*!$()"
 _LONGEST = 2000
+
+# A path that is longer is not remembered. No address is as long.
+_SHORT = 400
+
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 
 
 class AccessLog:
@@ -52,8 +58,9 @@ class AccessLog:
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request (PEP 3333)."""
         record = environ[ACCESS] = AccessRecord(_id(environ))
-        client = client_address(environ, self._proxies)
-        line = Line(self._name, environ["REQUEST_METHOD"], _path(environ), str(client or "-"), record)
+        client = _client(client_text(environ, self._proxies)[:_SHORT])
+        path = _path(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""))
+        line = Line(self._name, environ["REQUEST_METHOD"], path, client, record)
         return LoggedResponse(line, start_response).begin(self.app, environ)
 
 
@@ -64,7 +71,7 @@ class Line(Event):
 
     def __init__(self, name: str, method: str, path: str, client: str, record: AccessRecord) -> None:
         self._name = name
-        self._method = quote(method, safe="")
+        self._method = method if method in _METHODS else quote(method, safe="")
         self._path = path
         self._client = client
         self._record = record
@@ -75,7 +82,9 @@ class Line(Event):
     def log(self) -> None:
         """Log it; the request is over."""
         self.ms = round((time.monotonic() - self._began) * 1000, 3)
-        _log.info(self)
+        # Logger.info would look for the line that calls it, which is always this one.
+        if _log.isEnabledFor(logging.INFO):
+            _log.handle(_log.makeRecord(_log.name, logging.INFO, __file__, 0, self, (), None, "log"))
 
     def _told(self) -> Iterator[tuple[str, str]]:
         """Yield what there is of the record."""
@@ -192,7 +201,20 @@ def _id(environ: Mapping[str, Any]) -> str:
     return given if _ID.fullmatch(given) else os.urandom(8).hex()
 
 
-def _path(environ: Mapping[str, Any]) -> str:
+def _path(path: str) -> str:
     """Return the path as one word, as a client would have to send it."""
-    path = redacted(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""))
-    return quote(path[:_LONGEST], safe=_LITERAL, encoding="latin-1", errors="replace") or "-"
+    return _short_path(path) if len(path) <= _SHORT else _shown(path)
+
+
+def _shown(path: str) -> str:
+    return quote(redacted(path)[:_LONGEST], safe=_LITERAL, encoding="latin-1", errors="replace") or "-"
+
+
+# A few paths and clients come over and over.
+_short_path = lru_cache(maxsize=4096)(_shown)
+
+
+@lru_cache(maxsize=4096)
+def _client(text: str) -> str:
+    """Return the address of a client as it is written, or a dash if the text is not one."""
+    return str(parse_address(text) or "-")
