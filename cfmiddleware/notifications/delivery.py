@@ -145,15 +145,20 @@ class Line:
 
     def run(self) -> None:
         """Send events until the end."""
-        sender = Sender(self.endpoint)
+        sender: Sender | None = None
         while not self._ended.is_set():
             self.awake.clear()
             try:
+                sender = sender or Sender(self.endpoint)
                 self._count()
                 self._send_what_waits(sender)
             except SpoolError as error:
                 if self._troubles.allows():
                     _log.error("notifications: the spool fails: %s", error)
+                self._ended.wait(_TAKE_OVER)
+            except Exception:  # noqa: BLE001 (whatever it is, the lock is held, and nobody else would send)
+                if self._troubles.allows():
+                    _log.exception("notifications: the endpoint %r gets nothing", self.endpoint.name)
                 self._ended.wait(_TAKE_OVER)
 
     def _send_what_waits(self, sender: Sender) -> None:

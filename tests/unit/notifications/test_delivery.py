@@ -13,7 +13,7 @@ import pytest
 from cfmiddleware.notifications import delivery
 from cfmiddleware.notifications.delivery import Delivery, Line, pause
 from cfmiddleware.notifications.endpoint import Endpoint, Outcome, _headers, _judged, _reason
-from cfmiddleware.notifications.spool import Entry, Spool
+from cfmiddleware.notifications.spool import Entry, Spool, SpoolError
 
 ENDPOINT = Endpoint("a", "http://user:pass@listener.example.com/x?token=s3cr3t", threshold=3)
 TAKEN = Outcome(200)
@@ -178,3 +178,24 @@ def test_the_log_of_failures_is_short(tmp_path: Path, caplog: pytest.LogCaptureF
     with caplog.at_level(logging.WARNING):
         rig.run(30)
     assert len(caplog.records) == 1
+
+
+def test_delivery_goes_on_after_whatever_goes_wrong(tmp_path: Path, monkeypatch, caplog):
+    rig = Rig(tmp_path)
+    rig.add(1)
+    troubles: list[Exception] = [RuntimeError("out of the blue"), SpoolError("locked"), OSError("no more")]
+
+    def made(endpoint: Endpoint) -> FakeSender:
+        if troubles:
+            raise troubles.pop(0)
+        return rig.sender
+
+    def post(body: bytes) -> Outcome:
+        rig.line._ended.set()
+        return TAKEN
+
+    rig.sender.post = post  # type: ignore[method-assign]
+    monkeypatch.setattr(delivery, "Sender", made)
+    rig.line.run()
+    assert rig.spool.counts() == {}
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
