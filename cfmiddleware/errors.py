@@ -106,6 +106,12 @@ class StorageFull(StorageUnavailable):
     told = "the storage is full"
 
 
+class BeingCollected(StorageUnavailable):
+    """What a request refers to is about to be deleted, by a garbage collection that does not end."""
+
+    told = "a garbage collection deletes what the request refers to; try again later"
+
+
 class StorageReadOnly(StorageUnavailable):
     """The storage is mounted read-only. Reading goes on."""
 

@@ -26,6 +26,7 @@ _TRUE = frozenset(("true", "yes", "on", "1"))
 _FALSE = frozenset(("false", "no", "off", "0"))
 
 _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|µs|μs|ms|s|m|h))+")
+_DAYS = re.compile(r"([0-9]{1,5})d(.*)", re.ASCII)
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|μs|ms|s|m|h)")
 _SECONDS = {
     "ns": Decimal("1e-9"),
@@ -123,6 +124,19 @@ def short_seconds(value: object, name: str) -> float:
     if not Decimal("0.001") <= total <= 3600:
         raise ConfigError(f"{name}: {_shown(value)} must be from 1ms to 1h")
     return float(total)
+
+
+def period(value: object, name: str) -> float:
+    """Return a period in seconds, which may be zero, from Go's form or with days in front (``30d``,
+    ``1d12h``).
+    """
+    days, rest = 0, value
+    if isinstance(value, str) and (found := _DAYS.fullmatch(value.strip())):
+        days, rest = int(found[1]), found[2] or 0
+    try:
+        return days * 86400 + float(_duration(rest, name))
+    except ConfigError:
+        raise ConfigError(f"{name}: {_shown(value)} is not a period; write it like 30d, 12h or 90s") from None
 
 
 def _duration(value: object, name: str) -> Decimal:

@@ -15,6 +15,7 @@ from cfmiddleware.version import __version__
 from . import (
     addreferrers,
     checkcommand,
+    collectgarbage,
     explaincommand,
     keygen,
     managekeys,
@@ -50,6 +51,7 @@ def run(arguments: Sequence[str]) -> int:
         managekeys.add_parser,
         notificationscommand.add_parser,
         addreferrers.add_parser,
+        collectgarbage.add_parser,
     ):
         add_parser(commands)
     options = parser.parse_args(arguments)

@@ -21,6 +21,7 @@ from .auth.access import Authenticator, Grant, granted
 from .blobs import Blobs
 from .cache.descriptors import DescriptorCache
 from .catalog import Catalog
+from .collect.condemned import Condemned
 from .errors import RegistryError
 from .manifests import Manifests
 from .reading import Reading
@@ -75,6 +76,8 @@ class Registry:
         storage. None where nothing is checked.
     :param notifier: is told of pushes, pulls and deletes; None where nobody wants to know.
     :param auth: tells what a client may do. It is asked before anything is done, and before a body is read.
+    :param condemned: what garbage collections are about to delete; by default what the driver's storage
+        says.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class Registry:
         health: Health | None = None,
         notifier: Notifier | None = None,
         auth: Authenticator | None = None,
+        condemned: Condemned | None = None,
     ) -> None:
         self._prefix = "/" + prefix.strip("/") if prefix.strip("/") else ""
         self._relative = relativeurls
@@ -107,12 +111,15 @@ class Registry:
         self._health = health
         reading = Reading()
         events = self._events = Announcements(notifier)
-        blobs = self._blobs = Blobs(driver, reading, descriptors, health, events)
+        condemned = condemned or Condemned(driver)
+        blobs = self._blobs = Blobs(driver, reading, descriptors, health, events, condemned)
         uploads = Uploads(driver, blobs, inline_limit, mountsearch, events)
         tags = Tags(driver, maxtags)
         turns = ParseTurns()
         referrers = Referrers(driver, tags, turns)
-        manifests = Manifests(driver, blobs, tags, referrers, required or Required(), turns, reading, events)
+        manifests = Manifests(
+            driver, blobs, tags, referrers, required or Required(), turns, reading, events, condemned
+        )
         self._handlers: dict[Resource, dict[str, _Handler]] = {
             "root": {"GET": _alive},
             "base": {"GET": _base},

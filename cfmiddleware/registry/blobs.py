@@ -7,8 +7,9 @@ from functools import lru_cache, partial
 from typing import Any, Protocol, cast
 
 from cfmiddleware.digest import Digest
-from cfmiddleware.errors import ObjectNotFound, StorageUnavailable
+from cfmiddleware.errors import BeingCollected, ObjectNotFound, StorageUnavailable
 from cfmiddleware.health.watch import Health
+from cfmiddleware.process.sidebyside import SideBySide, in_turn
 from cfmiddleware.storage.driver import Driver, Reader
 from cfmiddleware.wsgi.blobplace import BlobPlace
 from cfmiddleware.wsgi.ranges import Span, Unsatisfiable, has_etag, select
@@ -17,6 +18,7 @@ from cfmiddleware.wsgi.response import NO_BYTES, Response, empty
 from . import errors
 from .announcements import Announcements
 from .cache.descriptors import Ask, DescriptorCache, Located
+from .collect.condemned import Condemned, of_data, of_repository
 from .reading import Reading
 from .requests import Request
 from .routes import parse_digest
@@ -28,6 +30,9 @@ from .store.upload import DigestMismatch
 _CACHE_CONTROL = "max-age=31536000"
 
 _CONTENT_TYPE = ("Content-Type", "application/octet-stream")
+
+# How often bytes are written that garbage collections delete.
+_ATTEMPTS = 3
 
 
 class BlobListener(Protocol):
@@ -95,6 +100,7 @@ class Blobs:
     :param descriptors: the descriptor cache that pulls use; without it the storage is asked each time.
     :param health: tells whether the storage is to be asked at all; None if it is.
     :param events: is told of pulls and deletes.
+    :param condemned: what garbage collections are about to delete.
     """
 
     def __init__(
@@ -104,8 +110,11 @@ class Blobs:
         descriptors: DescriptorCache | None = None,
         health: Health | None = None,
         events: Announcements | None = None,
+        condemned: Condemned | None = None,
     ) -> None:
         self._events = events or Announcements()
+        self._condemned = condemned or Condemned(driver)
+        self._all = SideBySide().all if driver.remote else in_turn
         self._health = health
         self._driver = driver
         self._reading = reading
@@ -181,9 +190,43 @@ class Blobs:
         """Return whether the storage has a digest's bytes. A repository may still not have the blob."""
         return has_link(self._driver, paths.blob_data(digest))
 
-    def link(self, repository: str, digest: Digest, data: Digest) -> None:
-        """Make the bytes of *data* the repository's blob *digest*."""
-        write_link(self._driver, paths.layer_link(repository, digest), data)
+    def link(self, repository: str, digest: Digest, data: Digest, since: float) -> bool:
+        """Make the bytes of *data* the repository's blob *digest*, and return whether they are there still: a
+        garbage collection may have deleted them meanwhile.
+
+        :param since: when the caller began to write the bytes or saw them, by the clock of
+            :meth:`now`.
+        """
+        path = paths.layer_link(repository, digest)
+        self._all(partial(write_link, self._driver, path, data), self._condemned.look_ahead)
+        if self._condemned.settled((of_repository(repository, digest), of_data(data)), since):
+            return True
+        if self.stored(data):
+            if not has_link(self._driver, path):
+                write_link(self._driver, path, data)
+            return True
+        # No link may stay without bytes: manifests would be accepted that refer to them.
+        self._driver.delete([path])
+        if self.stored(data):  # another push came between, and may have lost its link
+            write_link(self._driver, path, data)
+            return True
+        return False
+
+    def now(self) -> float:
+        """Return the time for :meth:`link`, in seconds from any moment on."""
+        return self._condemned.clock()
+
+    def publish(self, repository: str, digest: Digest, write: Callable[[], object]) -> None:
+        """Write a blob's bytes, and make it part of a repository.
+
+        :param write: writes the bytes; it may be called more than once.
+        """
+        for _ in range(_ATTEMPTS):
+            since = self.now()
+            write()
+            if self.link(repository, digest, digest, since):
+                return
+        raise BeingCollected(f"a garbage collection deletes {digest} again and again")
 
     def store(self, repository: str, digest: Digest, chunks: Iterable[bytes]) -> int:
         """Write a blob straight to its place and link it. Nothing appears unless the digest is right.
@@ -192,6 +235,7 @@ class Blobs:
 
         :raises DigestMismatch: if it is not.
         :raises RegistryError: ``SIZE_INVALID`` (413) for more bytes than the driver takes as one object.
+        :raises BeingCollected: when a garbage collection has deleted the bytes; they can be pushed again.
         """
         most = self._driver.largest_piece
         hasher = digest.hasher()
@@ -204,9 +248,11 @@ class Blobs:
             known = Digest(digest.algorithm, hasher.hexdigest())
             if known != digest:
                 raise DigestMismatch(f"the bytes sent are {known}")
+            since = self.now()
             writer.commit()
             size = writer.size
-        self.link(repository, digest, digest)
+        if not self.link(repository, digest, digest, since):
+            raise BeingCollected(f"a garbage collection has deleted {digest}, which was just pushed")
         return size
 
     def get(self, request: Request) -> Response:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ObjectNotFound
@@ -21,6 +21,9 @@ from . import errors
 from .announcements import Announcements, parse_references
 from .blobs import Blobs
 from .bodies import BodyBroken, content_length, read_body
+from .collect.aside import bring_back
+from .collect.condemned import Condemned, of_data, of_repository
+from .collect.references import references
 from .reading import Reading
 from .referrers import Referrers
 from .requests import Request
@@ -47,6 +50,27 @@ _MOST_MISSING = 100
 _REFERENCES_KEPT = 1000
 
 
+class _Pushed(NamedTuple):
+    """A manifest that is being pushed.
+
+    :param since: when the registry began to look for what it refers to, by the clock of
+        :class:`~cfmiddleware.registry.collect.condemned.Condemned`.
+    """
+
+    repository: str
+    digest: Digest
+    content: bytes
+    manifest: Manifest
+    since: float
+
+    def lines(self) -> Iterator[str]:
+        """Yield what no garbage collection may take."""
+        found = references(self.content)
+        for digest in (self.digest, *(found.digests if found is not None else ())):
+            yield of_repository(self.repository, digest)
+            yield of_data(digest)
+
+
 class Manifests:
     """The manifests of all repositories.
 
@@ -58,6 +82,7 @@ class Manifests:
     :param turns: parses them.
     :param reading: gives pulls their turns.
     :param events: is told of pushes, pulls and deletes.
+    :param condemned: what garbage collections are about to delete.
     """
 
     def __init__(
@@ -70,9 +95,11 @@ class Manifests:
         turns: ParseTurns,
         reading: Reading,
         events: Announcements | None = None,
+        condemned: Condemned | None = None,
     ) -> None:
         self._events = events or Announcements()
         self._references: Cache[Digest, tuple[Mapping[str, Any], ...]] = Cache(_REFERENCES_KEPT)
+        self._condemned = condemned or Condemned(driver)
         self._reading = reading
         self._driver = driver
         self._blobs = blobs
@@ -210,12 +237,13 @@ class Manifests:
             tags = [reference]
         content_type = str(request.environ.get("CONTENT_TYPE", ""))
         manifest = self._turns(parse_manifest, content, content_type, self._required)
+        pushed = _Pushed(request.repository, digest, content, manifest, self._condemned.clock())
         # The bytes are nobody's manifest before the revision is written, and may be stored for nothing.
         self._all(
             partial(self._check_references, request.repository, manifest),
             partial(self._driver.write, paths.blob_data(digest), content),
         )
-        self._make(request.repository, digest, len(content), manifest, tags)
+        self._make(pushed, tags)
         told = self._referred_to(digest, content)
         self._events.manifest_pushed(
             request,
@@ -233,53 +261,92 @@ class Manifests:
             answer.headers.extend(("OCI-Tag", tag) for tag in tags)
         return answer
 
-    def _make(self, repository: str, digest: Digest, size: int, manifest: Manifest, tags: list[str]) -> None:
+    def _make(self, pushed: _Pushed, tags: list[str]) -> None:
         """Make bytes that are stored a manifest of the repository."""
+        repository, digest, content, manifest, _ = pushed
         if not manifest.in_bytes.stated:
             # It stays when the manifest is deleted. It is not read then, and every push writes it again.
             self._driver.write(paths.manifest_type(repository, digest), manifest.media_type.encode())
-        self._types.remember(digest, size, manifest.in_bytes)
-        self._name(repository, digest, size, manifest, tags)
-        # A delete of the same manifest may have come between. The push wins.
-        if not has_link(self._driver, paths.revision_link(repository, digest)):
-            self._name(repository, digest, size, manifest, tags)
+        self._types.remember(digest, len(content), manifest.in_bytes)
+        since = self._condemned.clock()
+        self._name(pushed, tags)
+        # A delete of the same manifest may have come between, or a garbage collection that did not see the
+        # tag. The push wins.
+        own = (of_repository(repository, digest), of_data(digest))
+        settled = self._condemned.settled(own, since)
+        if not settled:
+            self._driver.write(paths.blob_data(digest), content)
+        if not settled or not has_link(self._driver, paths.revision_link(repository, digest)):
+            self._name(pushed, tags)
 
-    def _name(self, repository: str, digest: Digest, size: int, manifest: Manifest, tags: list[str]) -> None:
+    def _name(self, pushed: _Pushed, tags: list[str]) -> None:
         """Write the revision, and then what names it.
 
         A tag's entry in its index names nothing yet. It need only come before the tag.
         """
+        repository, digest, content, manifest, _ = pushed
         named = list(dict.fromkeys(tags))
         self._all(
             partial(write_link, self._driver, paths.revision_link(repository, digest), digest),
+            self._condemned.look_ahead,
             *(partial(self._tags.announce, repository, tag, digest) for tag in named),
         )
+        self._hold(pushed)
         naming: list[Callable[[], object]] = [
             partial(self._tags.point, repository, tag, digest) for tag in named
         ]
         if manifest.subject is not None:
-            naming.insert(0, partial(self._referrers.add, repository, digest, manifest, size))
+            naming.insert(0, partial(self._referrers.add, repository, digest, manifest, len(content)))
         self._all(*naming)
 
-    def _check_references(self, repository: str, manifest: Manifest) -> None:
-        """Look for everything that a manifest refers to, and end when very much of it is missing.
+    def _hold(self, pushed: _Pushed) -> None:
+        """See that no garbage collection, which did not know of the manifest, has taken it or what it refers
+        to.
 
+        :raises RegistryError: ``MANIFEST_BLOB_UNKNOWN`` if it has; then the manifest is not there.
+        """
+        repository, digest, content, manifest, since = pushed
+        if self._condemned.settled(pushed.lines(), since):
+            return
+        path = paths.revision_link(repository, digest)
+        self._driver.write(paths.blob_data(digest), content)
+        write_link(self._driver, path, digest)
+        try:
+            self._check_references(repository, manifest, data=True)
+        except BaseException:
+            self._driver.delete([path])
+            raise
+
+    def _check_references(self, repository: str, manifest: Manifest, *, data: bool = False) -> None:
+        """Look for everything that a manifest refers to, and end when very much of it is missing. What a
+        garbage collection has set aside comes back.
+
+        :param data: whether the bytes of blobs must be seen as well as their links.
         :raises RegistryError: ``MANIFEST_BLOB_UNKNOWN`` (404), with what was found to be missing.
         """
+        missing = self._missing(repository, manifest, data=data)
+        if missing and len(missing) < _MOST_MISSING and bring_back(self._driver, repository, missing):
+            missing = self._missing(repository, manifest, data=data)
+        if missing:
+            raise errors.manifest_blob_unknown(missing)
+
+    def _missing(self, repository: str, manifest: Manifest, *, data: bool) -> list[Digest]:
+        has_blob = self._holds_blob if data else self._has_blob
         looks: list[tuple[Callable[[str, Digest], bool], Digest]] = [
-            *((self._has_blob, digest) for digest in manifest.blobs),
+            *((has_blob, digest) for digest in manifest.blobs),
             *((self._has_manifest, digest) for digest in manifest.manifests),
             *((self._has_either, digest) for digest in manifest.others),
         ]
         found = self._looks.map(lambda look: look[0](repository, look[1]), looks)
         with contextlib.closing(found):
             absent = (digest for (_, digest), there in zip(looks, found, strict=True) if not there)
-            missing = list(islice(absent, _MOST_MISSING))
-        if missing:
-            raise errors.manifest_blob_unknown(missing)
+            return list(islice(absent, _MOST_MISSING))
 
     def _has_blob(self, repository: str, digest: Digest) -> bool:
         return self._blobs.has(repository, digest)
+
+    def _holds_blob(self, repository: str, digest: Digest) -> bool:
+        return self._blobs.locate(repository, digest) is not None
 
     def _has_either(self, repository: str, digest: Digest) -> bool:
         return self._has_manifest(repository, digest) or self._has_blob(repository, digest)

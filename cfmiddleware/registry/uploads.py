@@ -101,15 +101,17 @@ class Uploads:
         if digest is None:
             return None
         for name in self._sources(request, digest, source):
+            since = self._blobs.now()
             # The link must be there. That the bytes exist does not mean that this client may read them.
             located = self._blobs.locate(name, digest)
-            if located is not None:
-                if located.data != digest:
-                    # Distribution serves data under another name only if its own name is linked too.
-                    self._blobs.link(request.repository, located.data, located.data)
-                self._blobs.link(request.repository, digest, located.data)
-                self._events.blob_mounted(request, digest, located.size or 0, name)
-                return digest
+            if located is None:
+                continue
+            # Distribution serves data under another name only if its own name is linked too.
+            for linked in dict.fromkeys((located.data, digest)):
+                if not self._blobs.link(request.repository, linked, located.data, since):
+                    return None
+            self._events.blob_mounted(request, digest, located.size or 0, name)
+            return digest
         return None
 
     def _sources(self, request: Request, digest: Digest, source: str | None) -> Iterable[str]:
@@ -214,14 +216,15 @@ class Uploads:
         """Make a blob of the upload and the body, and return its size in bytes."""
         bare = not has_body(request.environ) and not request.header("Content-Range")
         if bare:
+            since = self._blobs.now()
             size = upload.size_in_place(digest)
             if size is not None:
-                self._blobs.link(request.repository, digest, digest)
+                if not self._blobs.link(request.repository, digest, digest, since):
+                    raise UploadUnknown(upload.uuid)
                 return size
             first = upload.first_state(digest) if upload.kept else None
             if first is not None:
-                upload.assemble(first, paths.blob_data(digest))
-                self._blobs.link(request.repository, digest, digest)
+                self._publish(request, upload, first, digest)
                 return first.size
         before = upload.state()
         if bare and not before.size and not upload.chained and digest != Digest.of(b"", digest.algorithm):
@@ -239,12 +242,15 @@ class Uploads:
         after = upload.extend(before, body) if has_body(request.environ) else before
         try:
             upload.check(after, digest)
-            upload.assemble(after, paths.blob_data(digest))
+            self._publish(request, upload, after, digest)
         except BaseException:
             upload.discard(after, before)
             raise
-        self._blobs.link(request.repository, digest, digest)
         return after.size
+
+    def _publish(self, request: Request, upload: Upload, state: State, digest: Digest) -> None:
+        path = paths.blob_data(digest)
+        self._blobs.publish(request.repository, digest, lambda: upload.assemble(state, path))
 
     def cancel(self, request: Request) -> Response:
         """Answer DELETE: the upload and its bytes are gone."""

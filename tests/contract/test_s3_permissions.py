@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import re
+import time
 import uuid
 from collections.abc import Callable
 
 import pytest
 from lab import PROJECT
+from lab.collecting import collect
 from lab.registry_client import RegistryClient, error_code
 from lab.s3_proxy import Request, always, refuse
 from lab.servers import SMALLEST_PART
 from lab.watched_s3 import WATCHED, WatchedS3
 
 from cfmiddleware.digest import Digest
+from cfmiddleware.registry.collect.condemned import Condemned
 
 PAGE = (PROJECT / "docs" / "s3-permissions.rst").read_text(encoding="utf-8")
 
@@ -100,6 +104,14 @@ def lists(client: RegistryClient) -> None:
     assert client.get("/v2/app/tags/list").status_code == 200
 
 
+def garbage(client: RegistryClient) -> None:
+    """Collect twice: links, and then the bytes that an earlier collection took the links of."""
+    client.push_blob("app", b"nobody's")
+    for _ in range(2):
+        time.sleep(1.1)  # S3's times are whole seconds, and what is of this moment is not old
+        collect(client.driver)
+
+
 USES: dict[str, Callable[[RegistryClient], None]] = {
     "Start": start,
     "Push of an image": push,
@@ -108,6 +120,7 @@ USES: dict[str, Callable[[RegistryClient], None]] = {
     "Mount": mount,
     "Delete": delete,
     "Catalog, tags": lists,
+    "Garbage collection": garbage,
 }
 
 
@@ -119,7 +132,10 @@ def server(request: pytest.FixtureRequest) -> WatchedS3:
 
 @pytest.fixture
 def client(server: WatchedS3) -> RegistryClient:
-    client = RegistryClient(server.driver(f"team/{uuid.uuid4()}"), inline_limit=SMALLEST_PART)
+    driver = server.driver(f"team/{uuid.uuid4()}")
+    # What collections are about to delete is looked at once a second, which always has passed here.
+    condemned = Condemned(driver, clock=itertools.count(step=10).__next__)
+    client = RegistryClient(driver, inline_limit=SMALLEST_PART, condemned=condemned)
     for tag, seed in (("latest", b""), ("second", b"1"), ("second", b"2")):
         client.push_image("app", tag, seed)
     return client

@@ -17,6 +17,7 @@ from lab.servers import SMALLEST_PART
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.middleware.wrapper import CloudFrontMiddleware
+from cfmiddleware.registry.collect.condemned import Condemned
 from cfmiddleware.signing.keys import generate
 
 DOCUMENT = PROJECT / "docs" / "s3-requests.rst"
@@ -79,11 +80,14 @@ def sent(watched_s3) -> Iterator[tuple[RegistryClient, list[str]]]:
     """A registry as it is by default, behind the wrapper, and the operations that it asks S3 for."""
     as_ever = {"smallest_part": 5 << 20, "chunksize": 10 << 20, "multipartcopychunksize": 32 << 20}
     driver = watched_s3.driver(str(uuid.uuid4()), **as_ever)
+    # What collections are about to delete is looked at once a second, whatever is pushed.
+    condemned = Condemned(driver, clock=lambda: 0.0)
+    condemned.look_ahead()
     operations: list[str] = []
     driver.client().meta.events.register(
         "before-send.s3", lambda event_name, **kwargs: operations.append(event_name.rpartition(".")[2])
     )
-    client = RegistryClient(driver)
+    client = RegistryClient(driver, condemned=condemned)
     client.application = CloudFrontMiddleware(
         client.registry,
         baseurl="https://d111111abcdef8.cloudfront.net",

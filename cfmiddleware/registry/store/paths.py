@@ -23,6 +23,7 @@ marked with ``*`` is ours alone, and Distribution skips it.
           * state-<n as 8 digits>                                       the n-th link of the upload's chain
           * piece-<uuid>                                                bytes that one request brought
   * _cfmiddleware/uploadsecret                                          what signs the URLs of uploads
+  * _cfmiddleware/collect/                                              what garbage collections keep
 
 A ``link`` is the text of a digest without a newline. Its content, not its name, says where the data is.
 """
@@ -39,6 +40,26 @@ UPLOAD_SECRET = _ROOT + "_cfmiddleware/uploadsecret"
 #: The folder of all repositories.
 REPOSITORIES = _ROOT + "repositories/"
 
+#: The folder of all blobs.
+BLOBS = _ROOT + "blobs/"
+
+_COLLECT = _ROOT + "_cfmiddleware/collect/"
+
+#: The folder of what collections are about to delete.
+CONDEMNED = _COLLECT + "condemned/"
+
+#: The folder of the lists of links that collections have set aside.
+ASIDE = _COLLECT + "aside/"
+
+#: The folder of what collections remember of the manifests that they have read.
+REMEMBERED = _COLLECT + "remembered/"
+
+#: The object that says which collection runs.
+LEASE = _COLLECT + "lease"
+
+#: An object that is written to learn the storage's time.
+CLOCK = _COLLECT + "clock"
+
 
 def blob_data(digest: Digest) -> str:
     """Return where the bytes of *digest* are."""
@@ -50,6 +71,11 @@ def repository(name: str) -> str:
     return f"{REPOSITORIES}{name}/"
 
 
+def layers(name: str) -> str:
+    """Return the folder of the links that make blobs part of a repository."""
+    return f"{REPOSITORIES}{name}/_layers/"
+
+
 def layer_link(name: str, digest: Digest) -> str:
     """Return the link that makes a blob part of a repository."""
     return f"{REPOSITORIES}{name}/_layers/{digest.algorithm}/{digest.hex}/link"
@@ -58,6 +84,11 @@ def layer_link(name: str, digest: Digest) -> str:
 def revision_link(name: str, digest: Digest) -> str:
     """Return the link that makes a manifest part of a repository."""
     return f"{REPOSITORIES}{name}/_manifests/revisions/{digest.algorithm}/{digest.hex}/link"
+
+
+def manifests(name: str) -> str:
+    """Return the folder of a repository's manifests and tags."""
+    return f"{REPOSITORIES}{name}/_manifests/"
 
 
 def tags(name: str) -> str:
@@ -82,6 +113,11 @@ def tag_current(name: str, tag: str) -> str:
 def tag_index(name: str, tag: str, digest: Digest) -> str:
     """Return the link that remembers that a tag named a manifest."""
     return f"{tags(name)}{tag}/index/{digest.algorithm}/{digest.hex}/link"
+
+
+def all_referrers(name: str) -> str:
+    """Return the folder of the lists of referrers of a repository."""
+    return f"{REPOSITORIES}{name}/_referrers/"
 
 
 def referrers(name: str, subject: Digest) -> str:

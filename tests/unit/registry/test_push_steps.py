@@ -11,6 +11,8 @@ from lab.registry_client import RegistryClient, image_manifest
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import StorageUnavailable
 from cfmiddleware.process.sidebyside import SideBySide, in_turn
+from cfmiddleware.registry.collect.condemned import Condemned
+from cfmiddleware.registry.store.paths import CONDEMNED
 from cfmiddleware.storage.memory import MemoryDriver
 
 _OPERATIONS = ("stat", "read", "open", "write", "create", "compose", "list", "walk", "delete")
@@ -68,8 +70,20 @@ class Rounds:
                 assert self._condition.wait_for(lambda: len(self.begun) > number, 10), self.begun
 
 
+def looked(driver: FarDriver) -> Condemned:
+    """Return what has just been looked at: no garbage collection is about to delete anything."""
+    condemned = Condemned(driver, clock=lambda: 0.0)
+    condemned.look_ahead()
+    return condemned
+
+
+def registry_far_away() -> RegistryClient:
+    driver = FarDriver()
+    return RegistryClient(driver, condemned=looked(driver))
+
+
 def test_the_push_of_a_small_image_waits_seven_times():
-    client = RegistryClient(FarDriver())
+    client = registry_far_away()
     client.start("app")  # which makes the secret that signs uploads
     content, waits = b"a blob", 0
     digest = Digest.of(content)
@@ -102,7 +116,7 @@ def test_the_push_of_a_small_image_waits_seven_times():
 
 
 def test_a_referrer_is_listed_beside_its_tag_and_after_its_revision():
-    client = RegistryClient(FarDriver())
+    client = registry_far_away()
     blob = client.push_blob("app", b"{}")
     subject = {"mediaType": "application/vnd.oci.image.manifest.v1+json", "size": 1, "digest": str(blob)}
     client.driver.before = rounds = Rounds([2, 2, 2, 1])
@@ -111,13 +125,31 @@ def test_a_referrer_is_listed_beside_its_tag_and_after_its_revision():
 
 
 def test_a_storage_that_is_near_is_asked_in_turn():
-    client = RegistryClient(FarDriver())
+    client = registry_far_away()
     blob = client.push_blob("app", b"{}")
     client.driver.remote = False
-    near = RegistryClient(client.driver)
+    near = RegistryClient(client.driver, condemned=looked(client.driver))
     client.driver.before = rounds = Rounds([1] * 6)
     assert near.push_manifest("app", "v1", image_manifest(blob, [])).status_code == 201
     assert len(rounds.begun[:-1]) == 6
+
+
+def test_what_collections_are_about_to_delete_is_looked_at_beside_a_write_once_a_second():
+    driver, now = FarDriver(), 0.0
+    client = RegistryClient(driver, condemned=Condemned(driver, clock=lambda: now))
+    looks = []
+    driver.before = lambda step: looks.append(step) if step.startswith("list") else None
+
+    for second in range(3):
+        now = float(second)
+        for number in range(5):
+            client.push_blob("app", b"%d" % number)
+    assert len(looks) == 3
+
+    driver.before = rounds = Rounds([2])
+    now = 10.0
+    client.push_blob("app", b"one more")
+    assert rounds.begun[0] == {"write _layers", f"list {CONDEMNED.strip('/')}"}
 
 
 STEPS = [
@@ -147,7 +179,7 @@ def test_whatever_fails_a_tag_names_a_whole_manifest_and_a_push_again_succeeds(
     """A step fails, or all from it on, as after a kill; it may have been done all the same."""
     if ORDERS[order] is not None:
         monkeypatch.setattr(SideBySide, "all", ORDERS[order])
-    client = RegistryClient(FarDriver())
+    client = registry_far_away()
     blob = client.push_blob("app", b"{}")
     subject = {"mediaType": "application/vnd.oci.image.manifest.v1+json", "size": 1, "digest": str(blob)}
     old = image_manifest(blob, [], annotations={"is": "old"})
@@ -185,10 +217,10 @@ def test_whatever_fails_a_tag_names_a_whole_manifest_and_a_push_again_succeeds(
 
 
 def test_a_manifest_whose_blobs_are_missing_stays_unknown_though_its_bytes_are_stored():
-    client = RegistryClient(FarDriver())
+    client = registry_far_away()
     absent = Digest.of(b"absent")
-    # The look waits until the bytes are stored.
-    client.driver.before = Rounds([2])
+    # The look waits until the bytes are stored; then comes what collections have set aside.
+    client.driver.before = Rounds([2, 1])
     answer = client.push_manifest("app", "v1", image_manifest(absent, []))
     assert answer.status_code == 404
     client.driver.before = None

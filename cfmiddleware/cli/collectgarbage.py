@@ -1,0 +1,238 @@
+"""``cfmiddleware gc``: garbage collection while the registry serves."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from cfmiddleware import parse
+from cfmiddleware.config import Config
+from cfmiddleware.digest import Digest
+from cfmiddleware.errors import ConfigError, StorageUnavailable
+from cfmiddleware.registry.collect.collector import Collector, Outcome, Survey
+from cfmiddleware.registry.collect.lease import LeaseTaken
+from cfmiddleware.registry.collect.verdict import Rules
+from cfmiddleware.registry.collect.why import why
+
+from .sigterm import sigterm_as_ctrl_c
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+# How often a collection says how far it is, in seconds: on a terminal, and in a file.
+_OFTEN, _SELDOM = 0.2, 60.0
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "gc",
+        help="delete what nothing refers to any more, while the registry goes on",
+        description="Collect garbage: blobs that no manifest refers to leave their repository first, and the "
+        "storage when nothing has named them for the grace period. Pushes, pulls and deletes go on "
+        "meanwhile. It may be stopped at any moment, and the next run goes on. Run it again after the grace "
+        "period, or every day.",
+        epilog="Exit status: 0 when it is done, 1 when there is more to do (another collection runs, or the "
+        "storage failed), 2 where the configuration cannot be used.",
+    )
+    parser.add_argument("config", metavar="CONFIG", help="the configuration file (config.yml)")
+    parser.add_argument("--dry-run", action="store_true", help="say what would go, and delete nothing")
+    parser.add_argument(
+        "--grace",
+        metavar="TIME",
+        default="24h",
+        help="touch nothing younger, and let this much time pass between the two steps (default: 24h)",
+    )
+    parser.add_argument(
+        "--delete-untagged",
+        action="store_true",
+        help="delete manifests that no tag leads to, but not the children of an index that stays, nor what "
+        "is about a manifest that stays",
+    )
+    parser.add_argument(
+        "--older-than",
+        metavar="TIME",
+        default="7d",
+        help="with --delete-untagged: leave younger manifests (default: 7d)",
+    )
+    parser.add_argument("--why", metavar="DIGEST", help="say why this digest stays or goes, and do nothing")
+    parser.add_argument(
+        "--parallel", metavar="N", default="16", help="requests to the storage at a time (default: 16)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object, for programs")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: Any) -> int:
+    """Collect, and print what became of it."""
+    rules = Rules(
+        grace=parse.period(arguments.grace, "--grace"),
+        deleteuntagged=arguments.delete_untagged,
+        olderthan=parse.period(arguments.older_than, "--older-than"),
+    )
+    parallel = parse.integer(arguments.parallel, "--parallel", 1, 256)
+    wanted = None if arguments.why is None else _digest(arguments.why)
+    config = Config.load(arguments.config)
+    driver = config.driver()
+    driver.check()
+    progress = _Progress()
+    collector = Collector(driver, rules, parallel, say=progress)
+    try:
+        with sigterm_as_ctrl_c():
+            if wanted is not None:
+                for line in why(driver, wanted, rules):
+                    print(line)
+                return 0
+            if arguments.dry_run:
+                survey = collector.survey()
+                progress.end()
+                print(json.dumps(_as_json(survey)) if arguments.json else _table(survey, "would be"))
+                return 0
+            outcome = collector.collect()
+    except LeaseTaken as taken:
+        print(f"cfmiddleware: {arguments.config}: a collection runs: {taken}", file=sys.stderr)
+        return 1
+    except StorageUnavailable as error:
+        print(
+            f"cfmiddleware: {arguments.config}: the storage failed: {error}; start the command again",
+            file=sys.stderr,
+        )
+        return 1
+    finally:
+        progress.end()
+    print(json.dumps(_outcome_as_json(outcome)) if arguments.json else _report(outcome))
+    return 1 if outcome.unfinished else 0
+
+
+def _digest(text: str) -> Digest:
+    try:
+        return Digest.parse(text)
+    except ValueError as error:
+        raise ConfigError(f"--why: {text!r}: {error}") from None
+
+
+class _Progress:
+    """Says on standard error how far a collection is: in one line of a terminal, or in a line a minute."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._next = time.monotonic() + (0 if self._terminal else _SELDOM)
+        self._written = False
+
+    def __call__(self, line: str) -> None:
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + (_OFTEN if self._terminal else _SELDOM)
+        if self._terminal:
+            print(f"\r\033[K{line[:78]}", end="", file=sys.stderr, flush=True)
+            self._written = True
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Clear the line of the terminal."""
+        if self._written:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+            self._written = False
+
+
+def _rows(survey: Survey) -> list[tuple[str, int, int]]:
+    return [
+        (verdict.name, len(verdict.layers), len(verdict.revisions))
+        for verdict in survey.verdicts.values()
+        if verdict.layers or verdict.revisions
+    ]
+
+
+def _table(survey: Survey, done: str) -> str:
+    rows = _rows(survey)
+    lines = []
+    if rows:
+        width = max(len("repository"), *(len(name) for name, _, _ in rows))
+        lines = [f"{'repository':<{width}}  {'blobs':>8}  {'manifests':>9}"]
+        lines += [f"{name:<{width}}  {layers:>8}  {revisions:>9}" for name, layers, revisions in rows]
+    layers, revisions = sum(row[1] for row in rows), sum(row[2] for row in rows)
+    lines += [
+        f"{survey.stored.count} blobs of {_size(survey.stored.size)}, {survey.manifests} manifests in "
+        f"{len(survey.verdicts)} repositories, {survey.read} of them read now",
+        f"{layers} links of blobs and {revisions} manifests {done} set aside; {survey.loosened.count} blobs "
+        f"of {_size(survey.loosened.size)} go after the grace period",
+        f"{survey.waiting.count} blobs of {_size(survey.waiting.size)} without a link wait for its end",
+        f"{len(survey.data)} blobs of {_size(sum(survey.data.values()))} {done} deleted",
+    ]
+    return "\n".join([*lines, *_unreadable(survey)])
+
+
+def _unreadable(survey: Survey) -> list[str]:
+    return [
+        f"{verdict.name}: {digest} cannot be read as a manifest; nothing of the repository goes"
+        for verdict in survey.verdicts.values()
+        for digest in verdict.unreadable
+    ]
+
+
+def _report(outcome: Outcome) -> str:
+    survey = outcome.survey
+    lines = [
+        f"{survey.manifests} manifests in {len(survey.verdicts)} repositories, {survey.read} of them read "
+        "now",
+        f"{outcome.layers} links of blobs and {outcome.revisions} manifests set aside, "
+        f"{outcome.restored} links brought back",
+        f"{outcome.deleted.count} blobs of {_size(outcome.deleted.size)} deleted",
+    ]
+    if outcome.spared:
+        lines.append(f"{outcome.spared} links and blobs came into use meanwhile, and stay")
+    if outcome.unfinished:
+        lines.append("not everything was deleted in time; the next run goes on")
+    return "\n".join([*lines, *_unreadable(survey)])
+
+
+def _as_json(survey: Survey) -> dict[str, Any]:
+    return {
+        "repositories": [
+            {
+                "name": verdict.name,
+                "blobs": [str(digest) for digest in verdict.layers],
+                "manifests": [str(digest) for digest in verdict.revisions],
+                "unreadable": [str(digest) for digest in verdict.unreadable],
+            }
+            for verdict in survey.verdicts.values()
+            if verdict.layers or verdict.revisions or verdict.unreadable
+        ],
+        "manifests": survey.manifests,
+        "read": survey.read,
+        "stored": {"blobs": survey.stored.count, "bytes": survey.stored.size},
+        "later": {"blobs": survey.loosened.count, "bytes": survey.loosened.size},
+        "waiting": {"blobs": survey.waiting.count, "bytes": survey.waiting.size},
+        "deleted": {str(digest): size for digest, size in survey.data.items()},
+    }
+
+
+def _outcome_as_json(outcome: Outcome) -> dict[str, Any]:
+    survey = outcome.survey
+    return {
+        "manifests": survey.manifests,
+        "read": survey.read,
+        "aside": {"blobs": outcome.layers, "manifests": outcome.revisions},
+        "restored": outcome.restored,
+        "deleted": {"blobs": outcome.deleted.count, "bytes": outcome.deleted.size},
+        "spared": outcome.spared,
+        "unfinished": outcome.unfinished,
+        "unreadable": [
+            {"repository": verdict.name, "digest": str(digest)}
+            for verdict in survey.verdicts.values()
+            for digest in verdict.unreadable
+        ],
+    }
+
+
+def _size(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

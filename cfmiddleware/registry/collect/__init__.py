@@ -1,0 +1,1 @@
+"""Garbage collection while the registry goes on serving: what nothing refers to leaves the storage."""

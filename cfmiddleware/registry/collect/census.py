@@ -1,0 +1,109 @@
+"""What a repository has, as its listings show it: links, revisions, tags, with the times of the storage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from cfmiddleware.digest import Digest
+from cfmiddleware.registry.store import paths
+from cfmiddleware.registry.store.links import read_link
+from cfmiddleware.storage.driver import Driver, Stat
+
+
+class Link(NamedTuple):
+    """A link of a repository.
+
+    :param data: the digest whose bytes it names, in most cases its own name.
+    :param modified: when it was written, in Unix seconds by the storage's clock.
+    """
+
+    data: Digest
+    modified: float
+
+
+@dataclass
+class Census:
+    """What a repository has.
+
+    :param name: the repository's name.
+    :param layers: its blobs' links, by name.
+    :param revisions: its manifests' links, by name.
+    :param tags: each tag's manifest, as far as tags were asked for.
+    """
+
+    name: str
+    layers: dict[Digest, Link] = field(default_factory=dict)
+    revisions: dict[Digest, Link] = field(default_factory=dict)
+    tags: dict[str, Digest] = field(default_factory=dict)
+
+
+def take_census(driver: Driver, name: str, *, tags: bool) -> Census:
+    """List a repository.
+
+    The links of blobs come first, and the manifests that may refer to them after: what is pushed between the
+    two is seen as referred to, if at all.
+
+    :param tags: whether the tags' manifests are wanted.
+    """
+    census = Census(name)
+    for path, stat in driver.walk(paths.layers(name)):
+        digest = digest_of_link(path)
+        if digest is not None:
+            data = _data(driver, path, digest, stat)
+            # A link that holds no digest, or other bytes' one, counts as missing for clients too.
+            census.layers[digest] = Link(data or digest, stat.modified)
+    named: dict[str, list[Digest]] = {}
+    folder, tag_folder = paths.revisions(name), paths.tags(name)
+    for path, stat in driver.walk(paths.manifests(name)):
+        if path.startswith(folder):
+            digest = digest_of_link(path)
+            if digest is not None:
+                data = _data(driver, path, digest, stat)
+                census.revisions[digest] = Link(data or digest, stat.modified)
+        elif tags and path.startswith(tag_folder):
+            tag, _, rest = path[len(tag_folder) :].partition("/")
+            if rest == paths.CURRENT_LINK:
+                named.setdefault(tag, [])
+    for tag in named:
+        current = read_link(driver, paths.tag_current(name, tag))
+        if current is not None:
+            census.tags[tag] = current
+    return census
+
+
+def digest_of_link(path: str) -> Digest | None:
+    """Return the digest in the path of a link, or None for an object that is no link of a digest."""
+    parts = path.split("/")
+    if len(parts) < 3 or parts[-1] != "link":
+        return None
+    try:
+        return Digest.parse(f"{parts[-3]}:{parts[-2]}")
+    except ValueError:
+        return None
+
+
+def _data(driver: Driver, path: str, digest: Digest, stat: Stat) -> Digest | None:
+    """Return what a link names. A link of the usual length names its own digest, or none at all."""
+    if stat.size == len(str(digest)):
+        return digest
+    return read_link(driver, path, digest)
+
+
+def blobs(driver: Driver) -> Iterator[tuple[Digest, Stat]]:
+    """Yield every digest whose bytes are in the storage."""
+    for path, stat in driver.walk(paths.BLOBS):
+        digest = _digest_of_data(path)
+        if digest is not None:
+            yield digest, stat
+
+
+def _digest_of_data(path: str) -> Digest | None:
+    parts = path[len(paths.BLOBS) :].split("/")
+    try:
+        algorithm, start, hexadecimal, name = parts
+        digest = Digest.parse(f"{algorithm}:{hexadecimal}")
+    except ValueError:
+        return None
+    return digest if name == "data" and start == digest.hex[:2] else None

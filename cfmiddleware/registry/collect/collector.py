@@ -1,0 +1,318 @@
+"""Garbage collection while pushes, pulls and deletes go on.
+
+A blob's bytes are garbage when no link and no manifest of any repository names them. They go in two steps.
+First the link of a blob that no manifest of the repository refers to is *set aside*: clients no longer find
+the blob, and upload it again if they need it. When nothing has linked the bytes for a grace period, they are
+deleted. Each step is announced, and looked at again just before (see ``condemned.py``).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from typing import TypeVar
+
+from cfmiddleware.digest import Digest
+from cfmiddleware.errors import ObjectNotFound
+from cfmiddleware.process.sidebyside import SideBySide
+from cfmiddleware.registry.catalog import repositories
+from cfmiddleware.registry.store import paths
+from cfmiddleware.storage.driver import Driver
+
+from .aside import AsideLink, AsideList, aside_lists, bring_back, set_aside
+from .census import Census, blobs, take_census
+from .condemned import LIMIT, Condemned, of_data, of_repository, storage_time
+from .fingerprints import fingerprint_of
+from .lease import Lease
+from .references import references
+from .remembered import Known, Remembered
+from .verdict import Rules, Verdict, judge
+
+T = TypeVar("T")
+
+# How many deletes one look at the clock allows.
+_BATCH = 1000
+
+
+@dataclass
+class Total:
+    """A number of things and their bytes."""
+
+    count: int = 0
+    size: int = 0
+
+    def add(self, size: int) -> None:
+        """Count one more."""
+        self.count += 1
+        self.size += size
+
+
+@dataclass
+class Survey:
+    """What a collection has found, and what becomes of it.
+
+    :param now: the storage's time when it began, in Unix seconds.
+    :param verdicts: what becomes of each repository.
+    :param data: the bytes that are deleted, with their sizes.
+    :param stored: all bytes that there are.
+    :param loosened: the bytes that lose their last link and stay for the grace period.
+    :param waiting: the bytes without a link whose grace period is not over.
+    :param manifests: how many manifests there are.
+    :param read: how many of them had to be read.
+    :param kept: fingerprints of all bytes that a link or a manifest names, but for the links that go.
+    :param unlinked: fingerprints of the bytes that the links that go name.
+    """
+
+    now: float
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    data: dict[Digest, int] = field(default_factory=dict)
+    stored: Total = field(default_factory=Total)
+    loosened: Total = field(default_factory=Total)
+    waiting: Total = field(default_factory=Total)
+    manifests: int = 0
+    read: int = 0
+    kept: set[int] = field(default_factory=set)
+    unlinked: set[int] = field(default_factory=set)
+
+    def take(self, verdict: Verdict) -> None:
+        """Add what becomes of a repository."""
+        self.verdicts[verdict.name] = verdict
+        self.kept |= verdict.kept
+        self.unlinked |= verdict.loosened
+        # Their numbers are millions, and nobody needs them repository by repository.
+        verdict.kept, verdict.loosened = set(), set()
+
+    def lines(self) -> Iterator[str]:
+        """Yield what has to be announced."""
+        for verdict in self.verdicts.values():
+            for digest in (*verdict.layers, *verdict.revisions):
+                yield of_repository(verdict.name, digest)
+        yield from map(of_data, self.data)
+
+    def aside(self) -> Iterator[AsideLink]:
+        """Yield the links that are set aside, those of manifests first."""
+        for verdict in self.verdicts.values():
+            for digest, link in verdict.revisions.items():
+                yield AsideLink("manifest", verdict.name, digest, link.data)
+        for verdict in self.verdicts.values():
+            for digest, link in verdict.layers.items():
+                yield AsideLink("layer", verdict.name, digest, link.data)
+
+
+@dataclass
+class Outcome:
+    """What a collection has done.
+
+    :param survey: what it found.
+    :param layers: how many links of blobs it set aside.
+    :param revisions: how many links of manifests it set aside.
+    :param restored: how many links it brought back.
+    :param deleted: the bytes that it deleted.
+    :param spared: how many links and bytes it left where they are, because they came into use meanwhile.
+    :param unfinished: whether it ended before everything was deleted; another one goes on.
+    """
+
+    survey: Survey
+    layers: int = 0
+    revisions: int = 0
+    restored: int = 0
+    deleted: Total = field(default_factory=Total)
+    spared: int = 0
+    unfinished: bool = False
+
+
+class Collector:
+    """Collects the garbage of a storage.
+
+    :param driver: the storage.
+    :param rules: what is garbage.
+    :param parallel: how many requests to the storage are made at a time.
+    :param condemned: how it agrees with the registry.
+    :param say: is told what the collection does, for people.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        rules: Rules,
+        parallel: int = 16,
+        condemned: Condemned | None = None,
+        say: Callable[[str], object] = lambda _: None,
+    ) -> None:
+        self._driver = driver
+        self._rules = rules
+        self._say = say
+        self._condemned = condemned or Condemned(driver)
+        self._clock = self._condemned.clock
+        # Two of them, because a repository's listing waits for its manifests.
+        self._listing = SideBySide(parallel)
+        self._reading = SideBySide(parallel)
+        self._remembered = Remembered(driver)
+        self._lease = Lease(driver, f"process {os.getpid()} on {socket.gethostname()}", self._clock)
+
+    def survey(self) -> Survey:
+        """Find out what would go, and change nothing but what is remembered of manifests."""
+        self._remembered.load()
+        survey = self._survey(storage_time(self._driver), list(aside_lists(self._driver)))
+        self._remembered.save()
+        return survey
+
+    def collect(self) -> Outcome:
+        """Collect.
+
+        :raises LeaseTaken: when another collection runs.
+        """
+        with self._lease.held():
+            self._condemned.clean_up()
+            self._remembered.load()
+            aside = list(aside_lists(self._driver))
+            survey = self._survey(storage_time(self._driver), aside)
+            self._remembered.save()
+            outcome = Outcome(survey)
+            for verdict in survey.verdicts.values():
+                if verdict.restored:
+                    names = [link.name for link in verdict.restored]
+                    outcome.restored += bring_back(self._driver, verdict.name, names)
+            lines = list(survey.lines())
+            if lines:
+                self._say(f"announcing {len(lines)} links and blobs")
+                announced = self._condemned.announce(lines)
+                try:
+                    self._sweep(outcome)
+                finally:
+                    self._condemned.withdraw(announced)
+            if not outcome.unfinished:
+                self._forget(aside, survey.now)
+            return outcome
+
+    # Looking
+
+    def _survey(self, now: float, aside: list[AsideList], *, data: bool = True) -> Survey:
+        """Look at all repositories and, unless the caller knows them, at the bytes.
+
+        The bytes come last: what has been uploaded meanwhile is young, and its link has been seen or it is
+        younger than the look at the repositories.
+        """
+        survey = Survey(now)
+        by_repository: dict[str, list[AsideLink]] = {}
+        for listed in aside:
+            for link in listed.links:
+                by_repository.setdefault(link.repository, []).append(link)
+        names = dict.fromkeys((*repositories(self._driver), *by_repository))
+        look = partial(take_census, self._driver, tags=self._rules.deleteuntagged)
+        for census in self._listing.map(look, names):
+            self._lease.renew()
+            self._read(census, survey)
+            verdict = judge(
+                census, self._remembered.get, self._rules, now, by_repository.get(census.name, ())
+            )
+            survey.take(verdict)
+            self._say(f"{census.name}: {len(census.revisions)} manifests, {len(census.layers)} blobs")
+        if data:
+            self._look_at_data(survey, aside)
+        return survey
+
+    def _read(self, census: Census, survey: Survey) -> None:
+        """Read the manifests of a repository that are not known yet."""
+        survey.manifests += len(census.revisions)
+        unknown = [item for item in census.revisions.items() if self._remembered.get(item[0]) is None]
+        contents = self._reading.map(lambda item: self._content(item[1].data), unknown)
+        for (digest, _), content in zip(unknown, contents, strict=True):
+            survey.read += 1
+            found = None if content is None else references(content)
+            # What cannot be read is not remembered, because it may be mended.
+            if found is not None:
+                self._remembered.put(digest, Known.of(found))
+            self._lease.renew()
+
+    def _content(self, data: Digest) -> bytes | None:
+        try:
+            return self._driver.read(paths.blob_data(data))
+        except ObjectNotFound:
+            return None
+
+    def _look_at_data(self, survey: Survey, aside: list[AsideList]) -> None:
+        """Find the bytes that nothing has named for the grace period."""
+        old = survey.now - self._rules.grace
+        recent = {
+            fingerprint_of(link.data) for listed in aside if listed.written >= old for link in listed.links
+        }
+        for digest, stat in blobs(self._driver):
+            survey.stored.add(stat.size)
+            number = fingerprint_of(digest)
+            if number in survey.kept:
+                continue
+            if number in survey.unlinked:
+                survey.loosened.add(stat.size)
+            elif stat.modified >= old or number in recent:
+                survey.waiting.add(stat.size)
+            else:
+                survey.data[digest] = stat.size
+            self._lease.renew()
+
+    # Deleting
+
+    def _sweep(self, outcome: Outcome) -> None:
+        """Look at everything again, and delete what is still garbage."""
+        began = self._clock()
+        survey, again = outcome.survey, self._survey(outcome.survey.now, [], data=False)
+        self._remembered.save()
+        for verdict in again.verdicts.values():
+            before = survey.verdicts.get(verdict.name)
+            for links, once in (
+                (verdict.layers, before.layers if before else {}),
+                (verdict.revisions, before.revisions if before else {}),
+            ):
+                for digest in links.keys() - once.keys():
+                    del links[digest]
+        found = sum(1 for _ in survey.lines())
+        for batch in set_aside(self._driver, again.aside()):
+            outcome.layers += sum(link.kind == "layer" for link in batch)
+            outcome.revisions += sum(link.kind == "manifest" for link in batch)
+            outcome.unfinished |= not self._delete((link.path for link in batch), began)
+        self._forget_manifests(again, began)
+        # A link that goes now counts as well: the grace period of its bytes has only begun.
+        named = again.kept | again.unlinked
+        data = {digest: size for digest, size in survey.data.items() if fingerprint_of(digest) not in named}
+        for part in _batches(data):
+            if not self._delete(map(paths.blob_data, part), began):
+                outcome.unfinished = True
+                break
+            for digest in part:
+                outcome.deleted.add(data[digest])
+        outcome.spared = found - outcome.layers - outcome.revisions - len(data)
+
+    def _delete(self, doomed: Iterable[str], began: float) -> bool:
+        """Delete, as long as the announcement holds, and return whether it does."""
+        for batch in _batches(doomed):
+            self._lease.renew()
+            if self._clock() - began > LIMIT:
+                return False
+            self._driver.delete(batch)
+        return True
+
+    def _forget_manifests(self, survey: Survey, began: float) -> None:
+        """Delete what the registry keeps about manifests that were set aside: types, and descriptors in lists
+        of referrers.
+        """
+        for verdict in survey.verdicts.values():
+            if not verdict.revisions:
+                continue
+            self._delete((paths.manifest_type(verdict.name, digest) for digest in verdict.revisions), began)
+            names = {f"{digest.algorithm}-{digest.hex}" for digest in verdict.revisions}
+            listed = (path for path, _ in self._driver.walk(paths.all_referrers(verdict.name)))
+            self._delete((path for path in listed if path.rpartition("/")[2] in names), began)
+
+    def _forget(self, aside: list[AsideList], now: float) -> None:
+        """Delete the lists whose grace period was over before this collection looked at the bytes."""
+        self._driver.delete(listed.path for listed in aside if listed.written < now - self._rules.grace)
+
+
+def _batches(items: Iterable[T]) -> Iterator[list[T]]:
+    left = iter(items)
+    while batch := list(islice(left, _BATCH)):
+        yield batch
