@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from logging import Logger
 from pathlib import Path
-from types import ModuleType
+from types import MethodType, ModuleType
 from typing import Any
 
 import pytest
@@ -69,7 +69,8 @@ def parts_of(thing: object) -> Iterator[object]:
             continue
         seen[id(part)] = part
         yield part
-        if hasattr(part, "__globals__"):
+        # A method has a function's attributes, and hangs on its object.
+        if hasattr(part, "__globals__") and not isinstance(part, MethodType):
             waiting += [part.__closure__, part.__defaults__, part.__kwdefaults__, part.__dict__]  # type: ignore[attr-defined]
         else:
             waiting += gc.get_referents(part)
