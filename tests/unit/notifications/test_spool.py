@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sqlite3
 import threading
 from pathlib import Path
@@ -39,35 +38,6 @@ def test_events_of_repositories_that_are_held_up_are_passed_over(tmp_path: Path)
     spool = Spool(tmp_path)
     spool.add([entry(1, repository="x"), entry(2, repository="y"), entry(3, repository="x")])
     assert [each.repository for each in spool.waiting("a", held=["x"])] == ["y"]
-
-
-def test_an_event_that_was_added_outlives_a_process_that_is_killed(tmp_path: Path):
-    pid = os.fork()
-    if pid == 0:
-        Spool(tmp_path).add([entry(1), entry(2)])
-        os.kill(os.getpid(), signal.SIGKILL)
-    os.waitpid(pid, 0)
-    assert len(bodies(Spool(tmp_path))) == 2
-
-
-def test_processes_share_a_spool(tmp_path: Path):
-    """Those that were forked after it was used, too."""
-    spool = Spool(tmp_path)
-    spool.add([entry(0)])
-    children = []
-    for number in range(3):
-        pid = os.fork()
-        if pid == 0:
-            status = 1
-            try:
-                for _ in range(20):
-                    spool.add([entry(number)])
-                status = 0
-            finally:
-                os._exit(status)
-        children.append(pid)
-    assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children] == [0, 0, 0]
-    assert len(bodies(spool)) == 61
 
 
 def test_a_full_spool_keeps_the_last_tenth_for_what_changes_something(tmp_path: Path):
