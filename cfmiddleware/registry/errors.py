@@ -204,7 +204,8 @@ def body_too_slow() -> RegistryError:
 def too_many_uploads() -> RegistryError:
     """Return the error for an upload that finds no place.
 
-    skopeo and podman repeat a request after a 429, and give up at once after a 503.
+    skopeo and podman repeat a request without a body after a 429, and give it up at once after a 503. podman
+    repeats the push as well, and so does skopeo with ``--retry-times``.
     """
     return RegistryError(
         "TOOMANYREQUESTS", 429, "too many uploads at a time; try again later", headers=_RETRY_AFTER
