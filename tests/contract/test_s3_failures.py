@@ -68,6 +68,18 @@ def test_a_head_that_is_refused_is_told_from_a_wrong_clock_by_its_date(s3: Recor
         driver_of(s3.url).stat("/a")
 
 
+@pytest.mark.parametrize(("status", "code"), [(403, "QuotaExceeded"), (507, "XMinioStorageFull")])
+def test_what_can_be_done_about_a_full_storage_is_said_once(s3: RecordingS3, caplog, status, code):
+    driver = driver_of(s3.url)
+    s3.refuse(status, code)
+    for _ in range(5):
+        with pytest.raises(StorageFull):
+            driver.write("/a", b"content")
+    (line,) = advice(caplog)
+    assert line.startswith("storage.s3.bucket: there is no room left in ")
+    assert line.endswith(f"({code}); make room, or raise the quota")
+
+
 def test_what_the_start_would_say_is_said_while_it_runs_and_not_with_every_request(s3: RecordingS3, caplog):
     driver = driver_of(s3.url)
     s3.refuse(403, "RequestTimeTooSkewed", dated(20))

@@ -30,7 +30,7 @@ from botocore.exceptions import (
 
 from cfmiddleware.errors import ConfigError, StorageNotReached
 
-from .errors import code_of, is_skewed, minutes_ahead, region_of, status_of
+from .errors import code_of, is_full, is_skewed, minutes_ahead, region_of, status_of
 from .options import S3Options
 
 # What is wrong with the bucket or the keys, whatever was asked for.
@@ -64,7 +64,7 @@ def advice(error: Exception, options: S3Options, where: str) -> str:
     first; else an empty string.
     """
     if isinstance(error, ClientError) and not (
-        code_of(error) in _WHENEVER or region_of(error) or is_skewed(error)
+        code_of(error) in _WHENEVER or region_of(error) or is_skewed(error) or is_full(error)
     ):
         return ""
     return str(config_error(error, options, where))
@@ -104,6 +104,11 @@ def _refused(error: ClientError, options: S3Options) -> tuple[str, str]:
         return _elsewhere(region, code, options)
     if is_skewed(error):
         return "", f"this machine's clock {_deviation(error)} that of {server}; set the clock"
+    if is_full(error):
+        return (
+            "bucket",
+            f"there is no room left in {bucket} at {server} ({code}); make room, or raise the quota",
+        )
     if code == "400" and not (options.endpoint or "https:").startswith("https:"):
         return _no_tls(options)
     whose = "the accesskey" if options.accesskey else found

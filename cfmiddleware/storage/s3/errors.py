@@ -92,6 +92,11 @@ def is_skewed(error: ClientError) -> bool:
     return code == "RequestTimeTooSkewed" or (code == "403" and abs(minutes_ahead(error)) >= _SKEW)
 
 
+def is_full(error: ClientError) -> bool:
+    """Return whether S3 refused a request because it has no room left."""
+    return code_of(error) in _FULL or status_of(error) == 507
+
+
 @contextmanager
 def translated(path: str) -> Iterator[None]:
     """Turn what boto3 raises on behalf of *path* into a :class:`StorageError`."""
@@ -116,8 +121,7 @@ def storage_error(error: Exception, path: str) -> StorageError:
 
 def _kind(error: ClientError) -> type[StorageUnavailable]:
     """Return which kind of failure a refusal is."""
-    code, status = code_of(error), status_of(error)
-    if code in _FULL or status == 507:
+    if is_full(error):
         return StorageFull
     if is_skewed(error):
         return StorageClockWrong
