@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from cfmiddleware.process.cache import PerProcess
 
 # With so many under way the processor and a storage nearby are busy; more would only wait for each other.
-_AT_ONCE = 12
+_AT_ONCE = 8
 
 # A turn that has lasted as many seconds waits for a storage that is far away or hangs; it keeps nothing busy.
 _TURN = 0.3

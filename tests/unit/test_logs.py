@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cfmiddleware.logs import Json, LogOptions, Redacted, configuration
+from cfmiddleware.registry.store.uploadticket import Tickets
+from cfmiddleware.storage.memory import MemoryDriver
 
 
 def line(message: str, *args: object) -> str:
@@ -41,6 +43,17 @@ def test_a_secret_in_a_url_is_left_out_of_the_line(parameter: str):
 
     assert "s3cr3t" not in shown
     assert f"Expires=17&{parameter}=...&Key-Pair-Id=K1" in shown
+
+
+def test_the_signed_part_of_an_uploads_url_is_left_out_of_the_line():
+    tickets = Tickets(MemoryDriver())
+    uuid = "01234567-89ab-cdef-0123-456789abcdef"
+    name = tickets.seal("team/app", uuid, tickets.begin("sha256"))
+
+    shown = line("Invalid request line: %r", f"PATCH /v2/team/app/blobs/uploads/{name}?digest=x HTTP/9")
+
+    assert name.rpartition(".")[2] not in shown
+    assert f"/v2/team/app/blobs/uploads/{uuid}....?digest=x" in shown
 
 
 def test_a_secret_in_a_traceback_is_left_out_too():
