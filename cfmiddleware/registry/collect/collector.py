@@ -8,8 +8,6 @@ deleted. Each step is announced, and looked at again just before (see ``condemne
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -152,7 +150,7 @@ class Collector:
         self._listing = SideBySide(parallel)
         self._reading = SideBySide(parallel)
         self._remembered = Remembered(driver)
-        self._lease = Lease(driver, f"process {os.getpid()} on {socket.gethostname()}", self._clock)
+        self._lease = Lease(driver, self._clock)
 
     def survey(self) -> Survey:
         """Find out what would go, and change nothing but what is remembered of manifests."""

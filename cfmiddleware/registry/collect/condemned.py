@@ -28,6 +28,8 @@ from cfmiddleware.errors import BeingCollected, ObjectNotFound
 from cfmiddleware.registry.store import paths
 from cfmiddleware.storage.driver import Driver
 
+from .owner import has_ended, this_process
+
 #: How old, in seconds, what a request knows of the announcements may be.
 LOOK = 1.0
 
@@ -108,10 +110,11 @@ class Condemned:
         if not in_the_way:
             return self.clock() - since < _QUICK
         patience = self.clock() + _PATIENCE
+        in_the_way = {path for path in in_the_way if not self._ends(path)}
         while in_the_way and self.clock() < patience:
             self.sleep(_POLL)
             in_the_way &= self._touching(lines, 0)
-        if any(not self._is_dead(path) for path in in_the_way):
+        if any(not self._ends(path) for path in in_the_way):
             raise BeingCollected(f"a collection has announced it and does not end: {sorted(in_the_way)[0]}")
         return False
 
@@ -135,12 +138,19 @@ class Condemned:
                 announced[path] = known.get(path) or frozenset(self._driver.read(path).decode().split("\n"))
         return _View(looked, announced)
 
-    def _is_dead(self, path: str) -> bool:
-        """Return whether the collector that announced must have ended, by the storage's own clock."""
+    def _ends(self, path: str) -> bool:
+        """End an announcement whose collector has ended, and return whether it has: its process is no more,
+        or the announcement is too old, by the storage's own clock.
+        """
         try:
-            return storage_time(self._driver) - self._driver.stat(path).modified > _DEAD
+            if has_ended(self._driver.read(path).partition(b"\n")[0].decode("utf-8", "replace")):
+                self.sleep(SETTLE)  # its last request may still be on its way
+            elif storage_time(self._driver) - self._driver.stat(path).modified <= _DEAD:
+                return False
         except ObjectNotFound:
             return True
+        self._driver.delete([path])
+        return True
 
     # Collectors
 
@@ -152,7 +162,8 @@ class Condemned:
         written = []
         for batch in _batches(lines):
             path = f"{paths.CONDEMNED}{uuid4()}"
-            self._driver.write(path, "\n".join(batch).encode())
+            # The first line says whose it is, and is no line that anybody asks for.
+            self._driver.write(path, "\n".join((this_process(), *batch)).encode())
             written.append(path)
         self.sleep(SETTLE)
         return written
@@ -164,10 +175,8 @@ class Condemned:
 
     def clean_up(self) -> None:
         """Delete the announcements of collectors that were ended before they could withdraw them."""
-        found = [(path, stat.modified) for path, stat in self._driver.walk(paths.CONDEMNED)]
-        if found:
-            now = storage_time(self._driver)
-            self._driver.delete(path for path, modified in found if now - modified > _DEAD)
+        for path in [path for path, _ in self._driver.walk(paths.CONDEMNED)]:
+            self._ends(path)
 
 
 def storage_time(driver: Driver) -> float:

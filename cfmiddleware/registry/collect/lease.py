@@ -15,6 +15,7 @@ from cfmiddleware.registry.store import paths
 from cfmiddleware.storage.driver import Driver
 
 from .condemned import storage_time
+from .owner import has_ended, this_process
 
 # How often a collection says that it still runs, and after how long without a word its lease is free.
 _RENEW = 10.0
@@ -29,13 +30,12 @@ class Lease:
     """The right to collect, which a crash gives up.
 
     :param driver: where it is.
-    :param owner: who has it, for people.
     :param clock: tells the seconds, from any moment on.
     """
 
-    def __init__(self, driver: Driver, owner: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, driver: Driver, clock: Callable[[], float] = time.monotonic) -> None:
         self._driver = driver
-        self._owner = owner.encode()
+        self._owner = this_process().encode()
         self._clock = clock
         self._renewed: float | None = None
 
@@ -66,6 +66,8 @@ class Lease:
         raise LeaseTaken(self._taken_by())
 
     def _is_free(self) -> bool:
+        if has_ended(self._taken_by()):
+            return True
         try:
             return storage_time(self._driver) - self._driver.stat(paths.LEASE).modified > _FREE
         except ObjectNotFound:
