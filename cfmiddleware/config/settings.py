@@ -153,8 +153,12 @@ def read_settings(tree: Mapping[str, Any], here: Path) -> Settings:
 
 
 def bucket_directory(driver: Driver | None) -> str:
-    """Return the directory of the bucket that the driver's root stands for; empty without a bucket."""
-    return driver.key("/docker").removesuffix("docker") if driver is not None and driver.in_bucket else ""
+    """Return the directory of the bucket that the driver's root stands for; empty without a bucket.
+
+    It begins and ends with a slash, so that it can be read as an option is: white space may be part of it.
+    """
+    root = driver.key("/docker").removesuffix("docker") if driver is not None and driver.in_bucket else ""
+    return f"/{root}" if root else ""
 
 
 def _check(settings: Settings) -> None:

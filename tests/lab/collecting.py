@@ -33,8 +33,9 @@ class VirtualClock:
 def collector(driver: Any, condemned: Condemned | None = None, **rules: Any) -> Collector:
     """Return a collector that waits for nobody; without rules, everything is old enough."""
     clock = VirtualClock()
-    # A disk's times stand still for some milliseconds, and what is of this moment is not old.
-    time.sleep(0.01)
+    if driver.shared:
+        # A disk's times stand still for some milliseconds, and what is of this moment is not old.
+        time.sleep(0.01)
     condemned = condemned or Condemned(driver, clock, clock.sleep)
     return Collector(driver, Rules(**{"grace": 0.0, "olderthan": 0.0, **rules}), 4, condemned)
 

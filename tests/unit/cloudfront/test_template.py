@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from lab import PROJECT
 from lab.cloudfront_configs import config_file, want, write_key
@@ -330,6 +330,9 @@ def test_it_is_small_enough_to_be_deployed_without_a_bucket(directory: Path):
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.text(st.characters(exclude_characters="/", exclude_categories=["Cs"]), min_size=1))
+@example(name=" x")
+@example(name="x ")
+@example(name="\x85")
 def test_any_directory_of_a_bucket_is_named_as_it_is(directory: Path, name: str):
     try:
         found = want(directory, {}, {"rootdirectory": f"/{name}/prod"})
