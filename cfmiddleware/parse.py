@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from decimal import Decimal
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from .errors import ConfigError
 
@@ -124,6 +125,16 @@ def short_seconds(value: object, name: str) -> float:
     if not Decimal("0.001") <= total <= 3600:
         raise ConfigError(f"{name}: {_shown(value)} must be from 1ms to 1h")
     return float(total)
+
+
+def is_http_url(text: str) -> bool:
+    """Return whether a text is a whole URL of the scheme ``http`` or ``https``."""
+    try:
+        parts = urlsplit(text)
+        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        known = False
+    return bool(known) and text.isascii() and text.isprintable() and " " not in text
 
 
 def period(value: object, name: str) -> float:

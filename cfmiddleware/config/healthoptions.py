@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 from cfmiddleware import parse
 from cfmiddleware.errors import ConfigError
@@ -37,12 +36,7 @@ _timeout = partial(_seconds, _TIMEOUT)
 
 def _uri(value: object, name: str) -> str:
     text = parse.text(value, name)
-    try:
-        parts = urlsplit(text)
-        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        known = False
-    if not known or not text.isascii() or not text.isprintable() or " " in text:
+    if not parse.is_http_url(text):
         raise ConfigError(f"{name}: {text!r} is not a URL; write it like http://server.example.com/alive")
     return text
 

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 from cfmiddleware import parse
 from cfmiddleware.errors import ConfigError
@@ -45,12 +44,7 @@ def _threshold(value: object, name: str) -> int:
 def _url(value: object, name: str) -> str:
     """Read a URL. No message repeats it, because it may have a password or a token in it."""
     text = value.strip() if isinstance(value, str) else ""
-    try:
-        parts = urlsplit(text)
-        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        known = False
-    if not known or not text.isascii() or not text.isprintable() or " " in text:
+    if not parse.is_http_url(text):
         raise ConfigError(f"{name}: is not a URL; write it like https://listener.example.com/event")
     return text
 
