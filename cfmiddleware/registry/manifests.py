@@ -24,6 +24,7 @@ from .bodies import BodyBroken, content_length, read_body
 from .collect.aside import bring_back
 from .collect.condemned import Condemned, of_data, of_repository
 from .collect.references import references
+from .errors import RegistryError
 from .reading import Reading
 from .referrers import Referrers
 from .requests import Request
@@ -313,7 +314,8 @@ class Manifests:
         write_link(self._driver, path, digest)
         try:
             self._check_references(repository, manifest, data=True)
-        except BaseException:
+        except RegistryError:
+            # Not where the storage fails: the manifest may have been there before, and be whole.
             self._driver.delete([path])
             raise
 

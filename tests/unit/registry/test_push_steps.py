@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 
@@ -150,6 +151,25 @@ def test_what_collections_are_about_to_delete_is_looked_at_beside_a_write_once_a
     now = 10.0
     client.push_blob("app", b"one more")
     assert rounds.begun[0] == {"write _layers", f"list {CONDEMNED.strip('/')}"}
+
+
+def test_a_slow_push_of_what_is_there_loses_nothing_when_the_storage_fails():
+    driver = FarDriver()
+    client = RegistryClient(driver, condemned=Condemned(driver, clock=itertools.count(step=10).__next__))
+    blob = client.push_blob("app", b"{}")
+    assert client.push_manifest("app", "v1", image_manifest(blob, [])).status_code == 201
+    looks = []
+
+    def fail(step):
+        looks.append(step)
+        if step == "read _layers":  # at the second look
+            raise StorageUnavailable("no answer")
+
+    driver.before = fail
+    assert client.push_manifest("app", "v1", image_manifest(blob, [])).status_code == 503
+    driver.before = None
+    assert "read _layers" in looks
+    assert client.get("/v2/app/manifests/v1").status_code == 200
 
 
 STEPS = [
