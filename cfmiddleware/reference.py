@@ -64,18 +64,22 @@ def parse_blob_path(path: str, prefix: str = "") -> BlobPath | None:
 
     The path is matched whole and from the right, so that a name may hold ``/blobs/`` itself.
     """
-    if len(path) > len(prefix) + _MAX_BLOB_PATH or not path.startswith(prefix + "/v2/"):
+    if prefix:
+        if not path.startswith(prefix):
+            return None
+        path = path[len(prefix) :]
+    if len(path) > _MAX_BLOB_PATH or not path.startswith("/v2/"):
         return None
-    return _parse_blob_path(path, prefix)
+    return _parse_blob_path(path)
 
 
 # A few blobs are asked for over and over. Nothing long is kept: the length has been checked.
 @lru_cache(maxsize=4096)
-def _parse_blob_path(path: str, prefix: str) -> BlobPath | None:
+def _parse_blob_path(path: str) -> BlobPath | None:
     for length in _TAIL_LENGTHS:
         tail = _BLOB_TAIL.match(path, max(0, len(path) - length))
         if tail is not None:
-            name = path[len(prefix) + 4 : tail.start()]
+            name = path[len("/v2/") : tail.start()]
             if not is_name(name):
                 return None
             return BlobPath(name, Digest(tail[1] or tail[3], tail[2] or tail[4]))

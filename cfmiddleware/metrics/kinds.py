@@ -36,7 +36,9 @@ class Cell:
 
     def inc(self) -> None:
         """Count one more."""
-        self.values[self.at] += 1.0
+        values = self.values
+        if values is not NOWHERE:
+            values[self.at] += 1.0
 
     def add(self, amount: float) -> None:
         """Count *amount* more."""

@@ -18,7 +18,7 @@ from .rewriteoptions import RewriteOptions, in_turn
 
 if TYPE_CHECKING:
     from cfmiddleware.digest import Digest
-    from cfmiddleware.signing.signer import URLSigner
+    from cfmiddleware.signing.signer import Term, URLSigner
     from cfmiddleware.signing.unsigned import Unsigned
 
 _log = logging.getLogger("cfmiddleware")
@@ -47,6 +47,8 @@ class BlobURLs:
         self._signer = signer
         self._presigned = presigned
         self._rewrites = rewrites
+        #: Returns whether what was signed in a term is what :meth:`sign` returns now.
+        self.holds = signer.holds
         # A few objects are asked for over and over. An unreachable one raises, and so is not kept.
         self._reachable_url = lru_cache(maxsize=4096)(self._edge_url)
         self._throttle = Throttle()
@@ -66,11 +68,19 @@ class BlobURLs:
         :param address: the only client that the URL serves, as an IPv4 address; None for every client.
         """
         try:
-            signed = self._signer.url(url, digest.hex, address)
-            return in_turn(self._rewrites, signed) if self._rewrites else signed
+            return self._rewritten(self._signer.url(url, digest.hex, address))
         except Exception as error:  # noqa: BLE001 (whatever it is, it must not fail the pull)
-            SIGNATURES.inc("failed")
-            return Miss("signing", f"the URL of {digest} could not be signed: {error}")
+            return _unsigned(digest, error)
+
+    def sign_lasting(self, url: str, digest: Digest) -> tuple[str, Term] | Miss:
+        """Return a URL signed for every client, and the term in which :meth:`sign` returns the same; or why
+        it cannot be signed.
+        """
+        try:
+            signed, term = self._signer.lasting(url, digest.hex)
+            return self._rewritten(signed), term
+        except Exception as error:  # noqa: BLE001 (whatever it is, it must not fail the pull)
+            return _unsigned(digest, error)
 
     @property
     def presigns(self) -> bool:
@@ -96,6 +106,9 @@ class BlobURLs:
                 )
             return None
 
+    def _rewritten(self, signed: str) -> str:
+        return in_turn(self._rewrites, signed) if self._rewrites else signed
+
     def _edge_url(self, key: str) -> str:
         """Return the URL of an object at CloudFront, unsigned.
 
@@ -111,6 +124,11 @@ class BlobURLs:
             said = f"key {path[1:]!r} has an empty, '.' or '..' segment"
             raise _UnreachableError(Miss("key-segments", said))
         return self._baseurl + encode_key(path)
+
+
+def _unsigned(digest: Digest, error: Exception) -> Miss:
+    SIGNATURES.inc("failed")
+    return Miss("signing", f"the URL of {digest} could not be signed: {error}")
 
 
 class _UnreachableError(Exception):

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable
 from functools import lru_cache
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cfmiddleware.metrics.cells import STATE
 from cfmiddleware.metrics.names import PROBE_SECONDS
@@ -23,11 +23,14 @@ from .blobsizes import BlobSizes
 from .bloburls import BlobURLs
 from .misses import Miss, Misses
 from .options import WrapperOptions
-from .redirect import redirect
+from .redirect import redirect_again, repeated_redirect
 
 if TYPE_CHECKING:
+    from cfmiddleware.digest import Digest
     from cfmiddleware.reference import BlobPath
+    from cfmiddleware.signing.signer import Term
     from cfmiddleware.wsgi.accessrecord import AccessRecord
+    from cfmiddleware.wsgi.repeatedheaders import Repeated
     from cfmiddleware.wsgi.types import App, StartResponse
 
 _PROBE = PROBE_SECONDS.of()
@@ -73,6 +76,7 @@ class PlacedPulls:
         self._root = options.rootdirectory
         self._largest = options.maximumsize if options.maximumsize and not options.unsigned else math.inf
         self._urls = urls
+        self._holds = urls.holds
         self._misses = misses
         self._sizes = sizes
         # It depends on nothing but the options.
@@ -97,19 +101,52 @@ class PlacedPulls:
         size = found.size
         if size is not None and size > self._largest:
             return None
-        url = self._url(found)
-        if not isinstance(url, Miss):
-            url = self._urls.sign(url, digest, None)
-        if isinstance(url, Miss):
-            return self.app(environ, self._misses.watching(url, start_response))
+        kept = found.kept
+        if not (
+            type(kept) is _Signed
+            and kept.urls is self._urls
+            and kept.digest == digest
+            and self._holds(kept.term)
+        ):
+            signed = self._sign(found, digest)
+            if isinstance(signed, Miss):
+                return self.app(environ, self._misses.watching(signed, start_response))
+            kept = found.kept = signed
         record: AccessRecord | None = environ.get(ACCESS)
         if record is not None:
             record.sent = "edge"
         if counts:
             self._sizes.count(blob, "edge", size)
-        return redirect(start_response, url, digest)
+        return redirect_again(start_response, kept.headers)
 
-    def _url_of(self, place: BlobPlace) -> str | Miss:
+    def _sign(self, place: BlobPlace, digest: Digest) -> _Signed | Miss:
+        """Return the redirect to a blob, or why there is none."""
+        url = self._url(place.path, place.in_bucket)
+        if isinstance(url, Miss):
+            return url
+        signed = self._urls.sign_lasting(url, digest)
+        if isinstance(signed, Miss):
+            return signed
+        location, term = signed
+        return _Signed(self._urls, digest, term, repeated_redirect(location, digest))
+
+    def _url_of(self, path: str, in_bucket: bool) -> str | Miss:
         """Return the URL of a blob's object at CloudFront, unsigned, or why CloudFront cannot reach it."""
-        path = place.path.lstrip("/")
-        return self._urls.edge_url(path if place.in_bucket else f"{self._root}/{path}".lstrip("/"))
+        path = path.lstrip("/")
+        return self._urls.edge_url(path if in_bucket else f"{self._root}/{path}".lstrip("/"))
+
+
+class _Signed(NamedTuple):
+    """A redirect, kept beside the blob's place. It is used again only by who has made it, for the same
+    digest, and while it is what would be made anew: its window lasts, and its key signs.
+
+    :param urls: who has made it.
+    :param digest: the digest that was asked for.
+    :param term: for how long.
+    :param headers: the redirect's.
+    """
+
+    urls: BlobURLs
+    digest: Digest
+    term: Term
+    headers: Repeated

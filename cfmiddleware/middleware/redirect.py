@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from cfmiddleware.wsgi.repeatedheaders import Repeated, RepeatedHeaders
+
 if TYPE_CHECKING:
     from cfmiddleware.digest import Digest
     from cfmiddleware.wsgi.types import StartResponse
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
 _VERSION = ("Docker-Distribution-API-Version", "registry/2.0")
 _NOT_FOR_CACHES = ("Cache-Control", "private, no-store")
 _NO_BODY = ("Content-Length", "0")
+_STATUS = "307 Temporary Redirect"
 
 
 def redirect(
@@ -23,15 +26,32 @@ def redirect(
     :param digest: the blob's.
     :param kept: further headers.
     """
-    start_response(
-        "307 Temporary Redirect",
-        [
-            ("Location", location),
-            ("Docker-Content-Digest", str(digest)),
-            _VERSION,
-            _NOT_FOR_CACHES,
-            _NO_BODY,
-            *kept,
-        ],
-    )
+    start_response(_STATUS, [*_headers(location, digest), *kept])
     return [b""]  # some servers, such as hypercorn, answer nothing where there is no chunk at all
+
+
+def repeated_redirect(location: str, digest: Digest) -> Repeated:
+    """Return the headers of a redirect, for those who answer with it many times.
+
+    :param location: where it leads.
+    :param digest: the blob's.
+    """
+    return Repeated(_headers(location, digest))
+
+
+def redirect_again(start_response: StartResponse, repeated: Repeated) -> Iterable[bytes]:
+    """Answer as :func:`redirect` does, with what :func:`repeated_redirect` returned."""
+    headers = RepeatedHeaders(repeated.fields)
+    headers.repeated = repeated
+    start_response(_STATUS, headers)
+    return [b""]
+
+
+def _headers(location: str, digest: Digest) -> list[tuple[str, str]]:
+    return [
+        ("Location", location),
+        ("Docker-Content-Digest", str(digest)),
+        _VERSION,
+        _NOT_FOR_CACHES,
+        _NO_BODY,
+    ]

@@ -205,6 +205,8 @@ def _is_as_sent(environ: Mapping[str, Any], prefix: str) -> bool:
     was sent would then be asked for another blob than the one that is signed.
     """
     path = environ["PATH_INFO"][len(prefix) :]
+    if environ.get("RAW_URI") == path and "REQUEST_URI" not in environ:  # as nearly always
+        return True
     for uri in (environ.get("RAW_URI"), environ.get("REQUEST_URI")):
         if uri and uri != path:
             sent = uri.partition("?")[0]

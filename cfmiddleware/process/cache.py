@@ -72,7 +72,8 @@ class _Memory(Generic[K, V]):
 
 
 class Cache(Generic[K, V]):
-    """Remembers values under keys. Beyond its size, it forgets the least recently used one.
+    """Remembers values under keys. Beyond its size, it forgets the least recently used one, of those uses
+    that came while more than half of its size was taken.
 
     Safe to share between threads. A forked process begins with an empty cache.
 
@@ -82,7 +83,10 @@ class Cache(Generic[K, V]):
     def __init__(self, size: int) -> None:
         self._size = size
         own: PerProcess[_Memory[K, V]] = PerProcess(_Memory)
+        self._own = own
         self._memory = own.value  # Python calls a method faster than an object
+        # Until so many are remembered, nothing is about to be forgotten, and no order is kept.
+        self._few = size // 2
 
     def __len__(self) -> int:
         return len(self._memory().entries)
@@ -96,9 +100,12 @@ class Cache(Generic[K, V]):
         """Return the value under *key*, or None."""
         # Without the lock, which costs more than the rest: each of the two steps is one call into C, and keys
         # are text, numbers and tuples of those, whose comparison runs no code of Python's.
-        entries = self._memory().entries
+        held = self._own._held  # as PerProcess.value does, in fewer calls
+        if held is None or held[0] != process_id():
+            held = self._own._fill()
+        entries = held[1].entries
         value = entries.get(key)
-        if value is not None:
+        if value is not None and len(entries) > self._few:
             try:
                 entries.move_to_end(key)
             except KeyError:  # another thread has forgotten it since

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, Protocol, cast
 
@@ -120,7 +121,7 @@ class Blobs:
         self._reading = reading
         self._descriptors = descriptors
         # A few blobs are asked for again and again, and a driver checks every path.
-        self._place = lru_cache(maxsize=4096)(self._place_at)
+        self._place_at = lru_cache(maxsize=4096)(self._placed)
 
     def locate(self, repository: str, digest: Digest, *, sized: bool = True) -> Located | None:
         """Return where a repository's blob is, or None if the repository has no such blob.
@@ -332,16 +333,21 @@ class Blobs:
             located = self._descriptors.find(repository, digest, ask, sized=False)
         if located is None:
             raise errors.blob_unknown(digest)
-        return self._place(located)
+        # It stays with what is remembered of the blob, and what a wrapper remembers stays with it: no further
+        # look-up, whose memory the processor would have to fetch.
+        place = located.place
+        if place is None:
+            place = located.place = self._place_at(located.path, located.size)
+        return place
 
-    def _place_at(self, located: Located) -> BlobPlace:
-        path, is_key = located.path, self._driver.in_bucket
-        return BlobPlace(self._driver.key(path) if is_key else path, is_key, located.size)
+    def _placed(self, path: str, size: int | None) -> BlobPlace:
+        is_key = self._driver.in_bucket
+        return BlobPlace(self._driver.key(path) if is_key else path, is_key, size)
 
     def _tell(self, probe: BlobListener, located: Located) -> None:
         """Tell a wrapper where a blob is."""
-        path, in_bucket, size = self._place(located)
-        (probe.located if in_bucket else probe.placed)(path, size)
+        place = self._place_at(located.path, located.size)
+        (probe.located if place.in_bucket else probe.placed)(place.path, place.size)
 
     def _selected(self, request: Request, digest: Digest, located: Located, *, opened: bool) -> Response:
         """Answer with what the request's conditions and its range select of a blob whose size is known.
@@ -379,7 +385,7 @@ class Blobs:
                     opened.append(self._driver.open(located.path))
                 except ObjectNotFound:
                     return None
-                return located._replace(size=opened[0].size)
+                return replace(located, size=opened[0].size)
 
         located = self._known(repository, digest, ask, sized=False)
         reader = opened[0] if opened else self._open(repository, digest, located.path)

@@ -12,6 +12,8 @@ from gunicorn.http.errors import InvalidResponseHeader, InvalidResponseHeaderNam
 from gunicorn.http.message import TOKEN_RE
 from gunicorn.http.wsgi import HEADER_VALUE_RE, STATUS_RE, Response
 
+from cfmiddleware.wsgi.repeatedheaders import RepeatedHeaders
+
 # A body's first piece of up to this length goes out together with the head: a longer one would be held twice.
 _JOINED = 1 << 13
 
@@ -37,7 +39,7 @@ class Answer(Response):  # type: ignore[misc]  # gunicorn has no types
     def __init__(self, request: Any, connection: Any, cfg: Any) -> None:
         super().__init__(request, connection, cfg)
         self.response_length: int | None = None
-        self._fields: list[str] = []
+        self._fields = ""
         self._held = b""
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
@@ -64,14 +66,7 @@ class Answer(Response):  # type: ignore[misc]  # gunicorn has no types
         # RFC 9110, 6.4.1 and 8.6.
         has_no_length = self.status_code < 200 or self.status_code == 204
         self._omits_body = has_no_length or self.status_code == 304 or request.method == "HEAD"
-        self._fields, self.response_length = [], None
-        for name, value in headers:
-            line, length = (_field if len(value) <= _LONGEST else _field.__wrapped__)(name, value)
-            if length is None:
-                self._fields.append(line)
-            elif not has_no_length:
-                self._fields.append(line)
-                self.response_length = length
+        self._fields, self.response_length = _sent_before(headers, has_no_length)
         self.chunked = self.response_length is None and not self._omits_body and request.version >= (1, 1)
         return self.write
 
@@ -88,7 +83,7 @@ class Answer(Response):  # type: ignore[misc]  # gunicorn has no types
             head += "Connection: keep-alive\r\n"
         if self.chunked:
             head += "Transfer-Encoding: chunked\r\n"
-        self._held = f"{head}{''.join(self._fields)}\r\n".encode("latin-1")
+        self._held = f"{head}{self._fields}\r\n".encode("latin-1")
 
     def _emit_body(self, data: bytes) -> None:
         if self.chunked:
@@ -116,6 +111,32 @@ class Answer(Response):  # type: ignore[misc]  # gunicorn has no types
     def is_short(self) -> bool:
         """Return whether fewer bytes were sent than announced."""
         return self.response_length is not None and not self._omits_body and self.sent < self.response_length
+
+
+def _sent_before(headers: list[tuple[str, str]], has_no_length: bool) -> tuple[str, int | None]:
+    """Return what :func:`_fields_of` does, once for headers that are sent many times."""
+    if type(headers) is not RepeatedHeaders or has_no_length or not headers.are_unchanged():
+        return _fields_of(headers, has_no_length)
+    repeated = headers.repeated
+    if repeated.sent is None:
+        repeated.sent = _fields_of(headers, has_no_length)
+    return repeated.sent
+
+
+def _fields_of(headers: list[tuple[str, str]], has_no_length: bool) -> tuple[str, int | None]:
+    """Return headers as lines of the head, and the length of the body if they say that.
+
+    :param has_no_length: whether the answer must not say it (RFC 9110, 8.6).
+    """
+    lines, said = [], None
+    for name, value in headers:
+        line, length = (_field if len(value) <= _LONGEST else _field.__wrapped__)(name, value)
+        if length is None:
+            lines.append(line)
+        elif not has_no_length:
+            lines.append(line)
+            said = length
+    return "".join(lines), said
 
 
 @lru_cache(maxsize=256)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
 
 from cfmiddleware.metrics.names import SIGNATURES
 from cfmiddleware.process.cache import Cache
@@ -15,6 +17,19 @@ from .url import sign
 from .windows import ExpiryWindow
 
 _MADE, _REUSED = SIGNATURES.of("made"), SIGNATURES.of("reused")
+
+
+class Term(NamedTuple):
+    """For how long a signed URL is what the signer returns.
+
+    :param begin: from this time on, in Unix seconds.
+    :param end: before this time.
+    :param pair: while this key signs.
+    """
+
+    begin: float
+    end: float
+    pair: KeyPair | None
 
 
 class URLSigner:
@@ -47,6 +62,8 @@ class URLSigner:
         self._hash = hash
         self._clock = clock
         self._make = spanned("sign", self._sign)
+        # Blobs whose windows end together share one: what is asked for with each pull then stays near.
+        self._term = lru_cache(maxsize=4096)(self._term_of)
         self._urls: Cache[tuple[str, int, str, str, str | None], str] = Cache(cache_size)
 
     @property
@@ -62,8 +79,29 @@ class URLSigner:
         :param address: the only client that the URL serves, as an IPv4 address.
         :raises ValueError: when the URL or the address cannot be signed.
         """
+        expires = self._window.expires(digest_hex, self._clock())
+        return self._signed(resource, expires, self._ring.current(), address)
+
+    def lasting(self, resource: str, digest_hex: str) -> tuple[str, Term]:
+        """Return what :meth:`url` returns for every client, and for how long that stays the same.
+
+        :param resource: the whole URL, encoded.
+        :param digest_hex: the hex form of the blob's digest.
+        :raises ValueError: when the URL cannot be signed.
+        """
         pair = self._ring.current()
         expires = self._window.expires(digest_hex, self._clock())
+        url = self._signed(resource, expires, pair, None)
+        return url, self._term(expires, pair)
+
+    def holds(self, term: Term) -> bool:
+        """Return whether a URL of that term is what :meth:`url` returns now. It then counts as reused."""
+        if term.begin <= self._clock() < term.end and self._ring.current() is term.pair:
+            _REUSED.inc()
+            return True
+        return False
+
+    def _signed(self, resource: str, expires: int, pair: KeyPair, address: str | None) -> str:
         # All that a signed URL depends on.
         key = (resource, expires, pair.id, self._hash, address)
         url = self._urls.get(key)
@@ -71,6 +109,9 @@ class URLSigner:
             _REUSED.inc()
             return url
         return self._urls.once(key, lambda: self._make(resource, expires, pair, address))
+
+    def _term_of(self, expires: int, pair: KeyPair) -> Term:
+        return Term(*self._window.span(expires), pair)
 
     def _sign(self, resource: str, expires: int, pair: KeyPair, address: str | None) -> str:
         url = sign(resource, expires, pair, self._hash, address)

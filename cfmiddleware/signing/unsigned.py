@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
+from .signer import Term
+
+_ALWAYS = Term(-math.inf, math.inf, None)
+
 
 class Unsigned:
     """Leaves URLs as they are."""
@@ -14,3 +20,11 @@ class Unsigned:
         :param address: does not matter here.
         """
         return resource
+
+    def lasting(self, resource: str, digest_hex: str) -> tuple[str, Term]:
+        """Return the URL, and a term without an end."""
+        return resource, _ALWAYS
+
+    def holds(self, term: Term) -> bool:
+        """Return True: a URL stays as it is."""
+        return True

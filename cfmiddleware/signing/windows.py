@@ -40,3 +40,11 @@ class ExpiryWindow:
         # In whole seconds, which floats cannot round: the grid has none between this one and now + duration.
         latest = math.floor(now) + self.duration
         return latest - (latest - int(digest_hex[:8], 16)) % self.window
+
+    def span(self, expires: int) -> tuple[int, int]:
+        """Return for which times :meth:`expires` gives this one: from the first on, and before the second.
+
+        :param expires: what it returned, in Unix seconds.
+        """
+        begin = expires - self.duration
+        return begin, begin + self.window

@@ -7,24 +7,28 @@ speak to each other in this way. Any other app is asked with the client's own re
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 from cfmiddleware.digest import Digest
 
 from .types import Environ, StartResponse
 
 
-class BlobPlace(NamedTuple):
-    """The object that a blob is, whose client may have it.
+@dataclass(slots=True)
+class BlobPlace:
+    """The object that a blob is, whose client may have it. Nothing of it changes but what is kept beside it.
 
     :param path: the object's whole key in the bucket, or its path below the registry's root directory.
     :param in_bucket: which of the two it is.
     :param size: its size in bytes; None if that is not known.
+    :param kept: what the wrapper keeps beside it for the next time. It is the wrapper's to say whether it may
+        still be used: others may have had the same object, and for another digest.
     """
 
     path: str
     in_bucket: bool
     size: int | None
+    kept: object = field(default=None, compare=False, repr=False)
 
 
 #: Answers a GET of a blob: with the place of the blob if this client may have it now, having sent nothing;

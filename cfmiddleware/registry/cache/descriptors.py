@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from cfmiddleware.digest import Digest
 from cfmiddleware.errors import StorageUnavailable
 from cfmiddleware.metrics.names import STORAGE_CACHE
 from cfmiddleware.process.cache import Cache
 from cfmiddleware.registry.store import paths
+
+if TYPE_CHECKING:
+    from cfmiddleware.digest import Digest
+    from cfmiddleware.wsgi.blobplace import BlobPlace
 
 #: How many descriptors a process remembers by default, and for how many seconds any is remembered.
 DEFAULT_SIZE = 10_000
@@ -24,17 +28,20 @@ DEFAULT_SECONDS = 60
 HIT, MISS, FAILED = STORAGE_CACHE.of("Hit"), STORAGE_CACHE.of("Miss"), STORAGE_CACHE.of("Error")
 
 
-class Located(NamedTuple):
-    """Where the bytes of a repository's blob are.
+@dataclass(slots=True)
+class Located:
+    """Where the bytes of a repository's blob are. Nothing of it changes.
 
     :param data: what the blob's link names.
     :param path: the path of the data.
     :param size: its size in bytes; None if only the link was read, so that nothing is known of the data.
+    :param place: the same for a wrapper, once one has asked.
     """
 
     data: Digest
     path: str
     size: int | None
+    place: BlobPlace | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, data: Digest, size: int | None) -> Located:

@@ -243,6 +243,65 @@ def test_a_window_that_ends_is_followed_by_the_next_one():
     assert both.ask().location == first
 
 
+def test_a_new_key_signs_the_next_redirect(tmp_path: Path):
+    link = tmp_path / "key.pem"
+    for number in (1, 2):
+        (tmp_path / f"pk-K{number}.pem").write_text(key(number).private_pem)
+    link.symlink_to("pk-K1.pem")
+    both = Both(wrapper={"privatekey": str(link), "keypairid": None})
+    for app, _, _ in both.sides:
+        assert app.keys is not None
+        app.keys._interval = 0.0
+        app.keys._due = 0.0
+    assert "Key-Pair-Id=K1" in str(both.ask().location)
+    link.unlink()
+    link.symlink_to("pk-K2.pem")
+    assert "Key-Pair-Id=K2" in str(both.ask().location)
+
+
+def test_wrappers_of_one_registry_sign_each_with_its_own_key():
+    registry = Registry(Storage(), descriptors=InMemoryDescriptorCache())
+    one, other = (
+        CloudFrontMiddleware(
+            registry,
+            place_of=registry.place_of(""),
+            baseurl=baseurl,
+            privatekey=key(number).private_pem,
+            keypairid=f"K{number}",
+            rootdirectory="/team/prod",
+        )
+        for number, baseurl in ((1, EDGE), (2, "https://other.example"))
+    )
+    for _ in range(2):
+        for app, baseurl, name in ((one, EDGE, "K1"), (other, "https://other.example", "K2")):
+            location = ask(app, request(BLOB)).location
+            assert str(location).startswith(baseurl)
+            assert f"Key-Pair-Id={name}" in str(location)
+
+
+def test_what_somebody_adds_to_a_redirect_is_on_that_one_alone():
+    registry = Registry(Storage(), descriptors=InMemoryDescriptorCache())
+    wrapped = CloudFrontMiddleware(
+        registry,
+        place_of=registry.place_of(""),
+        baseurl=EDGE,
+        privatekey=key(1).private_pem,
+        keypairid=KEY_PAIR_ID,
+        rootdirectory="/team/prod",
+    )
+
+    def marked(environ: dict[str, Any], start_response: Any) -> Any:
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            headers.append(("X-Mark", "here"))
+            return start_response(status, headers)
+
+        return wrapped(environ, start)
+
+    for _ in range(2):
+        assert [name for name, _ in ask(marked, request(BLOB)).headers].count("X-Mark") == 1
+    assert "X-Mark" not in dict(ask(wrapped, request(BLOB)).headers)
+
+
 def test_a_blob_that_is_deleted_is_gone_when_its_descriptor_ends():
     clock = Clock()
     both = Both({"descriptors": lambda: InMemoryDescriptorCache(seconds=60, clock=clock)})
@@ -326,7 +385,8 @@ def test_a_signature_that_cannot_be_made_is_told_once_and_the_registry_serves(mo
         def fail(*given: object) -> str:
             raise ValueError("no key")
 
-        monkeypatch.setattr(app._signer, "url", fail)
+        for name in ("url", "lasting"):
+            monkeypatch.setattr(app._signer, name, fail)
     assert both.ask().code == 200
     assert both.sides[0][0].signing_failures == 1
     assert both.ask(f"/v2/other/app/blobs/{DIGEST}").code == 404

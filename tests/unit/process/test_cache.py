@@ -92,6 +92,23 @@ class TestCache:
                     del model[next(iter(model))]
             assert len(cache) == len(model)
 
+    @given(st.integers(1, 12), st.lists(st.integers(0, 20), max_size=60))
+    def test_what_was_used_while_half_was_taken_outlives_what_was_not(self, size: int, keys: list[int]):
+        cache: Cache[int, int] = Cache(size)
+        used: dict[int, int] = {}  # the last use of each that counts
+        for moment, key in enumerate(keys):
+            before = {known for known in range(21) if cache.peek(known) is not None}
+            if cache.get(key) is not None:
+                if len(cache) > size // 2:
+                    used[key] = moment
+                continue
+            cache.put(key, key + 1)
+            used[key] = moment
+            after = {known for known in before if cache.peek(known) is not None}
+            assert len(cache) <= size
+            for lost in before - after:
+                assert all(used[lost] < used[kept] for kept in after)
+
     def test_threads_that_want_the_same_value_wait_for_one_that_makes_it(self):
         cache: Cache[str, object] = Cache(10)
         waiting = threading.Barrier(4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from gunicorn.http.errors import InvalidResponseHeader, InvalidResponseHeaderNam
 
 from cfmiddleware.serving.answer import Answer, _field
 from cfmiddleware.serving.plainhead import PlainRequest
+from cfmiddleware.wsgi.repeatedheaders import Repeated, RepeatedHeaders
 
 
 class Wire:
@@ -51,6 +53,52 @@ def test_a_small_answer_is_sent_in_one_piece():
     assert whole.startswith(b"HTTP/1.1 200 OK\r\nDate: ")
     assert whole.endswith(b"\r\nContent-Length: 2\r\n\r\n{}")
     assert not answer.should_close()
+
+
+def repeated(*headers: tuple[str, str]) -> Callable[[], RepeatedHeaders]:
+    same = Repeated(headers)
+
+    def again() -> RepeatedHeaders:
+        made = RepeatedHeaders(same.fields)
+        made.repeated = same
+        return made
+
+    return again
+
+
+@pytest.mark.parametrize("status", ["307 Temporary Redirect", "204 No Content", "304 Not Modified"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_headers_that_are_sent_again_are_sent_as_any_others(status: str, method: str):
+    fields = [("Location", "https://edge/a"), ("Content-Length", "0"), ("Connection", "upgrade")]
+    again = repeated(*fields)
+    for headers in (again(), again(), fields):
+        _, sent = answered(headers, method=method, status=status)
+        (head,) = sent
+        assert head.count(b"Location: https://edge/a\r\n") == 1
+        assert b"upgrade" not in head
+        assert (b"Content-Length: 0\r\n" in head) == (not status.startswith("204"))
+
+
+def test_headers_that_somebody_has_changed_are_sent_as_they_are_now():
+    again = repeated(("Location", "https://edge/a"), ("Content-Length", "0"))
+    answered(again(), status="307 Temporary Redirect")
+    changed = again()
+    changed[0] = ("Location", "https://edge/b")
+    changed.append(("X-Mark", "here"))
+    _, (head,) = answered(changed, status="307 Temporary Redirect")
+    assert b"edge/b" in head
+    assert b"edge/a" not in head
+    assert b"X-Mark: here\r\n" in head
+    _, (head,) = answered(again(), status="307 Temporary Redirect")
+    assert b"edge/a" in head
+    assert b"X-Mark" not in head
+
+
+def test_headers_that_cannot_be_sent_cannot_be_sent_again():
+    again = repeated(("Location", "https://edge/a\r\nSet-Cookie: a=b"))
+    for _ in range(2):
+        with pytest.raises(InvalidResponseHeader):
+            answered(again(), status="307 Temporary Redirect")
 
 
 def test_a_large_piece_is_not_copied_to_the_head():

@@ -295,6 +295,25 @@ def test_what_is_remembered_is_what_would_be_signed_now(steps):
         assert ours.url(f"{HOST}/a", digest, address) == expected
 
 
+@settings(max_examples=examples(200), deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(-700, 700), st.booleans()), min_size=1, max_size=20),
+    st.text("0123456789abcdef", min_size=8, max_size=8),
+    st.integers(1, 60),
+)
+def test_a_url_that_lasts_is_the_same_for_as_long_as_its_term_holds(moves, digest, window):
+    clock, ring = Clock(NOW), Switching(KeyPair("K1", FakeKey()), KeyPair("K2", FakeKey()))
+    signer = URLSigner(ring, ExpiryWindow(120, window), clock=clock)
+    url, term = signer.lasting(f"{HOST}/data", digest)
+    for seconds, switches in moves:
+        clock.now += seconds / 10
+        ring.index ^= switches
+        assert signer.holds(term) == (signer.url(f"{HOST}/data", digest) == url)
+        if not signer.holds(term):
+            url, term = signer.lasting(f"{HOST}/data", digest)
+            assert signer.holds(term)
+
+
 def test_a_new_key_waits_for_no_signature_of_the_old_one(clock):
     old, new = FakeKey(), FakeKey()
     ring = Switching(KeyPair("K1", old), KeyPair("K2", new))
