@@ -14,6 +14,7 @@ from cfmiddleware.version import __version__
 
 from . import (
     addreferrers,
+    applyretention,
     checkcommand,
     collectgarbage,
     explaincommand,
@@ -52,6 +53,7 @@ def run(arguments: Sequence[str]) -> int:
         notificationscommand.add_parser,
         addreferrers.add_parser,
         collectgarbage.add_parser,
+        applyretention.add_parser,
     ):
         add_parser(commands)
     options = parser.parse_args(arguments)

@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from cfmiddleware.notifications.notifier import Notifier
     from cfmiddleware.notifications.spool import Spool
     from cfmiddleware.registry.app import Registry
+    from cfmiddleware.registry.retention.expiry import Retention
+    from cfmiddleware.registry.retention.tagguard import TagGuard
     from cfmiddleware.storage.driver import Driver
     from cfmiddleware.wsgi.blobplace import PlaceOf
     from cfmiddleware.wsgi.types import App
@@ -226,8 +228,35 @@ def registry(settings: Settings, health: Health | None = None, notifier: Notifie
         descriptors=descriptors(settings),
         health=health,
         notifier=notifier,
+        retention=settings.retention,
         auth=settings.auth.authenticator() if settings.auth is not None else None,
     )
+
+
+def retention(
+    settings: Settings,
+    notifier: Notifier | None,
+    parallel: int,
+    say: Callable[[str], object],
+) -> Retention:
+    """Return what deletes the tags that no rule keeps.
+
+    :param notifier: is told of the deletes.
+    """
+    from cfmiddleware.registry.announcements import Announcements
+    from cfmiddleware.registry.retention.expiry import Retention
+
+    events = Announcements(notifier)
+    return Retention(storage(settings), settings.retention, events, parallel, say)
+
+
+def tag_guard(settings: Settings) -> TagGuard:
+    """Return what tells whether a tag, a manifest or a blob may be deleted."""
+    from cfmiddleware.registry.retention.tagguard import TagGuard
+    from cfmiddleware.registry.tags import Tags
+
+    driver, policy = storage(settings), settings.retention
+    return TagGuard(driver, Tags(driver, policy=policy), policy)
 
 
 def descriptors(settings: Settings) -> DescriptorCache | None:

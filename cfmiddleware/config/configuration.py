@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from cfmiddleware.notifications.spool import Spool
     from cfmiddleware.registry.app import Registry
     from cfmiddleware.registry.cache.descriptors import DescriptorCache
+    from cfmiddleware.registry.retention.expiry import Retention
+    from cfmiddleware.registry.retention.tagguard import TagGuard
     from cfmiddleware.storage.driver import Driver
     from cfmiddleware.wsgi.types import App
 
@@ -105,6 +107,24 @@ class Config:
         """What is told of pushes, pulls and deletes, or None where nobody wants to know."""
         with self.located():
             return build.notifier(self.settings, self._name)
+
+    def retention(
+        self, *, tell: bool = True, parallel: int = 16, say: Callable[[str], object] = lambda _: None
+    ) -> Retention:
+        """Return what deletes the tags that no rule of the section ``retention`` keeps.
+
+        :param tell: whether the endpoints of ``notifications`` are told of the deletes.
+        :param parallel: how many requests to the storage are made at a time.
+        :param say: is told what is done, for people.
+        """
+        notifier = self.notifier if tell else None
+        with self.located():
+            return build.retention(self.settings, notifier, parallel, say)
+
+    def tag_guard(self) -> TagGuard:
+        """Return what tells whether a tag, a manifest or a blob may be deleted, or is protected."""
+        with self.located():
+            return build.tag_guard(self.settings)
 
     def spool(self) -> Spool:
         """Return where events are kept until their endpoints have taken them."""

@@ -18,6 +18,7 @@ from cfmiddleware.errors import ConfigError
 from cfmiddleware.logs import LogOptions
 from cfmiddleware.middleware.options import WrapperOptions
 from cfmiddleware.registry.auth.schemes import Scheme, read_scheme
+from cfmiddleware.registry.retention.tagrules import TagPolicy
 from cfmiddleware.storage.driver import Driver
 
 from .cloudfrontoptions import CloudFrontOptions, read_cloudfront
@@ -29,6 +30,7 @@ from .metricsoptions import read_metrics
 from .notificationsoptions import NotificationsOptions, read_notifications
 from .redisoptions import RedisOptions, read_redis
 from .registryoptions import RegistryOptions, read_registry
+from .retentionoptions import read_retention
 from .serveroptions import ServerOptions, read_server
 from .storageoptions import StorageOptions, read_storage
 
@@ -49,6 +51,7 @@ class Settings:
     :param storage: where everything is kept.
     :param redis: the Redis of the descriptor cache.
     :param registry: what the registry lists and takes.
+    :param retention: which tags go by themselves, and which never do.
     :param auth: how clients authenticate.
     :param cloudfront: the wrapper.
     :param edge: the local edge.
@@ -63,6 +66,7 @@ class Settings:
     storage: StorageOptions
     redis: RedisOptions | None
     registry: RegistryOptions
+    retention: TagPolicy
     auth: Scheme | None
     cloudfront: CloudFrontOptions | None
     edge: EdgeOptions | None
@@ -139,6 +143,7 @@ def read_settings(tree: Mapping[str, Any], here: Path) -> Settings:
         storage=storage,
         redis=read_redis(section("redis"), here),
         registry=read_registry(tree),
+        retention=read_retention(tree.get("retention")),
         auth=read_scheme(section("auth"), here) if "auth" in tree else None,
         cloudfront=read_cloudfront(
             section("middleware"), here, rootdirectory=bucket_directory(driver), prefix=http.prefix

@@ -32,6 +32,7 @@ SECTIONS = (
     "notifications",
     "catalog",
     "tags",
+    "retention",
     "validation",
     "redis",
     "edge",
@@ -40,7 +41,7 @@ SECTIONS = (
 )
 
 # Those that are values instead of sections.
-_SCALARS = ("version", "loglevel")
+_SCALARS = ("version", "loglevel", "retention")
 
 # What this package once read.
 _FORMER = ("edge.workers", "edge.threads", "server.threads")

@@ -20,6 +20,7 @@ from cfmiddleware.notifications.envelope import (
     new_id,
     references,
 )
+from cfmiddleware.version import __version__
 from cfmiddleware.wsgi.client import client_text
 
 from . import errors
@@ -105,6 +106,12 @@ class Announcements:
         """Tell that a repository no longer has a tag."""
         self._tell(request, [("delete", Target(request.repository, tag=tag))])
 
+    def tag_expired(self, repository: str, tag: str) -> None:
+        """Tell that the registry itself has deleted a tag, by the rules of its section ``retention``."""
+        if self._notifier is not None:
+            requester = Requester(new_id(), "", "", "DELETE", f"cfmiddleware/{__version__}")
+            self._keep([Happened("delete", Target(repository, tag=tag))], requester, "retention")
+
     def _tell(self, request: Request, told: Iterable[tuple[Action, Target]]) -> None:
         if self._notifier is not None:
             self._record([Happened(*each) for each in told], _user(request), request.environ)
@@ -112,8 +119,13 @@ class Announcements:
     def _record(self, happened: list[Happened], user: str, environ: Environ) -> None:
         notifier = self._notifier
         assert notifier is not None  # noqa: S101 (the callers looked)
+        self._keep(happened, requester(environ, notifier.trustedproxies), user)
+
+    def _keep(self, happened: list[Happened], requester: Requester, user: str) -> None:
+        notifier = self._notifier
+        assert notifier is not None  # noqa: S101 (the callers looked)
         try:
-            notifier.record(happened, requester(environ, notifier.trustedproxies), user)
+            notifier.record(happened, requester, user)
         except NotRecorded:
             raise errors.event_not_kept() from None
 

@@ -27,6 +27,8 @@ from .manifests import Manifests
 from .reading import Reading
 from .referrers import Referrers
 from .requests import Request
+from .retention.tagguard import TagGuard
+from .retention.tagrules import TagPolicy
 from .routes import Resource, Route, below_v2_without_slash, blob_route, parse_route
 from .store.manifest import Required
 from .store.turns import ParseTurns
@@ -75,6 +77,7 @@ class Registry:
     :param health: tells whether a check fails; every request then gets 503, but for redirects that need no
         storage. None where nothing is checked.
     :param notifier: is told of pushes, pulls and deletes; None where nobody wants to know.
+    :param retention: which tags are protected, and which are immutable; without it, none is.
     :param auth: tells what a client may do. It is asked before anything is done, and before a body is read.
     :param condemned: what garbage collections are about to delete; by default what the driver's storage
         says.
@@ -99,6 +102,7 @@ class Registry:
         descriptors: DescriptorCache | None = None,
         health: Health | None = None,
         notifier: Notifier | None = None,
+        retention: TagPolicy | None = None,
         auth: Authenticator | None = None,
         condemned: Condemned | None = None,
     ) -> None:
@@ -112,13 +116,14 @@ class Registry:
         reading = Reading()
         events = self._events = Announcements(notifier)
         condemned = condemned or Condemned(driver)
-        blobs = self._blobs = Blobs(driver, reading, descriptors, health, events, condemned)
+        policy = retention or TagPolicy()
+        tags, turns = Tags(driver, maxtags, policy), ParseTurns()
+        guard = TagGuard(driver, tags, policy, turns)
+        blobs = self._blobs = Blobs(driver, reading, descriptors, health, events, condemned, guard)
         uploads = Uploads(driver, blobs, inline_limit, mountsearch, events)
-        tags = Tags(driver, maxtags)
-        turns = ParseTurns()
         referrers = Referrers(driver, tags, turns)
         manifests = Manifests(
-            driver, blobs, tags, referrers, required or Required(), turns, reading, events, condemned
+            driver, blobs, tags, referrers, required or Required(), turns, reading, events, condemned, guard
         )
         self._handlers: dict[Resource, dict[str, _Handler]] = {
             "root": {"GET": _alive},

@@ -22,6 +22,7 @@ from .cache.descriptors import Ask, DescriptorCache, Located
 from .collect.condemned import Condemned, of_data, of_repository
 from .reading import Reading
 from .requests import Request
+from .retention.tagguard import TagGuard
 from .routes import parse_digest
 from .store import paths
 from .store.links import has_link, read_link, write_link
@@ -102,6 +103,7 @@ class Blobs:
     :param health: tells whether the storage is to be asked at all; None if it is.
     :param events: is told of pulls and deletes.
     :param condemned: what garbage collections are about to delete.
+    :param guard: what protected tags need; None where none are.
     """
 
     def __init__(
@@ -112,7 +114,9 @@ class Blobs:
         health: Health | None = None,
         events: Announcements | None = None,
         condemned: Condemned | None = None,
+        guard: TagGuard | None = None,
     ) -> None:
+        self._guard = guard
         self._events = events or Announcements()
         self._condemned = condemned or Condemned(driver)
         self._all = SideBySide().all if driver.remote else in_turn
@@ -403,6 +407,8 @@ class Blobs:
             # Another worker may have deleted it, or this one, without an answer of the storage in time.
             self._forget(request.repository, digest)
             raise errors.blob_unknown(digest)
+        if self._guard is not None:
+            self._guard.check_digest(request.repository, digest, "GET, HEAD, OPTIONS")
         self._forget(request.repository, digest)
         try:
             self._driver.delete([path])

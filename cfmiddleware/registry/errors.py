@@ -241,6 +241,48 @@ def manifest_blob_unknown(missing: Sequence[Digest]) -> RegistryError:
     )
 
 
+def tag_protected(tag: str, why: str) -> RegistryError:
+    """Return the error for the DELETE of a tag that never goes.
+
+    The status is the specification's for a delete that is not allowed ("Deleting tags"). The code is one
+    after which podman and skopeo do not try again.
+
+    :param why: the protection, in the configuration's words.
+    """
+    return RegistryError(
+        "DENIED",
+        405,
+        f"the tag {tag} is protected and cannot be deleted",
+        detail={"tag": tag, "retention": why},
+        headers={"Allow": "GET, HEAD, OPTIONS, PUT"},
+    )
+
+
+def part_of_protected(digest: Digest, tag: str, why: str, allowed: str) -> RegistryError:
+    """Return the error for the DELETE of a manifest or a blob that a protected tag needs.
+
+    :param why: the protection, in the configuration's words.
+    :param allowed: the methods that are allowed.
+    """
+    return RegistryError(
+        "DENIED",
+        405,
+        f"{digest} belongs to the protected tag {tag} and cannot be deleted",
+        detail={"digest": str(digest), "tag": tag, "retention": why},
+        headers={"Allow": allowed},
+    )
+
+
+def tag_immutable(tag: str, current: Digest) -> RegistryError:
+    """Return the error for a push that would move an immutable tag away from its *current* manifest."""
+    return RegistryError(
+        "DENIED",
+        403,
+        f"the tag {tag} is immutable and names {current} already",
+        detail={"tag": tag, "digest": str(current)},
+    )
+
+
 # Clients, and the registry itself
 
 

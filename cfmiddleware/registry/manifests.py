@@ -28,6 +28,8 @@ from .errors import RegistryError
 from .reading import Reading
 from .referrers import Referrers
 from .requests import Request
+from .retention.tagguard import TagGuard
+from .retention.tagrules import TagPolicy
 from .routes import parse_digest, parse_reference, parse_tag
 from .store import paths
 from .store.links import has_link, read_link, write_link
@@ -84,6 +86,7 @@ class Manifests:
     :param reading: gives pulls their turns.
     :param events: is told of pushes, pulls and deletes.
     :param condemned: what garbage collections are about to delete.
+    :param guard: what protected tags need.
     """
 
     def __init__(
@@ -97,7 +100,9 @@ class Manifests:
         reading: Reading,
         events: Announcements | None = None,
         condemned: Condemned | None = None,
+        guard: TagGuard | None = None,
     ) -> None:
+        self._guard = guard or TagGuard(driver, tags, TagPolicy(), turns)
         self._events = events or Announcements()
         self._references: Cache[Digest, tuple[Mapping[str, Any], ...]] = Cache(_REFERENCES_KEPT)
         self._condemned = condemned or Condemned(driver)
@@ -203,10 +208,7 @@ class Manifests:
         """Return the digest of a manifest's data, or None if the repository has no such manifest."""
         return read_link(self._driver, paths.revision_link(repository, digest), digest)
 
-    def _read(self, repository: str, digest: Digest) -> bytes | None:
-        data = self._revision(repository, digest)
-        if data is None:
-            return None
+    def _bytes(self, data: Digest) -> bytes | None:
         try:
             return self._driver.read(paths.blob_data(data))
         except ObjectNotFound:
@@ -238,6 +240,7 @@ class Manifests:
             tags = [reference]
         content_type = str(request.environ.get("CONTENT_TYPE", ""))
         manifest = self._turns(parse_manifest, content, content_type, self._required)
+        self._guard.check_push(request.repository, tags, digest)
         pushed = _Pushed(request.repository, digest, content, manifest, self._condemned.clock())
         # The bytes are nobody's manifest before the revision is written, and may be stored for nothing.
         self._all(
@@ -363,6 +366,7 @@ class Manifests:
             tags = self._delete(request.repository, reference)
             self._events.manifest_deleted(request, reference, tags)
             return empty(202, {"Docker-Content-Digest": str(reference)})
+        self._guard.check_tag(request.repository, reference)
         if not self._tags.delete(request.repository, reference):
             raise errors.manifest_unknown(reference)
         self._events.tag_deleted(request, reference)
@@ -373,14 +377,27 @@ class Manifests:
         revision = paths.revision_link(repository, digest)
         if not has_link(self._driver, revision):
             raise errors.manifest_unknown(digest)
-        content = self._read(repository, digest)
+        self._check_unprotected(repository, digest)
+        data = self._revision(repository, digest)
+        content = None if data is None else self._bytes(data)
         manifest = None if content is None else self._turns(read_manifest, content)
         self._driver.delete([revision])
         if content is not None and manifest is not None and manifest.subject is not None:
             self._referrers.remove(repository, digest, manifest)
             if has_link(self._driver, revision):  # a push came between, and wins
                 self._referrers.add(repository, digest, manifest, len(content))
+        try:
+            self._check_unprotected(repository, digest)
+        except RegistryError:  # a push came between
+            if content is not None and manifest is not None:
+                self._referrers.add(repository, digest, manifest, len(content))
+            if data is not None:
+                write_link(self._driver, revision, data)
+            raise
         return self._tags.forget(repository, digest)
+
+    def _check_unprotected(self, repository: str, digest: Digest) -> None:
+        self._guard.check_digest(repository, digest, "GET, HEAD, OPTIONS, PUT")
 
 
 def _read_content(request: Request) -> bytes:

@@ -13,6 +13,7 @@ from cfmiddleware.wsgi.response import Response, as_json
 from . import errors
 from .paging import Page, next_link, parse_page
 from .requests import Request
+from .retention.tagrules import TagPolicy
 from .store import paths
 from .store.links import has_link, read_link, write_link
 
@@ -27,11 +28,17 @@ _UNDER_WAY = 60
 _SKEW = 2
 
 
-class _Tag(NamedTuple):
-    """A tag as it was seen, and when it was last pointed to a manifest in Unix seconds."""
+class ListedTag(NamedTuple):
+    """A tag as a listing shows it.
+
+    :param name: its name.
+    :param moved: when it was last pointed to a manifest, in Unix seconds by the storage's clock.
+    :param size: how many bytes its link has.
+    """
 
     name: str
     moved: float
+    size: int
 
 
 class Tags:
@@ -39,15 +46,32 @@ class Tags:
 
     :param driver: where they are.
     :param maxtags: how many tags a response has at most; None for no limit but the client's.
+    :param policy: which of them are immutable.
     """
 
-    def __init__(self, driver: Driver, maxtags: int | None = None) -> None:
+    def __init__(self, driver: Driver, maxtags: int | None = None, policy: TagPolicy | None = None) -> None:
         self._driver = driver
         self._maxtags = maxtags
+        self._policy = policy or TagPolicy()
 
     def current(self, repository: str, tag: str) -> Digest | None:
         """Return the manifest that a tag names, or None if there is no such tag."""
         return read_link(self._driver, paths.tag_current(repository, tag))
+
+    def is_there(self, repository: str, tag: str) -> bool:
+        """Return whether there is a tag, whatever its link holds."""
+        return has_link(self._driver, paths.tag_current(repository, tag))
+
+    def check_unmoved(self, repository: str, tag: str, digest: Digest) -> None:
+        """See that an immutable tag may be pointed to a manifest: it is new, names that one already, or leads
+        to none that is there.
+
+        :raises RegistryError: ``DENIED`` (403) otherwise.
+        """
+        current = self.current(repository, tag)
+        if current in (None, digest) or not has_link(self._driver, paths.revision_link(repository, current)):
+            return
+        raise errors.tag_immutable(tag, current)
 
     def announce(self, repository: str, tag: str, digest: Digest) -> None:
         """Enter a manifest in the index of a tag that is about to name it, so that the index has every
@@ -56,8 +80,19 @@ class Tags:
         write_link(self._driver, paths.tag_index(repository, tag, digest), digest)
 
     def point(self, repository: str, tag: str, digest: Digest) -> None:
-        """Make a tag name a manifest that was announced and whose revision is written."""
-        write_link(self._driver, paths.tag_current(repository, tag), digest)
+        """Make a tag name a manifest that was announced and whose revision is written.
+
+        :raises RegistryError: ``DENIED`` (403) for an immutable tag that another push was faster to make.
+        """
+        current = paths.tag_current(repository, tag)
+        if self._policy.is_immutable(repository, tag):
+            try:
+                self._driver.create(current, str(digest).encode())
+            except ObjectExists:
+                self.check_unmoved(repository, tag, digest)
+            else:
+                return
+        write_link(self._driver, current, digest)
 
     def delete(self, repository: str, tag: str) -> bool:
         """Delete a tag, and return whether there was one. Its manifest stays."""
@@ -67,8 +102,32 @@ class Tags:
         moved = next((stat.modified for path, stat in listed if path == current), None)
         if moved is None:
             return False
-        self._drop(repository, _Tag(tag, moved))
+        self._drop(repository, tag, moved, time.time())
         return True
+
+    def delete_unmoved(self, repository: str, seen: ListedTag, now: float) -> bool:
+        """Delete a tag as :meth:`delete` does, but only if it has not been moved since it was seen and no
+        push is about to move it. Return whether it is gone by this.
+
+        :param seen: the tag, which was moved more than :data:`_SKEW` seconds ago.
+        :param now: the storage's time in Unix seconds.
+        """
+        current = paths.tag_current(repository, seen.name)
+        listed = dict(self._driver.walk(paths.tag(repository, seen.name)))
+        if current not in listed or listed[current].modified != seen.moved:
+            return False
+        named = self.current(repository, seen.name)
+        if named is None:
+            return False
+        own = paths.tag_index(repository, seen.name, named)
+        for path, stat in listed.items():
+            # A push writes its entry before it moves the tag. The entry of the last one is a little older
+            # than the tag; one of another push may be, if that one is slower.
+            since = seen.moved + (_SKEW if path == own else -_SKEW)
+            if path != current and stat.modified > max(since, now - _UNDER_WAY):
+                return False
+        self._drop(repository, seen.name, seen.moved, now)
+        return not self.is_there(repository, seen.name)
 
     def forget(self, repository: str, digest: Digest) -> list[str]:
         """Delete every tag that names *digest* now, and return them; its revision has been deleted before.
@@ -78,39 +137,42 @@ class Tags:
         """
         revision = paths.revision_link(repository, digest)
         forgotten = []
-        for tag in self._all(repository):
+        for tag in self.listed(repository):
             if self.current(repository, tag.name) != digest:
                 continue
             if has_link(self._driver, revision):
                 break
-            self._drop(repository, tag)
+            self._drop(repository, tag.name, tag.moved, time.time())
             if has_link(self._driver, revision):
                 self._put_back(repository, tag.name, digest)
             else:
                 forgotten.append(tag.name)
         return forgotten
 
-    def _drop(self, repository: str, tag: _Tag) -> None:
+    def _drop(self, repository: str, tag: str, moved: float, now: float) -> None:
         """Delete a tag, unless a push moves it at the same time.
+
+        :param moved: when it was last moved, by the storage's clock.
+        :param now: what time it is.
 
         The current link goes first, so that the tag is gone even if the rest is never reached. No storage can
         delete an object only if it is still the one that was read. So a push that came between is known by
         its entry in the tag's index, which it writes before. If its revision is there, the tag may have named
         it already. If not, the tag is yet to name it: then only the entry must stay.
         """
-        self._driver.delete([paths.tag_current(repository, tag.name)])
-        entries = self._index(repository, tag.name)
-        since = max(tag.moved + _SKEW, time.time() - _UNDER_WAY)
+        self._driver.delete([paths.tag_current(repository, tag)])
+        entries = self._index(repository, tag)
+        since = max(moved + _SKEW, now - _UNDER_WAY)
         for _, pushed in sorted((entry for entry in entries if entry[0] > since), reverse=True):
             if has_link(self._driver, paths.revision_link(repository, pushed)):
-                self._put_back(repository, tag.name, pushed)
+                self._put_back(repository, tag, pushed)
                 return
         old = [digest for written, digest in entries if written <= since]
-        self._driver.delete(paths.tag_index(repository, tag.name, digest) for digest in old)
+        self._driver.delete(paths.tag_index(repository, tag, digest) for digest in old)
         # Not by prefix, because that would delete what a push writes meanwhile.
-        now = self.current(repository, tag.name)
-        if now is not None:
-            write_link(self._driver, paths.tag_index(repository, tag.name, now), now)
+        again = self.current(repository, tag)
+        if again is not None:
+            write_link(self._driver, paths.tag_index(repository, tag, again), again)
 
     def _index(self, repository: str, tag: str) -> list[tuple[float, Digest]]:
         """Return every manifest that a tag ever named, and when its entry was last written."""
@@ -131,12 +193,12 @@ class Tags:
         except ObjectExists:
             return
 
-    def _all(self, repository: str) -> list[_Tag]:
+    def listed(self, repository: str) -> list[ListedTag]:
         """Return all tags in the order of their bytes."""
         folder = paths.tags(repository)
         end = "/" + paths.CURRENT_LINK
         found = (
-            _Tag(path[len(folder) : -len(end)], stat.modified)
+            ListedTag(path[len(folder) : -len(end)], stat.modified, stat.size)
             for path, stat in self._driver.walk(folder)
             if path.endswith(end)
         )
@@ -163,7 +225,7 @@ class Tags:
     def _page(self, repository: str, page: Page) -> list[str]:
         """Return the tags of a page, and one more where there is one."""
         if page.limit is None or page.limit > _FEW:
-            tags = [tag.name for tag in self._all(repository) if tag.name > page.last]
+            tags = [tag.name for tag in self.listed(repository) if tag.name > page.last]
             return tags if page.limit is None else tags[: page.limit + 1]
         found: list[str] = []
         for entry in self._driver.list(paths.tags(repository)):

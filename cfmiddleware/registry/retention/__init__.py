@@ -1,0 +1,1 @@
+"""Which tags a registry keeps, and which go by themselves."""
