@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 import uuid
@@ -87,6 +88,33 @@ def test_a_small_object_is_copied_with_one_request(server, driver):
         driver.compose("/b", ["/a"])
 
     assert [request.method for request in requests] == ["HEAD", "PUT"]
+
+
+@pytest.mark.parametrize("begins_in_the_middle", [True, False])
+def test_a_long_walk_finds_everything_once(server, monkeypatch, begins_in_the_middle):
+    driver = server.driver(str(uuid.uuid4()), shared=True, page_size=2)
+    digests = [hashlib.sha256(b"%d" % number).hexdigest() for number in range(60)]
+    written = [f"/blobs/sha256/{digest[:2]}/{digest}/data" for digest in digests]
+    written += [f"/links/sha256/{digest}/link" for digest in digests[:30]]
+    written += [f"/links/tags/v{number}/link" for number in range(20)]
+    for path in written:
+        driver.write(path, b"x")
+    if not begins_in_the_middle:
+        pages = S3Driver._pages
+        monkeypatch.setattr(
+            S3Driver, "_pages", lambda self, prefix, delimiter="", after="": pages(self, prefix)
+        )
+    parts = []
+    inner = S3Driver._walk_part
+    monkeypatch.setattr(
+        S3Driver, "_walk_part", lambda self, prefix, part: (parts.append(part), inner(self, prefix, part))[1]
+    )
+
+    for folder in ("/blobs/", "/links/", "/"):
+        found = [path for path, stat in driver.walk(folder) if stat.size == 1]
+        assert sorted(found) == sorted(path for path in written if path.startswith(folder))
+    assert len(parts) > 5
+    driver.delete_prefix("/")
 
 
 def test_more_objects_than_a_page_holds_are_listed_walked_and_deleted(server):

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.registry.store import paths
 from cfmiddleware.registry.store.links import read_link
 from cfmiddleware.storage.driver import Driver, Stat
 
-
-class Link(NamedTuple):
-    """A link of a repository.
-
-    :param data: the digest whose bytes it names, in most cases its own name.
-    :param modified: when it was written, in Unix seconds by the storage's clock.
-    """
-
-    data: Digest
-    modified: float
+from .linktable import Link, LinkTable
 
 
 @dataclass
@@ -34,8 +24,8 @@ class Census:
     """
 
     name: str
-    layers: dict[Digest, Link] = field(default_factory=dict)
-    revisions: dict[Digest, Link] = field(default_factory=dict)
+    layers: LinkTable = field(default_factory=LinkTable)
+    revisions: LinkTable = field(default_factory=LinkTable)
     tags: dict[str, Digest] = field(default_factory=dict)
 
 
@@ -48,29 +38,42 @@ def take_census(driver: Driver, name: str, *, tags: bool) -> Census:
     :param tags: whether the tags' manifests are wanted.
     """
     census = Census(name)
-    for path, stat in driver.walk(paths.layers(name)):
-        digest = digest_of_link(path)
-        if digest is not None:
-            data = _data(driver, path, digest, stat)
-            # A link that holds no digest, or other bytes' one, counts as missing for clients too.
-            census.layers[digest] = Link(data or digest, stat.modified)
-    named: dict[str, list[Digest]] = {}
+    folder = paths.layers(name)
+    for path, stat in driver.walk(folder):
+        _add_link(driver, census.layers, folder, path, stat)
     folder, tag_folder = paths.revisions(name), paths.tags(name)
-    for path, stat in driver.walk(paths.manifests(name)):
+    named: dict[str, None] = {}
+    # Tags have more objects than manifests, and are not listed where nobody asks for them.
+    for path, stat in driver.walk(paths.manifests(name) if tags else folder):
         if path.startswith(folder):
-            digest = digest_of_link(path)
-            if digest is not None:
-                data = _data(driver, path, digest, stat)
-                census.revisions[digest] = Link(data or digest, stat.modified)
-        elif tags and path.startswith(tag_folder):
+            _add_link(driver, census.revisions, folder, path, stat)
+        elif path.startswith(tag_folder):
             tag, _, rest = path[len(tag_folder) :].partition("/")
             if rest == paths.CURRENT_LINK:
-                named.setdefault(tag, [])
+                named[tag] = None
     for tag in named:
         current = read_link(driver, paths.tag_current(name, tag))
         if current is not None:
             census.tags[tag] = current
     return census
+
+
+def _add_link(driver: Driver, table: LinkTable, folder: str, path: str, stat: Stat) -> None:
+    """Add what a folder of links has at *path*, if it is the link of a digest."""
+    algorithm, _, rest = path[len(folder) :].partition("/")
+    hexadecimal, _, last = rest.partition("/")
+    # A link of the usual length names its own digest, or none at all.
+    if (
+        last == "link"
+        and stat.size == len(algorithm) + 1 + len(hexadecimal)
+        and table.add_plain(algorithm, hexadecimal, stat.modified)
+    ):
+        return
+    digest = digest_of_link(path)
+    if digest is not None:
+        data = _data(driver, path, digest, stat)
+        # A link that holds no digest, or other bytes' one, counts as missing for clients too.
+        table.add(digest, Link(data or digest, stat.modified))
 
 
 def digest_of_link(path: str) -> Digest | None:

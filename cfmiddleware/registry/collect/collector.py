@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ObjectNotFound
@@ -24,7 +24,7 @@ from cfmiddleware.storage.driver import Driver
 from .aside import AsideLink, AsideList, aside_lists, bring_back, set_aside
 from .census import Census, blobs, take_census
 from .condemned import LIMIT, Condemned, of_data, of_repository, storage_time
-from .fingerprints import fingerprint_of
+from .fingerprints import Fingerprints, fingerprint_of
 from .lease import Lease
 from .references import references
 from .remembered import Known, Remembered
@@ -47,6 +47,13 @@ class Total:
         """Count one more."""
         self.count += 1
         self.size += size
+
+
+class _Unread(NamedTuple):
+    """A manifest that is to be read: its name, and the digest of its bytes."""
+
+    manifest: Digest
+    data: Digest
 
 
 @dataclass
@@ -73,16 +80,16 @@ class Survey:
     waiting: Total = field(default_factory=Total)
     manifests: int = 0
     read: int = 0
-    kept: set[int] = field(default_factory=set)
-    unlinked: set[int] = field(default_factory=set)
+    kept: Fingerprints = field(default_factory=Fingerprints)
+    unlinked: Fingerprints = field(default_factory=Fingerprints)
 
     def take(self, verdict: Verdict) -> None:
         """Add what becomes of a repository."""
         self.verdicts[verdict.name] = verdict
-        self.kept |= verdict.kept
-        self.unlinked |= verdict.loosened
+        self.kept.merge(verdict.kept)
+        self.unlinked.merge(verdict.loosened)
         # Their numbers are millions, and nobody needs them repository by repository.
-        verdict.kept, verdict.loosened = set(), set()
+        verdict.kept, verdict.loosened = Fingerprints(), Fingerprints()
 
     def lines(self) -> Iterator[str]:
         """Yield what has to be announced."""
@@ -149,7 +156,7 @@ class Collector:
         # Two of them, because a repository's listing waits for its manifests.
         self._listing = SideBySide(parallel)
         self._reading = SideBySide(parallel)
-        self._remembered = Remembered(driver)
+        self._remembered = Remembered(driver, self._reading)
         self._lease = Lease(driver, self._clock)
 
     def survey(self) -> Survey:
@@ -201,10 +208,8 @@ class Collector:
             for link in listed.links:
                 by_repository.setdefault(link.repository, []).append(link)
         names = dict.fromkeys((*repositories(self._driver), *by_repository))
-        look = partial(take_census, self._driver, tags=self._rules.deleteuntagged)
-        for census in self._listing.map(look, names):
+        for census in self._read_through(names, survey):
             self._lease.renew()
-            self._read(census, survey)
             verdict = judge(
                 census, self._remembered.get, self._rules, now, by_repository.get(census.name, ())
             )
@@ -214,24 +219,52 @@ class Collector:
             self._look_at_data(survey, aside)
         return survey
 
-    def _read(self, census: Census, survey: Survey) -> None:
-        """Read the manifests of a repository that are not known yet."""
-        survey.manifests += len(census.revisions)
-        unknown = [item for item in census.revisions.items() if self._remembered.get(item[0]) is None]
-        contents = self._reading.map(lambda item: self._content(item[1].data), unknown)
-        for (digest, _), content in zip(unknown, contents, strict=True):
+    def _read_through(self, names: Iterable[str], survey: Survey) -> Iterator[Census]:
+        """Yield what each repository has, when all its manifests that can be read are known."""
+        # The manifests of all repositories are read in one go: most repositories have too few to keep as many
+        # requests busy as there may be.
+        underway: set[_Unread] = set()
+        for census, unread, known in self._reading.map(self._learn, self._unread(names, underway)):
+            if unread is None:
+                survey.manifests += len(census.revisions)
+                yield census
+                continue
+            underway.discard(unread)
             survey.read += 1
-            found = None if content is None else references(content)
             # What cannot be read is not remembered, because it may be mended.
-            if found is not None:
-                self._remembered.put(digest, Known.of(found))
+            if known is not None:
+                self._remembered.put(unread.manifest, known)
             self._lease.renew()
 
-    def _content(self, data: Digest) -> bytes | None:
+    def _unread(
+        self, names: Iterable[str], underway: set[_Unread]
+    ) -> Iterator[tuple[Census, _Unread | None]]:
+        """Yield the manifests of repositories that are not known, and after those of each one None.
+
+        :param underway: those that have been yielded and are not known yet.
+        """
+        look = partial(take_census, self._driver, tags=self._rules.deleteuntagged)
+        for census in self._listing.map(look, names):
+            for manifest in census.revisions:
+                if self._remembered.get(manifest) is None:
+                    unread = _Unread(manifest, census.revisions[manifest].data)
+                    if unread not in underway:
+                        underway.add(unread)
+                        yield census, unread
+            yield census, None
+
+    def _learn(self, item: tuple[Census, _Unread | None]) -> tuple[Census, _Unread | None, Known | None]:
+        """Read what a manifest refers to. One whose bytes are not those of its digest cannot be read."""
+        census, unread = item
+        if unread is None:
+            return census, None, None
         try:
-            return self._driver.read(paths.blob_data(data))
+            content = self._driver.read(paths.blob_data(unread.data))
         except ObjectNotFound:
-            return None
+            return census, unread, None
+        whole = Digest.of(content, unread.data.algorithm) == unread.data
+        found = references(content) if whole else None
+        return census, unread, None if found is None else Known.of(found)
 
     def _look_at_data(self, survey: Survey, aside: list[AsideList]) -> None:
         """Find the bytes that nothing has named for the grace period."""
@@ -274,8 +307,12 @@ class Collector:
             outcome.unfinished |= not self._delete((link.path for link in batch), began)
         self._forget_manifests(again, began)
         # A link that goes now counts as well: the grace period of its bytes has only begun.
-        named = again.kept | again.unlinked
-        data = {digest: size for digest, size in survey.data.items() if fingerprint_of(digest) not in named}
+        named = (again.kept, again.unlinked)
+        data = {
+            digest: size
+            for digest, size in survey.data.items()
+            if not any(fingerprint_of(digest) in numbers for numbers in named)
+        }
         for part in _batches(data):
             if not self._delete(map(paths.blob_data, part), began):
                 outcome.unfinished = True

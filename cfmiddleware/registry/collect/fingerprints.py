@@ -6,6 +6,8 @@ Two digests with one number would only keep garbage: whatever is looked up is lo
 from __future__ import annotations
 
 import struct
+from array import array
+from bisect import bisect_left
 from collections.abc import Iterable
 
 from cfmiddleware.digest import Digest
@@ -25,3 +27,62 @@ def pack(numbers: Iterable[int]) -> bytes:
 def unpack(packed: bytes) -> tuple[int, ...]:
     """Return the numbers that were packed."""
     return struct.unpack(f">{len(packed) // 8}Q", packed)
+
+
+# By how many bits a number is shifted to have its part: there are 256 of them, so that no more than a 256th
+# is ever sorted, as Python's own numbers, at a time.
+_SHIFT = 56
+
+
+class Fingerprints:
+    """A set of fingerprints in eight bytes each; Python's own sets take ten times as much."""
+
+    def __init__(self, numbers: Iterable[int] = ()) -> None:
+        self._parts: dict[int, array[int]] = {}
+        # How long a part was when it was last sorted.
+        self._sorted: dict[int, int] = {}
+        self.update(numbers)
+
+    def add(self, number: int) -> None:
+        """Add a number."""
+        self.update((number,))
+
+    def update(self, numbers: Iterable[int]) -> None:
+        """Add numbers."""
+        parts = self._parts
+        for number in numbers:
+            place = number >> _SHIFT
+            if place not in parts:
+                parts[place] = array("Q")
+            parts[place].append(number)
+
+    def merge(self, other: Fingerprints) -> None:
+        """Add all numbers of another set."""
+        for place in other._parts:
+            mine = self._parts.setdefault(place, array("Q"))
+            mine.extend(other._part(place))
+            # What many repositories share comes many times.
+            if len(mine) > 2 * self._sorted.get(place, 0) + 1024:
+                self._part(place)
+
+    def __contains__(self, number: int) -> bool:
+        place = number >> _SHIFT
+        if place not in self._parts:
+            return False
+        part = self._part(place)
+        found = bisect_left(part, number)
+        return found < len(part) and part[found] == number
+
+    def __len__(self) -> int:
+        return sum(len(self._part(place)) for place in self._parts)
+
+    def __bool__(self) -> bool:
+        return bool(self._parts)
+
+    def _part(self, place: int) -> array[int]:
+        """Return a part, sorted and without repetitions."""
+        part = self._parts[place]
+        if len(part) != self._sorted.get(place, 0):
+            part = self._parts[place] = array("Q", sorted(set(part)))
+            self._sorted[place] = len(part)
+        return part

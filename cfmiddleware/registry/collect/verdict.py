@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from cfmiddleware.digest import Digest
 
 from .aside import AsideLink
-from .census import Census, Link
-from .fingerprints import fingerprint_of
+from .census import Census
+from .fingerprints import Fingerprints, fingerprint_of
+from .linktable import Link, LinkTable
 from .remembered import Known
 
 
@@ -46,8 +47,8 @@ class Verdict:
     layers: dict[Digest, Link] = field(default_factory=dict)
     revisions: dict[Digest, Link] = field(default_factory=dict)
     restored: list[AsideLink] = field(default_factory=list)
-    kept: set[int] = field(default_factory=set)
-    loosened: set[int] = field(default_factory=set)
+    kept: Fingerprints = field(default_factory=Fingerprints)
+    loosened: Fingerprints = field(default_factory=Fingerprints)
     unreadable: list[Digest] = field(default_factory=list)
 
 
@@ -65,65 +66,80 @@ def judge(
     :param aside: the repository's links that earlier collections have set aside.
     """
     verdict = Verdict(census.name)
-    manifests = {digest: known(digest) for digest in census.revisions}
-    verdict.unreadable = [digest for digest, found in manifests.items() if found is None]
-    kept = _kept_manifests(census, manifests, rules, now)
-    needed = {fingerprint_of(digest) for digest in kept}
-    for digest in kept:
-        found = manifests[digest]
-        if found is not None:
-            needed.update(found.refers_to())
-    for digest, link in census.revisions.items():
-        if digest not in kept:
-            verdict.revisions[digest] = link
+    verdict.revisions = _untagged(census, known, rules, now) if rules.deleteuntagged else {}
+    needed = verdict.kept
+    for digest in census.revisions:
+        found = known(digest)
+        if found is None:
+            verdict.unreadable.append(digest)
+        if digest not in verdict.revisions:
+            needed.add(fingerprint_of(digest))
+            if found is not None:
+                needed.update(found.refers_to())
     if not verdict.unreadable:
-        for digest, link in census.layers.items():
-            if fingerprint_of(digest) not in needed and link.modified < now - rules.grace:
-                verdict.layers[digest] = link
-    verdict.kept = needed
-    for links, goes in ((census.layers, verdict.layers), (census.revisions, verdict.revisions)):
-        for digest, link in links.items():
-            (verdict.loosened if digest in goes else verdict.kept).add(fingerprint_of(link.data))
+        old = now - rules.grace
+        for place, number, modified, _ in census.layers.numbered():
+            if modified < old and number not in needed:
+                name, link = census.layers.at(place)
+                verdict.layers[name] = link
     for gone in aside:
         there = census.layers if gone.kind == "layer" else census.revisions
         wanted = fingerprint_of(gone.name) in needed or (bool(verdict.unreadable) and gone.kind == "layer")
         if wanted and gone.name not in there:
             verdict.restored.append(gone)
-            verdict.kept.add(fingerprint_of(gone.data))
+    _name_data(verdict, census.layers, verdict.layers)
+    _name_data(verdict, census.revisions, verdict.revisions)
+    verdict.kept.update(fingerprint_of(gone.data) for gone in verdict.restored)
     return verdict
 
 
-def _kept_manifests(
-    census: Census, manifests: dict[Digest, Known | None], rules: Rules, now: float
-) -> set[Digest]:
-    """Return the manifests that stay: all of them, or those that a tag leads to and those that are young.
+def _name_data(verdict: Verdict, links: LinkTable, going: Mapping[Digest, Link]) -> None:
+    """Tell the bytes that links name: those that stay for a link, and those that may go with it."""
+    gone = Fingerprints(map(fingerprint_of, going))
+    loosened = []
+
+    def kept() -> Iterator[int]:
+        for place, number, _, data in links.numbered():
+            named = number if data is None else fingerprint_of(data)
+            if number in gone and links.at(place)[0] in going:
+                loosened.append(named)
+            else:
+                yield named
+
+    verdict.kept.update(kept())
+    verdict.loosened.update(loosened)
+
+
+def _untagged(
+    census: Census, known: Callable[[Digest], Known | None], rules: Rules, now: float
+) -> dict[Digest, Link]:
+    """Return the manifests that no tag leads to and that are not young.
 
     A manifest that nobody can read stays. So does what a manifest that stays refers to, and what is about it.
     """
-    if not rules.deleteuntagged:
-        return set(manifests)
     young = now - max(rules.olderthan, rules.grace)
-    by_number: dict[int, list[Digest]] = {}
-    about: dict[int, list[Digest]] = {}
-    for digest, found in manifests.items():
-        by_number.setdefault(fingerprint_of(digest), []).append(digest)
-        if found is not None and found.subject:
-            about.setdefault(found.subject, []).append(digest)
+    revisions = census.revisions
+    by_number: dict[int, list[int]] = {}
+    about: dict[int, list[int]] = {}
     tagged = set(census.tags.values())
-    waiting = [
-        digest
-        for digest, found in manifests.items()
-        if found is None or digest in tagged or census.revisions[digest].modified >= young
-    ]
-    kept: set[Digest] = set()
+    waiting = []
+    for place, number, modified, _ in revisions.numbered():
+        digest = revisions.at(place)[0]
+        found = known(digest)
+        by_number.setdefault(number, []).append(place)
+        if found is not None and found.subject:
+            about.setdefault(found.subject, []).append(place)
+        if found is None or digest in tagged or modified >= young:
+            waiting.append(place)
+    kept = bytearray(len(revisions))
     while waiting:
-        digest = waiting.pop()
-        if digest in kept:
+        place = waiting.pop()
+        if kept[place]:
             continue
-        kept.add(digest)
-        found = manifests[digest]
-        numbers = () if found is None else found.refers_to()
-        for number in numbers:
+        kept[place] = 1
+        digest = revisions.at(place)[0]
+        found = known(digest)
+        for number in () if found is None else found.refers_to():
             waiting += by_number.get(number, ())
         waiting += about.get(fingerprint_of(digest), ())
-    return kept
+    return dict(revisions.at(place) for place, stays in enumerate(kept) if not stays)

@@ -65,6 +65,7 @@ _QUERIES = {
     "Delimiter": "delimiter",
     "MaxKeys": "max-keys",
     "Prefix": "prefix",
+    "StartAfter": "start-after",
 }
 
 # What boto3 sends again, by status and by code.

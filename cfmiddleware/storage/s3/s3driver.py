@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -25,6 +27,7 @@ from cfmiddleware.errors import (
 )
 from cfmiddleware.parse import Parser, anything, boolean, read
 from cfmiddleware.process.cache import PerProcess
+from cfmiddleware.process.sidebyside import SideBySide
 from cfmiddleware.process.throttle import Throttle
 from cfmiddleware.storage.driver import Stat, fingerprint
 from cfmiddleware.storage.pathcheck import (
@@ -48,6 +51,7 @@ from .errors import (
     translated,
     was_retried,
 )
+from .keyranges import KeyRange, ranges
 from .multipart import MultipartUpload, abort_upload
 from .objectreader import FIRST_ANSWER, S3Reader, read_all
 from .objectwriter import S3Writer
@@ -58,10 +62,15 @@ from .presign import Presigner
 from .writecheck import check_writes
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3.type_defs import ListObjectsV2OutputTypeDef
+    from mypy_boto3_s3.type_defs import ListObjectsV2OutputTypeDef, ObjectTypeDef
 
 # How many keys one ListObjectsV2 returns and one DeleteObjects takes at the most.
 _LARGEST_PAGE = 1000
+
+# After so many pages in turn, the rest of a listing is cut into parts of about as many, and so many of these
+# are listed at a time.
+_PAGES_IN_TURN = 4
+_LISTS_AT_A_TIME = 8
 
 # Attempts at a create-only write that S3 calls in conflict with another one under way.
 _CONFLICTS = 5
@@ -109,6 +118,7 @@ class S3Driver:
         self._root = clean_root(options.rootdirectory)
         self._client = ClientPerProcess(options, where)
         self._bodies = PerProcess(OpenBodies)
+        self._lists = SideBySide(_LISTS_AT_A_TIME)
         #: Signs URLs for the whole key of an object: ``(key, expires) -> (url, expires)``.
         self.presigner = Presigner(options, self._client.connection)
         self._budget = PartBudget(options.uploadbuffers)
@@ -331,14 +341,68 @@ class S3Driver:
         return sort_names(names - {"", "/"})
 
     def walk(self, prefix: str) -> Iterator[tuple[str, Stat]]:
-        """Yield every object below *prefix* whose key is a path."""
-        for page in self._pages(prefix):
-            for item in page.get("Contents", ()):
-                try:
-                    path = check_path("/" + item["Key"][len(self._key_prefix("/")) :])
-                except InvalidPath:
-                    continue
-                yield path, Stat(item["Size"], item["LastModified"].timestamp())
+        """Yield every object below *prefix* whose key is a path. A long listing is cut into parts that are
+        listed at the same time.
+        """
+        return self._walk(prefix, KeyRange("", ""))
+
+    def _walk(self, prefix: str, wanted: KeyRange) -> Iterator[tuple[str, Stat]]:
+        first = ""
+        for number, page in enumerate(self._pages(prefix, after=wanted.after), 1):
+            items = page.get("Contents", ())
+            yield from self._objects(items, wanted)
+            if not items:
+                continue
+            if wanted.until and items[-1]["Key"] > wanted.until:
+                return
+            first = first or items[0]["Key"]
+            if number % _PAGES_IN_TURN == 0 and page.get("IsTruncated"):
+                parts = list(ranges(first, items[-1]["Key"], wanted.until))
+                if len(parts) > 1 and (yield from self._walk_parts(prefix, parts)):
+                    return
+
+    def _walk_parts(self, prefix: str, parts: Sequence[KeyRange]) -> Generator[tuple[str, Stat], None, bool]:
+        """Yield what is in *parts*, and return whether the server can begin in the middle: if it cannot,
+        nothing has been yielded.
+        """
+        for found, rest in self._lists.map(partial(self._walk_part, prefix), parts):
+            if found is None:
+                return False
+            yield from found
+            if rest is not None:
+                yield from self._walk(prefix, rest)
+        return True
+
+    def _walk_part(
+        self, prefix: str, part: KeyRange
+    ) -> tuple[Sequence[tuple[str, Stat]] | None, KeyRange | None]:
+        """List a part, and what of it is left when it is far larger than it seemed."""
+        found: deque[tuple[str, Stat]] = deque()
+        for number, page in enumerate(self._pages(prefix, after=part.after), 1):
+            items = page.get("Contents", ())
+            if not items:
+                continue
+            if items[0]["Key"] <= part.after:
+                return None, None
+            found += self._objects(items, part)
+            last = items[-1]["Key"]
+            if part.until and last > part.until:
+                break
+            if number >= 2 * _PAGES_IN_TURN and page.get("IsTruncated"):
+                return found, KeyRange(last, part.until)
+        return found, None
+
+    def _objects(self, items: Iterable[ObjectTypeDef], wanted: KeyRange) -> Iterator[tuple[str, Stat]]:
+        before = len(self._key_prefix("/"))
+        for item in items:
+            key = item["Key"]
+            if wanted.until and key > wanted.until:
+                return
+            try:
+                path = check_path("/" + key[before:])
+            except InvalidPath:
+                continue
+            yield path, Stat(item["Size"], item["LastModified"].timestamp())
 
     def delete(self, paths: Iterable[str]) -> None:
         """Delete the objects at *paths*, a thousand in a request."""
@@ -426,10 +490,14 @@ class S3Driver:
     def _read_spans(self, spans: Iterable[Span]) -> bytes:
         return b"".join([read_all(self.open(span.source.path, span.start, span.length)) for span in spans])
 
-    def _pages(self, prefix: str, delimiter: str = "") -> Iterator[ListObjectsV2OutputTypeDef]:
+    def _pages(
+        self, prefix: str, delimiter: str = "", after: str = ""
+    ) -> Iterator[ListObjectsV2OutputTypeDef]:
         wanted: dict[str, Any] = {"Prefix": self._key_prefix(prefix), "MaxKeys": self._page_size}
         if delimiter:
             wanted["Delimiter"] = delimiter
+        if after:
+            wanted["StartAfter"] = after
         while True:
             with translated(prefix):
                 page = self._client().list_objects_v2(Bucket=self._bucket, **wanted)

@@ -167,6 +167,28 @@ def test_a_manifest_that_cannot_be_read_keeps_everything_of_its_repository(clien
     assert not is_there(client, "other", other)
 
 
+def test_a_manifest_whose_bytes_are_others_keeps_everything_of_its_repository(client: RegistryClient) -> None:
+    layer, config = client.push_blob("app", b"layer"), client.push_blob("app", b"{}")
+    answer = client.push_manifest("app", "v1", image_manifest(config, [layer]))
+    digest = Digest.parse(answer.headers["Docker-Content-Digest"])
+    client.driver.write(paths.blob_data(digest), b'{"schemaVersion": 2}')
+
+    outcome = collect(client.driver)
+
+    assert outcome.survey.verdicts["app"].unreadable == [digest]
+    assert is_there(client, "app", layer)
+
+
+def test_a_manifest_of_two_repositories_is_read_once(client: RegistryClient) -> None:
+    for name in ("one", "two", "three"):
+        client.push_image(name, "v1")
+
+    outcome = collect(client.driver)
+
+    assert (outcome.survey.manifests, outcome.survey.read) == (3, 1)
+    assert not outcome.survey.verdicts["two"].unreadable
+
+
 def test_data_under_the_name_of_another_algorithm_stays(client: RegistryClient) -> None:
     """Distribution links sha512 names to sha256 data."""
     config = client.push_blob("app", b"{}")

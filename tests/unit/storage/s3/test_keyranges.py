@@ -1,0 +1,63 @@
+"""Where a long listing is cut: whatever the keys are, the parts are all of it and no key is in two."""
+
+from __future__ import annotations
+
+import hashlib
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cfmiddleware.storage.s3.keyranges import KeyRange, ranges
+
+BASE = "root/docker/registry/v2/"
+
+
+def hexadecimal(number: int) -> str:
+    return hashlib.sha256(b"%d" % number).hexdigest()
+
+
+def blob(number: int) -> str:
+    return f"{BASE}blobs/sha256/{hexadecimal(number)[:2]}/{hexadecimal(number)}/data"
+
+
+def link(number: int) -> str:
+    return f"{BASE}repositories/a/_layers/sha256/{hexadecimal(number)}/link"
+
+
+KEYS = st.one_of(
+    st.builds(blob, st.integers(0, 999)),
+    st.builds(link, st.integers(0, 999)),
+    st.text("0123456789abcdef/", max_size=80),
+)
+
+
+@given(KEYS, KEYS, st.lists(KEYS, max_size=20), st.one_of(st.just(""), KEYS))
+def test_each_key_that_comes_after_is_in_one_part(first: str, last: str, keys: list[str], until: str) -> None:
+    first, last = sorted((first, last))
+    until = until if until > last else ""
+    parts = list(ranges(first, last, until))
+    if not parts:
+        return
+    assert parts[0].after == last
+    assert parts[-1].until == until
+    for key in keys:
+        holds = [part for part in parts if part.after < key and (not part.until or key <= part.until)]
+        assert len(holds) == (last < key and (not until or key <= until))
+
+
+def test_parts_are_as_long_as_what_was_listed() -> None:
+    for name in (blob, link):
+        keys = sorted(map(name, range(2000)))
+        parts = list(ranges(keys[0], keys[99]))
+        counts = [
+            sum(part.after < key and (not part.until or key <= part.until) for key in keys) for part in parts
+        ]
+        assert sum(counts) == 1900
+        assert 15 <= len(parts) <= 25
+        assert max(counts) < 250
+
+
+def test_keys_without_digests_are_not_cut() -> None:
+    assert list(ranges(f"{BASE}tags/v1/current/link", f"{BASE}tags/v9/current/link")) == []
+    assert list(ranges(blob(1), link(1))) == []
+    assert KeyRange("a", "") not in list(ranges("a", "a"))
