@@ -26,6 +26,7 @@ from cfmiddleware.middleware.options import WrapperOptions
 from cfmiddleware.middleware.presigned import Presign
 from cfmiddleware.middleware.rewriteoptions import RewriteOptions, in_turn
 from cfmiddleware.middleware.wrapper import CloudFrontMiddleware
+from cfmiddleware.process.chores import Chore, Chores
 from cfmiddleware.process.offload import offload
 from cfmiddleware.registry.cache.descriptors import DescriptorCache, InMemoryDescriptorCache
 from cfmiddleware.registry.store.paths import blob_data
@@ -201,11 +202,17 @@ def _source(settings: Settings) -> str:
     return socket.gethostname() if isinstance(addr, SocketPath) else f"{socket.gethostname()}:{addr[1]}"
 
 
-def registry(settings: Settings, health: Health | None = None, notifier: Notifier | None = None) -> Registry:
+def registry(
+    settings: Settings,
+    health: Health | None = None,
+    notifier: Notifier | None = None,
+    chores: Chores | None = None,
+) -> Registry:
     """Return the registry, not wrapped, and without ``http.headers``.
 
     :param health: tells whether it can do its work; None if it always can.
     :param notifier: is told of pushes, pulls and deletes; None where nobody wants to know.
+    :param chores: what its processes do beside requests; None for nothing.
     """
     # Here and below, because an app that is wrapped needs neither, nor the werkzeug that they need.
     from cfmiddleware.registry.app import Registry
@@ -219,7 +226,7 @@ def registry(settings: Settings, health: Health | None = None, notifier: Notifie
         host=settings.http.host,
         relativeurls=settings.http.relativeurls,
         delete=settings.storage.delete,
-        readonly=settings.storage.maintenance,
+        readonly=settings.storage.maintenance.readonly,
         max_uploads=settings.server.uploads,
         uploadwait=settings.server.uploadwait,
         maxentries=settings.registry.maxentries,
@@ -230,6 +237,7 @@ def registry(settings: Settings, health: Health | None = None, notifier: Notifie
         notifier=notifier,
         retention=settings.retention,
         auth=settings.auth.authenticator() if settings.auth is not None else None,
+        chores=chores,
     )
 
 
@@ -257,6 +265,17 @@ def tag_guard(settings: Settings) -> TagGuard:
 
     driver, policy = storage(settings), settings.retention
     return TagGuard(driver, Tags(driver, policy=policy), policy)
+
+
+def chores(settings: Settings, name: str) -> Chores | None:
+    """Return what a process that serves the registry does beside its requests, or None if that is nothing.
+
+    :param name: by which processes find one another.
+    """
+    if settings.storage.driver is None or settings.storage.maintenance.readonly:
+        return None
+    found: list[Chore] = []
+    return Chores(found, name if settings.storage.driver.shared else "") if found else None
 
 
 def descriptors(settings: Settings) -> DescriptorCache | None:

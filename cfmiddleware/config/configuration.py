@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from cfmiddleware.middleware.wrapper import CloudFrontMiddleware
     from cfmiddleware.notifications.notifier import Notifier
     from cfmiddleware.notifications.spool import Spool
+    from cfmiddleware.process.chores import Chores
     from cfmiddleware.registry.app import Registry
     from cfmiddleware.registry.cache.descriptors import DescriptorCache
     from cfmiddleware.registry.retention.expiry import Retention
@@ -92,7 +93,7 @@ class Config:
         """
         health, notifier = health or self.health(), self.notifier
         with self.located():
-            return build.registry(self.settings, health, notifier)
+            return build.registry(self.settings, health, notifier, self.chores)
 
     def health(self, board: Board | None = None) -> Health | None:
         """Return what tells whether the registry can do its work, or None where nothing is checked.
@@ -125,6 +126,12 @@ class Config:
         """Return what tells whether a tag, a manifest or a blob may be deleted, or is protected."""
         with self.located():
             return build.tag_guard(self.settings)
+
+    @cached_property
+    def chores(self) -> Chores | None:
+        """What a process that serves the registry does beside its requests, or None if that is nothing."""
+        with self.located():
+            return build.chores(self.settings, self._name)
 
     def spool(self) -> Spool:
         """Return where events are kept until their endpoints have taken them."""
@@ -247,7 +254,7 @@ class Config:
 
     def is_readonly(self) -> bool:
         """Return whether ``storage.maintenance`` refuses every request that would change something."""
-        return self.settings.storage.maintenance
+        return self.settings.storage.maintenance.readonly
 
     def data(self) -> str:
         """Return where the data is, for people."""

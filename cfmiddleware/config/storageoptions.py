@@ -6,7 +6,7 @@ storage:
     enabled: false
   redirect:
     disable: false
-  maintenance:
+  maintenance:                              # see maintenanceoptions.py
     readonly:
       enabled: false
   cache:                                    # see cacheoptions.py
@@ -26,6 +26,7 @@ from cfmiddleware.storage.driver import Driver
 from cfmiddleware.storage.factory import DRIVERS, storage_driver
 
 from .cacheoptions import CacheOptions
+from .maintenanceoptions import MaintenanceOptions, read_maintenance
 
 
 def _delete(value: object, name: str) -> bool:
@@ -35,11 +36,6 @@ def _delete(value: object, name: str) -> bool:
 def _redirect(value: object, name: str) -> bool:
     section = parse.section(value, name, "with 'disable'")
     return not parse.read(section, {"disable": parse.boolean}, f"{name}.").get("disable", False)
-
-
-def _maintenance(value: object, name: str) -> bool:
-    parsers: dict[str, parse.Parser] = {"readonly": _enabled, "uploadpurging": parse.anything}
-    return bool(parse.read(parse.section(value, name), parsers, f"{name}.").get("readonly", False))
 
 
 def _enabled(value: object, name: str) -> bool:
@@ -61,8 +57,7 @@ class StorageOptions:
         answers 405.
     :param redirect: ``disable``: whether the wrapper stays out, so that the registry sends all blobs itself
         although there is a ``cloudfront``; false by default.
-    :param maintenance: ``readonly.enabled``: whether every request that would change something gets 405, as
-        during garbage collection; false by default.
+    :param maintenance: what is done with the storage beside requests.
     :param cache: the descriptor cache.
     """
 
@@ -70,14 +65,14 @@ class StorageOptions:
     # In a configuration each of these is a section with the switch that its text names.
     delete: bool = field(default=False, metadata={"form": "section"})
     redirect: bool = field(default=True, metadata={"form": "section"})
-    maintenance: bool = field(default=False, metadata={"form": "section"})
+    maintenance: MaintenanceOptions = field(default_factory=MaintenanceOptions, metadata={"form": "section"})
     cache: CacheOptions = field(default_factory=CacheOptions)
 
     #: What may stand beside the driver.
     PARSERS: ClassVar[Mapping[str, parse.Parser]] = {
         "delete": _delete,
         "redirect": _redirect,
-        "maintenance": _maintenance,
+        "maintenance": read_maintenance,
         "cache": _cache,
     }
 

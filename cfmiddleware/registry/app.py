@@ -39,6 +39,7 @@ from .uploads import DEFAULT_MOUNT_SEARCH, Uploads
 if TYPE_CHECKING:
     from cfmiddleware.digest import Digest
     from cfmiddleware.notifications.notifier import Notifier
+    from cfmiddleware.process.chores import Chores
     from cfmiddleware.wsgi.blobplace import BlobPlace, PlaceOf
     from cfmiddleware.wsgi.types import Environ, StartResponse
 
@@ -79,6 +80,7 @@ class Registry:
     :param notifier: is told of pushes, pulls and deletes; None where nobody wants to know.
     :param retention: which tags are protected, and which are immutable; without it, none is.
     :param auth: tells what a client may do. It is asked before anything is done, and before a body is read.
+    :param chores: what its processes do beside requests; None for nothing.
     :param condemned: what garbage collections are about to delete; by default what the driver's storage
         says.
     """
@@ -104,6 +106,7 @@ class Registry:
         notifier: Notifier | None = None,
         retention: TagPolicy | None = None,
         auth: Authenticator | None = None,
+        chores: Chores | None = None,
         condemned: Condemned | None = None,
     ) -> None:
         self._prefix = "/" + prefix.strip("/") if prefix.strip("/") else ""
@@ -113,6 +116,7 @@ class Registry:
         self._readonly = readonly
         self._auth = auth
         self._health = health
+        self._chores = chores
         reading = Reading()
         events = self._events = Announcements(notifier)
         condemned = condemned or Condemned(driver)
@@ -199,6 +203,8 @@ class Registry:
             return _begin(_response_to(error, environ), start_response)
 
     def _dispatch(self, environ: Environ) -> Response:
+        if self._chores is not None:
+            self._chores.start()
         health = self._health
         if health is not None and not health.is_healthy:
             # What a wrapper asks for a redirect may be answered without the storage.

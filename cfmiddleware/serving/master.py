@@ -111,6 +111,7 @@ def _settings(name: str, descriptor: int, served: Served) -> dict[str, Any]:
         counts = served.counts
         traces = served.traces
         notifier = served.notifier
+        chores = served.chores
 
     tls = served.certificates.options if served.certificates else None
     return {

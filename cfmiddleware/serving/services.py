@@ -30,6 +30,7 @@ from .storagecheck import check_storage
 
 if TYPE_CHECKING:
     from cfmiddleware.notifications.notifier import Notifier
+    from cfmiddleware.process.chores import Chores
     from cfmiddleware.wsgi.types import App
 
 #: The name of the debug listener's service.
@@ -57,6 +58,7 @@ class Served(NamedTuple):
     :param health: what each worker looks after, or None where nothing is checked.
     :param traces: whether requests are traced.
     :param notifier: what each worker delivers the events of when it is its turn, or None.
+    :param chores: what one of the workers does beside requests, or None.
     """
 
     app: App
@@ -69,6 +71,7 @@ class Served(NamedTuple):
     counts: bool = False
     traces: bool = False
     notifier: Notifier | None = None
+    chores: Chores | None = None
 
 
 class Service(NamedTuple):
@@ -161,6 +164,7 @@ def _registry(config: Config, address: str | None, board: Board | None) -> Serve
         config.counts(),
         is_on(),
         config.notifier,
+        config.chores,
     )
 
 

@@ -36,6 +36,7 @@ from .refusals import Refusal
 if TYPE_CHECKING:
     from cfmiddleware.health.watch import Health
     from cfmiddleware.notifications.notifier import Notifier
+    from cfmiddleware.process.chores import Chores
     from cfmiddleware.storage.driver import Driver
     from cfmiddleware.wsgi.types import App
 
@@ -64,6 +65,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     :param counts: whether requests are counted for Prometheus.
     :param traces: whether requests are traced.
     :param notifier: whose events are delivered in the background, or None.
+    :param chores: what is done beside requests, or None.
     :param stopping: until when idle connections stay, on the clock of ``time.monotonic``, if the worker is to
         stop; 0 while it is not.
     :param bulk: held by the connection whose turn it is to move much.
@@ -76,6 +78,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     counts: ClassVar[bool] = False
     traces: ClassVar[bool] = False
     notifier: ClassVar[Notifier | None] = None
+    chores: ClassVar[Chores | None] = None
     wsgi: App
     sockets: list[Any]
     stopping: float = 0.0
@@ -123,6 +126,8 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             self.health.start()
         if self.notifier is not None:
             self.notifier.start()
+        if self.chores is not None:
+            self.chores.start()
         gevent.spawn(Patience(self._connections).run)
         gevent.spawn(self._watch_signals)
         accepting = [gevent.spawn(self._accept, each, self._base(each)) for each in self.sockets]
@@ -225,6 +230,8 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             self.health.stop()
         if self.notifier is not None:
             self.notifier.stop()
+        if self.chores is not None:
+            self.chores.stop()
         gevent.killall(accepting)
         for listener in self.sockets:
             self._accept_what_waits(listener)
