@@ -12,13 +12,15 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import json
 import logging
 import mmap
 import os
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -57,6 +59,11 @@ class File:
         _reserve(path, _SIZE)
         self._dict = module.MmapedDict(str(path))
         self.values = self._map()
+
+    def labels(self, metric: str) -> list[dict[str, str]]:
+        """Return the labels of what is there of a metric."""
+        keys = [json.loads(key) for key in self._dict._positions]
+        return [labels for name, _, labels, _ in keys if name == metric]
 
     def _map(self) -> memoryview[float]:
         """Return the whole file as numbers."""
@@ -109,7 +116,8 @@ class State:
     def __init__(self) -> None:
         #: Where the files are; None while metrics are off.
         self.directory: Path | None = None
-        self._lock = threading.RLock()
+        #: Held by whoever gives a value its place in the files.
+        self.lock = threading.RLock()
         #: Every metric, by its name.
         self.metrics: dict[str, Metric] = {}
         self._files: dict[str, File] = {}
@@ -139,35 +147,63 @@ class State:
         self._tellers.append(WeakMethod(teller) if hasattr(teller, "__self__") else lambda: teller)
 
     def begin(self) -> None:
-        """Begin to count in this process, unless metrics are off."""
-        if self.directory is None or self.has_begun:
+        """Begin to count in this process, unless metrics are off. Threads that come meanwhile wait for it:
+        what they counted would be lost.
+        """
+        if self.directory is None:
             return
-        self.safely(self._begin)
+        with self.lock:
+            if not self.has_begun:
+                self._begin()
+
+    def _begin(self) -> None:
+        since = time.time()
+        try:
+            self.safely(self._bind)
+        finally:
+            self.has_begun = True
         for reference in list(self._tellers):
             teller = reference()
             if teller is not None:
                 teller()
+        for metric in list(self.metrics.values()):
+            metric.retire(since)
 
-    def _begin(self) -> None:
-        self.has_begun = True
+    def _bind(self) -> None:
         for metric in list(self.metrics.values()):
             metric.begin()
+
+    def attach(self, action: Callable[[], None]) -> None:
+        """Do what gives a new value its place in the files, if this process counts or begins to."""
+        with self.lock:
+            if self.has_begun:
+                self.safely(action)
+
+    def found(self, kind: str, metric: str) -> Iterator[tuple[dict[str, str], float, float]]:
+        """Yield what the files of all processes have of a metric: labels, the value, and when it was set."""
+        assert self.directory is not None  # noqa: S101 (the caller looked)
+        module: Any = import_module("prometheus_client.mmap_dict")
+        for path in self.directory.glob(f"{kind}_*.db"):
+            for key, value, when, _ in module.MmapedDict.read_all_values_from_file(str(path)):
+                name, _, labels, _ = json.loads(key)
+                if name == metric:
+                    yield labels, value, when
 
     def safely(self, action: Callable[[], None]) -> None:
         """Do what needs the files. Where it cannot be done, this process counts no more of what is new, and
         nothing else of it suffers.
         """
-        with self._lock:
+        with self.lock:
             try:
                 action()
-            except (OSError, ValueError, ImportError) as error:
+            except (OSError, ValueError, ImportError, RuntimeError) as error:
                 if not self._has_complained:
                     self._has_complained = True
                     _log.error("metrics: not everything is counted: %s", error)
 
     def forget(self) -> None:
         """Count into files of its own: this process was forked from one that may count too."""
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._files, self._number, self._held, self.has_begun = {}, None, None, False
         for metric in self.metrics.values():
             metric.forget()

@@ -17,7 +17,11 @@ OTHER = "other"
 # increase. Of metrics with more, each is there once it was counted.
 _FEW = 40
 
-#: Which values a label has; None for any, which only the operator may choose.
+# Combinations of labels that a process counts where any value is allowed: the operator's patterns may match
+# what clients invent.
+_MOST = 3000
+
+#: Which values a label has; None for any that matches what the operator chose.
 Labels = Mapping[str, Sequence[str] | None]
 
 
@@ -95,10 +99,16 @@ class Metric:
         """Count nowhere until the process has files of its own."""
         raise NotImplementedError
 
-    def _own(self, labels: tuple[str, ...]) -> tuple[str, ...]:
-        """Return *labels* with ``other`` for what is not known."""
+    def retire(self, since: float) -> None:
+        """Take back what is told by each process that begins and was not told since, in Unix seconds."""
+
+    def _own(self, labels: tuple[str, ...], room: bool) -> tuple[str, ...]:
+        """Return *labels* with ``other`` for what is not known.
+
+        :param room: whether there is room for values that are not known beforehand.
+        """
         return tuple(
-            label if known is None or label in known else OTHER
+            label if (room if known is None else label in known) else OTHER
             for label, known in zip(labels, self._known, strict=True)
         )
 
@@ -119,24 +129,31 @@ class Counter(Metric):
 
     def of(self, *labels: str) -> Cell:
         """Return the value of *labels*, for those that count often."""
-        cell = self._cells.get(labels)
-        if cell is None:
-            own = self._own(labels)
+        return self._cells.get(labels) or self._new(labels)
+
+    def _new(self, labels: tuple[str, ...]) -> Cell:
+        # No other thread finds it before it has its place: what is counted without one is lost.
+        with STATE.lock:
+            own = self._own(labels, len(self._cells) < _MOST)
             cell = self._cells.get(own)
             if cell is None:
-                cell = self._cells[own] = Cell()
-                if STATE.has_begun:
-                    STATE.safely(lambda: self._bind(own, cell))
+                made = cell = Cell()
+                STATE.attach(lambda: self._bind(own, made))
+                self._cells[own] = made
         return cell
 
     def inc(self, *labels: str) -> None:
         """Count one more."""
-        (self._cells.get(labels) or self.of(*labels)).inc()
+        (self._cells.get(labels) or self._new(labels)).inc()
 
     def begin(self) -> None:
         """Count into the files of this process, with a 0 for each combination of labels if these are few."""
         for labels in self._few():
             self.of(*labels)
+        if None in self._known:
+            # What an earlier process has counted in this file takes room as well.
+            for found in STATE.file(self.kind).labels(self.name):
+                self.of(*(found[name] for name in self._names))
         for labels, cell in list(self._cells.items()):
             self._bind(labels, cell)
 
@@ -159,9 +176,36 @@ class Gauge(Counter):
 
 
 class LatestGauge(Gauge):
-    """What is the same for all processes: the value that was set last counts."""
+    """What is the same for all processes: the value that was set last counts.
+
+    :param told: whether each process that begins tells all of it (``STATE.tell``): labels that none of them
+        tells any more are 0 from then on.
+    """
 
     kind = "gauge_mostrecent"
+
+    def __init__(self, name: str, text: str, labels: Labels | None = None, *, told: bool = False) -> None:
+        super().__init__(name, text, labels)
+        self._told = told
+
+    def retire(self, since: float) -> None:
+        """Set to 0 what was not told since; nothing where processes do not tell all of it."""
+        if self._told:
+            self.clear(since)
+
+    def clear(self, since: float) -> None:
+        """Set to 0 what was set for the last time before *since*, in Unix seconds, by whichever process."""
+        if STATE.has_begun:
+            STATE.safely(lambda: self._clear(since))
+
+    def _clear(self, since: float) -> None:
+        latest: dict[tuple[str, ...], tuple[float, float]] = {}
+        for labels, value, when in STATE.found(self.kind, self.name):
+            key = tuple(labels.get(name, "") for name in self._names)
+            latest[key] = max((when, value), latest.get(key, (0.0, 0.0)))
+        for key, (when, value) in latest.items():
+            if when < since and value:
+                self.of(*key).set(0)
 
 
 class Histogram(Metric):
@@ -181,15 +225,17 @@ class Histogram(Metric):
 
     def of(self, *labels: str) -> Buckets:
         """Return the distribution of *labels*."""
-        made = self._made.get(labels)
-        if made is None:
-            own = self._own(labels)
-            made = self._made.get(own)
-            if made is None:
-                made = self._made[own] = Buckets(self._bounds)
-                if STATE.has_begun:
-                    STATE.safely(lambda: self._bind(own, made))
-        return made
+        return self._made.get(labels) or self._new(labels)
+
+    def _new(self, labels: tuple[str, ...]) -> Buckets:
+        with STATE.lock:
+            own = self._own(labels, len(self._made) < _MOST)
+            found = self._made.get(own)
+            if found is None:
+                made = found = Buckets(self._bounds)
+                STATE.attach(lambda: self._bind(own, made))
+                self._made[own] = made
+        return found
 
     def begin(self) -> None:
         """Count into the files of this process."""

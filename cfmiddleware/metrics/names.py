@@ -122,6 +122,7 @@ SIGNING_KEY = LatestGauge(
     "cfmiddleware_signing_key_timestamp_seconds",
     "When the file of the key that signs was last changed, in Unix seconds; 0 for a key that signed before.",
     {"id": None},
+    told=True,
 )
 KEY_ROTATIONS = Counter(
     "cfmiddleware_key_rotations",
@@ -175,7 +176,12 @@ CHECKS_FAILING = LatestGauge(
     "Whether a check of the section health fails: 1 or 0.",
     {"check": None},
 )
-INFO = LatestGauge("cfmiddleware_info", "The version that runs; the value is 1.", {"version": None})
+INFO = LatestGauge(
+    "cfmiddleware_info",
+    "The version that runs: 1; 0 for one that ran before.",
+    {"version": None},
+    told=True,
+)
 
 
 def _tell_version() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from cfmiddleware import logs
+from cfmiddleware.metrics.cells import STATE
 from cfmiddleware.metrics.names import NOT_REDIRECTED
 from cfmiddleware.process.cache import PerProcess
 from cfmiddleware.process.throttle import Throttle
@@ -108,6 +109,8 @@ class Misses:
         with told.lock:
             told.counts[miss.reason] += 1
             count = told.counts[miss.reason]
+        if not STATE.has_begun:
+            STATE.begin()
         NOT_REDIRECTED.inc(miss.reason)
         advice = REASONS[miss.reason]
         if advice and told.throttles[miss.reason].allows():

@@ -93,6 +93,8 @@ class PlacedPulls:
         if not counts:
             found = self._place_of(repository, digest, environ, start_response)
         else:
+            if not STATE.has_begun:
+                STATE.begin()
             began = perf_counter()
             found = self._place_of(repository, digest, environ, start_response)
             _PROBE.observe(perf_counter() - began)

@@ -82,6 +82,8 @@ class Pulls:
         self, app: App, blob: BlobPath, environ: dict[str, Any], start_response: StartResponse
     ) -> Iterable[bytes]:
         """Redirect the client to the blob, or hand on what *app* says."""
+        if not STATE.has_begun and STATE.directory is not None:
+            STATE.begin()
         record: AccessRecord | None = environ.get(ACCESS)
         if record is not None:
             record.repository, record.sent = blob.repository, "app"

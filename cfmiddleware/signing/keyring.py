@@ -53,7 +53,7 @@ class KeyRing:
         self._due = clock() + interval
         self._lock = PerProcess(threading.Lock)
         self._public: Mapping[str, PublicKey] = {}
-        STATE.tell(self._tell)
+        STATE.tell(self._begin_to_tell)
 
     @classmethod
     def from_options(
@@ -106,6 +106,13 @@ class KeyRing:
             # A new mapping each time: another thread may be reading the old one.
             self._public = {**self._public, pair.id: load_public_key(pair.key.public_pem, pair.id)}
         return self._public
+
+    def _begin_to_tell(self) -> None:
+        """Tell Prometheus in a process that begins. It may have been forked from one that signs nothing, and
+        so never looked for newer keys.
+        """
+        self.current()
+        self._tell()
 
     def _tell(self) -> None:
         """Tell Prometheus which key signs, and how old it is. That of an option has no age."""

@@ -109,6 +109,130 @@ def test_processes_count_for_themselves(directory: Path):
     assert value(f"{name}_sum", handler="blob", method="get") == pytest.approx(0.022)
 
 
+def test_what_a_process_that_begins_does_not_tell_any_more_is_0(directory: Path):
+    """A key and a version of an earlier configuration would be seen, and warned of, for as long as the
+    directory stays.
+    """
+
+    def tell(key: str, version: str) -> Callable[[], None]:
+        def work() -> None:
+            names.SIGNING_KEY.of(key).set(1000)
+            names.INFO.of(version).set(1)
+
+        return work
+
+    def begin(*tellers: Callable[[], None]) -> None:
+        STATE.forget()
+        STATE._tellers = [lambda each=each: each for each in tellers]
+        STATE.begin()
+        os._exit(0)
+
+    for tellers in ([tell("K1", "1")], [tell("K2", "2"), tell("K3", "2")]):
+        pid = os.fork()
+        if pid == 0:
+            begin(*tellers)
+        os.waitpid(pid, 0)
+    keys = {key: value("cfmiddleware_signing_key_timestamp_seconds", id=key) for key in ("K1", "K2", "K3")}
+    assert keys == {"K1": 0, "K2": 1000, "K3": 1000}
+    assert {version: value("cfmiddleware_info", version=version) for version in "12"} == {"1": 0, "2": 1}
+
+
+def test_requests_that_come_while_a_process_begins_to_count_are_counted(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Threads that count before the files are there would lose it, and leave requests in flight for ever."""
+    import threading
+
+    STATE.forget()
+    is_binding, go_on = threading.Event(), threading.Event()
+    begin = Counter.begin
+
+    def slowly(metric: Counter) -> None:
+        is_binding.set()
+        go_on.wait(10)
+        begin(metric)
+
+    monkeypatch.setattr(Counter, "begin", slowly)
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return [b""]
+
+    first = threading.Thread(target=run, args=(app, "GET", "/v2/"))
+    others = [threading.Thread(target=run, args=(app, "GET", "/v2/")) for _ in range(5)]
+    first.start()
+    assert is_binding.wait(10)
+    for thread in others:
+        thread.start()
+    made = threading.Thread(target=lambda: names.REPOSITORY_PULLS.inc("late", "edge"))
+    made.start()
+    others[0].join(0.2)
+    go_on.set()
+    for thread in (first, *others, made):
+        thread.join()
+    assert value("registry_http_requests_total", handler="base", method="get", code="200") == 6
+    assert value("registry_http_in_flight_requests", handler="base") == 0
+    assert value("cfmiddleware_repository_pulls_total", repository="late", sent="edge") is not None
+
+
+@pytest.mark.parametrize("size", [5, 5000])
+def test_a_wrapper_by_itself_counts_from_its_first_pull(directory: Path, size: int):
+    """Also where it never redirects, which is what an operator must see."""
+    from cfmiddleware import CloudFrontMiddleware
+    from cfmiddleware.digest import Digest
+    from cfmiddleware.signing.keys import generate
+
+    digest = str(Digest.of(b""))
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Docker-Content-Digest", digest), ("Content-Length", str(size))])
+        return [b"x" * size]
+
+    key = generate("ecdsa").private_pem
+    where = {"baseurl": "https://d1.cloudfront.net", "privatekey": key, "keypairid": "K1"}
+    wrapped = CloudFrontMiddleware(app, minimumsize=10, **where)  # type: ignore[arg-type]
+    path = f"/v2/a/blobs/{digest}"
+    before = [
+        value("cfmiddleware_probe_seconds_count"),
+        value("cfmiddleware_signatures_total", outcome="made"),
+    ]
+    small = value("cfmiddleware_pulls_not_redirected_total", reason="small")
+    STATE.forget()
+    given = {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": path,
+        "REMOTE_ADDR": "192.0.2.7",
+        "wsgi.url_scheme": "http",
+    }
+    wrapped(given, lambda *_: print)
+    after = [
+        value("cfmiddleware_probe_seconds_count"),
+        value("cfmiddleware_signatures_total", outcome="made"),
+    ]
+    assert after == [before[0] + 1, before[1] + (size > 10)]  # type: ignore[operator]
+    now = value("cfmiddleware_pulls_not_redirected_total", reason="small")
+    assert now == small + (size < 10)  # type: ignore[operator]
+
+
+def test_names_that_clients_invent_are_one_beyond_a_bound(directory: Path, monkeypatch: pytest.MonkeyPatch):
+    """With ``probe: none`` nobody says whether a repository is there, and ``*`` matches any."""
+    monkeypatch.setattr("cfmiddleware.metrics.kinds._MOST", 20)
+    monkeypatch.setattr(names.REPOSITORY_PULLS, "_cells", {})
+
+    def series() -> int:
+        found = STATE.found("counter", "cfmiddleware_repository_pulls")
+        return sum(labels["repository"].startswith("invented") for labels, _, _ in found)
+
+    def work() -> None:
+        for number in range(100):
+            names.REPOSITORY_PULLS.inc(f"invented-{os.getpid()}-{number}", "edge")
+
+    for _ in range(3):  # the second and the third go on with the first one's file
+        in_child(work)
+    assert 0 < series() <= 20
+    assert value("cfmiddleware_repository_pulls_total", repository="other", sent="edge") == 300 - series()
+
+
 def test_labels_are_bounded(directory: Path):
     for number in range(1000):
         names.REQUESTS.inc(f"handler-{number}", f"method-{number}", f"{number + 1000}")
