@@ -12,13 +12,14 @@ import logging
 import os
 import socket
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cfmiddleware.errors import ConfigError, ObjectNotFound, cannot_be_read, shown_path
-from cfmiddleware.health.checks import Check, absent_file, answering_url, open_port
+from cfmiddleware.health.checks import Check, absent_file, open_port
 from cfmiddleware.health.watch import Health
 from cfmiddleware.metrics.cells import VARIABLE, directory_of, turn_on
 from cfmiddleware.middleware.blobsizes import BlobSizes
@@ -101,9 +102,18 @@ def _checks(settings: Settings) -> Iterator[Check]:
         yield Check(name, _storage_look(driver), timing.interval, timing.threshold, timing.timeout)
     for file in options.file:
         yield Check(str(file.file), absent_file(str(file.file)), file.interval, file.threshold, file.timeout)
-    for url in options.http:
-        look = answering_url(url.uri, url.statuscode, url.headers, url.timeout)
-        yield Check(url.uri, look, url.interval, url.threshold, url.timeout)
+    if options.http:
+        # Here, because few configurations need a client of HTTP.
+        from cfmiddleware.health.urlcheck import answering_url, shown_url
+
+        names: Counter[str] = Counter()
+        for url in options.http:
+            look = answering_url(url.uri, url.statuscode, url.headers, url.timeout)
+            name = shown_url(url.uri)
+            names[name] += 1
+            if names[name] > 1:  # they differ in what is not shown
+                name = f"{name} ({names[name]})"
+            yield Check(name, look, url.interval, url.threshold, url.timeout)
     for port in options.tcp:
         look = open_port(port.addr, port.timeout)
         yield Check(port.addr, look, port.interval, port.threshold, port.timeout)

@@ -35,9 +35,10 @@ _timeout = partial(_seconds, _TIMEOUT)
 
 
 def _uri(value: object, name: str) -> str:
+    """Read a URL. No message repeats it, because it may have a password or a token in it."""
     text = parse.text(value, name)
     if not parse.is_http_url(text):
-        raise ConfigError(f"{name}: {text!r} is not a URL; write it like http://server.example.com/alive")
+        raise ConfigError(f"{name}: is not a URL; write it like http://server.example.com/alive")
     return text
 
 
@@ -103,16 +104,18 @@ class FileCheckOptions:
 class HTTPCheckOptions:
     """A URL that must answer to HEAD.
 
-    :param uri: the URL. Redirects are followed.
-    :param headers: headers of the request: their names, each with a value or a list of values.
+    :param uri: the URL, which may have a user and a password. Redirects are followed. The check is named
+        after it, without them and without the query's values.
+    :param headers: headers of the request: their names, each with a value or a list of values. Another
+        server that the URL redirects to does not get them.
     :param statuscode: the status that it must answer with.
     :param timeout: after how long without an answer a check has failed.
     :param interval: how long after a check the next one begins.
     :param threshold: how many checks in a row must fail.
     """
 
-    uri: str
-    headers: tuple[tuple[str, str], ...] = field(default=(), metadata={"form": "section"})
+    uri: str = field(repr=False)
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False, metadata={"form": "section"})
     statuscode: int = 200
     timeout: float = field(default=_TIMEOUT, metadata=_DURATION)
     interval: float = field(default=_INTERVAL, metadata=_DURATION)
@@ -222,7 +225,8 @@ def read_health(section: Mapping[str, Any], here: Path) -> HealthOptions:
             if isinstance(options, FileCheckOptions):
                 options = replace(options, file=here / options.file)
             if str(values[key]) in seen:
-                raise ConfigError(f"{at}.{key}: {values[key]!r} is checked already")
+                shown = "the URL" if key == "uri" else repr(values[key])
+                raise ConfigError(f"{at}.{key}: {shown} is checked already")
             seen.add(str(values[key]))
             found.append(options)
         further[name] = tuple(found)

@@ -1,10 +1,10 @@
-"""What can be checked: a file, a URL, a port, and whatever a function can tell (Distribution, "health")."""
+"""What can be checked: a file, a port, and whatever a function can tell (Distribution, "health")."""
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 from cfmiddleware.parse import host_and_port
@@ -58,40 +58,13 @@ def open_port(address: str, timeout: float) -> Callable[[], None]:
         try:
             socket.create_connection((host or "localhost", port), timeout=timeout).close()
         except (OSError, UnicodeError) as error:
-            raise CheckFailed(f"connection failed: {_reason(error)}") from None
+            raise CheckFailed(f"connection failed: {said(error)}") from None
 
     return look
 
 
-def answering_url(
-    url: str, status: int, headers: Sequence[tuple[str, str]], timeout: float
-) -> Callable[[], None]:
-    """Return a look that fails where a HEAD of *url*, redirects followed, is not answered with *status*."""
-    # Here, because few configurations need it.
-    import urllib.error
-    import urllib.request
-
-    def look() -> None:
-        request = urllib.request.Request(url, method="HEAD")  # noqa: S310 (the operator's)
-        for name, value in headers:
-            request.add_header(name, value)
-        try:
-            with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310
-                found = answer.status
-        except urllib.error.HTTPError as error:
-            error.close()
-            found = error.code
-        except (OSError, UnicodeError, ValueError, EOFError) as error:
-            raise CheckFailed(f"no answer: {_reason(error)}") from None
-        except Exception as error:  # noqa: BLE001 (of http.client, for an answer that is not HTTP)
-            raise CheckFailed(f"no answer: {type(error).__name__}") from None
-        if found != status:
-            raise CheckFailed(f"the status is {found}, not {status}")
-
-    return look
-
-
-def _reason(error: BaseException) -> str:
+def said(error: BaseException) -> str:
+    """Return what an error of the network or of a file says, in a few words."""
     reason = getattr(error, "reason", None)
     if isinstance(reason, OSError):
         error = reason

@@ -45,7 +45,10 @@ class Health:
 
     def start(self) -> None:
         """Begin to check in this process, unless it has begun."""
-        self._watch()
+        try:
+            self._watch()
+        except RuntimeError:  # the system has no thread to spare; whoever asks next tries again
+            return
         self._process = process_id()
 
     def stop(self) -> None:
@@ -86,6 +89,7 @@ class _Watch:
             if self._ended.wait(_WAIT):
                 return
         self._inherit(self._board.read())
+        self._tell_all()
         said: tuple[dict[str, str], list[str]] | None = None
         while not self._ended.is_set():
             for look in self._looks:
@@ -105,6 +109,13 @@ class _Watch:
     def stop(self) -> None:
         """End :meth:`run`."""
         self._ended.set()
+
+    def _tell_all(self) -> None:
+        """Tell Prometheus of all checks. Those of an earlier configuration do not fail any more."""
+        since = time.time()
+        for look in self._looks:
+            look.tell()
+        CHECKS_FAILING.clear(since)
 
     def _inherit(self, report: Report) -> None:
         """Take over from a process that has ended: what it found is true until another look was had."""
@@ -135,6 +146,10 @@ class _Look:
     def is_failing(self) -> bool:
         """Whether as many looks in a row have failed as must."""
         return self.failures >= max(1, self.check.threshold)
+
+    def tell(self) -> None:
+        """Tell Prometheus whether the check fails."""
+        CHECKS_FAILING.of(self.check.name).set(float(self.is_failing))
 
     def go_on(self) -> None:
         """Begin a look that is due, and take its result."""
@@ -169,7 +184,10 @@ class _Look:
                 reason = str(error) or type(error).__name__
             result.append(reason)
 
-        threading.Thread(target=look, name=f"health {self.check.name}", daemon=True).start()
+        try:
+            threading.Thread(target=look, name=f"health {self.check.name}", daemon=True).start()
+        except RuntimeError:  # the system has none to spare; the next interval tries again
+            result.append("no thread could be started for it")
 
     def _tell(self, reason: str) -> None:
         """Take what a look found: nothing, or why it failed. Say so when that changes the health."""
@@ -178,7 +196,7 @@ class _Look:
             self.reason, self.failures, self.has_passed = "", 0, True
         else:
             self.reason, self.failures = " ".join(reason.split()), self.failures + 1
-        CHECKS_FAILING.of(self.check.name).set(float(self.is_failing))
+        self.tell()
         if self.is_failing and not before:
             _log.warning("health: %s fails: %s", self.check.name, self.reason)
         elif before and not self.is_failing:

@@ -42,6 +42,23 @@ def test_each_check_has_distributions_name():
     assert config.settings.health.tcp == (TCPCheckOptions("redis:6379", 3, 10, 3),)
 
 
+def test_a_check_is_named_without_what_is_secret_in_its_url():
+    """Its name is in the answers of the debug listener, in the log and in Prometheus."""
+    uris = [f"http://user:hush@a/alive?token=hush{number}" for number in (1, 2)]
+    config = read(health={"http": [{"uri": uri, "headers": {"X-Key": "hush"}} for uri in uris]})
+    health = config.health()
+    assert health is not None
+    assert [check.name for check in health._checks] == ["http://a/alive?...", "http://a/alive?... (2)"]
+    assert "hush" not in repr(config.settings.health)
+
+
+@pytest.mark.parametrize("uris", [["hush"], ["http://u:hush@a"] * 2, ["http://u:hush@a:port"]])
+def test_no_mistake_repeats_a_url(uris: list[str]):
+    with pytest.raises(ConfigError) as caught:
+        read(health={"http": [{"uri": uri} for uri in uris]})
+    assert "hush" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("health", "line"),
     [
@@ -49,7 +66,7 @@ def test_each_check_has_distributions_name():
         ({"tcp": [{"timeout": "3s"}]}, "health.tcp[0].addr: is required"),
         ({"tcp": [{"addr": "redis"}]}, "health.tcp[0].addr: 'redis' is not an address; "),
         ({"tcp": [{"addr": "a:1"}, {"addr": "a:1"}]}, "health.tcp[1].addr: 'a:1' is checked already"),
-        ({"http": [{"uri": "server/alive"}]}, "health.http[0].uri: 'server/alive' is not a URL"),
+        ({"http": [{"uri": "server/alive"}]}, "health.http[0].uri: is not a URL"),
         ({"http": [{"uri": "http://a", "headers": "b"}]}, "health.http[0].headers: must map"),
         ({"file": [{"file": "a", "intervall": 1}]}, "health.file[0].intervall: there is no such option"),
         (

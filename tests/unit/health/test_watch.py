@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -184,3 +185,62 @@ def test_reasons_that_are_too_long_are_cut():
     board.write({f"{number:0100}"[::-1]: "x" * 10_000 for number in range(5000)}, [])
     assert len(board.read().failing) == 100
     assert not board.is_healthy
+
+
+def test_without_a_thread_to_spare_a_look_fails_and_the_next_ones_are_begun(monkeypatch: pytest.MonkeyPatch):
+    """Whoever looks at the checks must not end of it, and no request may fail."""
+    thing = Thing()
+    look, _, after = stepped(thing)
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    health = Health([Check("a", thing.look)], Board())
+    with monkeypatch.context() as without:
+        without.setattr(threading.Thread, "start", refuse)
+        look.go_on()
+        assert health.is_healthy
+        assert health.report().seconds is None
+    look.go_on()
+    assert (look.is_failing, look.reason) == (True, "no thread could be started for it")
+    after(10)
+    after(0)
+    assert (thing.looks, look.is_failing) == (1, False)
+    health.start()
+    assert eventually(lambda: health.report().seconds is not None)
+    health.stop()
+
+
+def test_a_check_that_is_not_configured_any_more_fails_in_no_metric(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    pytest.importorskip("prometheus_client")
+    from cfmiddleware import metrics
+    from cfmiddleware.metrics.cells import STATE, VARIABLE
+    from cfmiddleware.metrics.exposition import registry
+
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    metrics.turn_on(tmp_path)
+    STATE.begin()
+    try:
+
+        def value(check: str) -> float | None:
+            found: float | None = registry().get_sample_value(
+                "cfmiddleware_health_check_failing", {"check": check}
+            )
+            return found
+
+        failing = Thing()
+        failing.reason = "it is gone"
+        board = Board()
+        for name, others in (("removed", None), ("kept", 0)):
+            health = Health([Check(name, failing.look)], board)
+            health.start()
+            assert eventually(lambda name=name: value(name) == 1)  # type: ignore[misc]
+            assert value("removed" if others is not None else "kept") == others
+            health.stop()
+            assert eventually(board.take)
+            board.release()
+    finally:
+        STATE.forget()
+        STATE.directory = None
