@@ -15,7 +15,7 @@ from cfmiddleware.process.cache import PerProcess
 from cfmiddleware.process.waiting import waiting_is_free
 from cfmiddleware.version import __version__
 
-from .loglines import label_lines, shorten_lines
+from .loglines import ignore_clients, label_lines, shorten_lines
 from .switch import has_provider
 from .variables import wanted
 
@@ -62,6 +62,7 @@ def _tracer() -> Tracer | None:
         if not has_provider():
             trace.set_tracer_provider(_PROVIDER())
         label_lines()
+        ignore_clients()
         return trace.get_tracer("cfmiddleware", __version__)
     except Exception as error:  # noqa: BLE001 (whatever the SDK does not like, requests are answered)
         _log.warning("nothing is traced: OpenTelemetry: %s: %s", type(error).__name__, error)

@@ -11,6 +11,13 @@ from cfmiddleware.process.throttle import Throttle
 # Where handlers with the package's formatters are.
 _LOGGERS = ("", "cfmiddleware", "cfmiddleware.access", "cfmiddleware.edge", "gunicorn.error")
 
+# They warn of headers, and repeat them. Anybody can send those, as long as a head may be, and each warning
+# takes a request's time.
+_OF_CLIENTS = ("opentelemetry.baggage", "opentelemetry.trace.propagation", "opentelemetry.trace.span")
+
+# No message of OpenTelemetry's is shown beyond this.
+_LONGEST = 500
+
 # What an exception carries out of the span that it ended.
 _CARRIED = "_cfmiddleware_trace"
 
@@ -70,7 +77,15 @@ class _OneLine(logging.Handler):
         error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
         if error is not None:
             text = f"{text} {type(error).__name__}: {error}"
-        logging.getLogger("cfmiddleware").warning("tracing: %s", text)
+        logging.getLogger("cfmiddleware").warning("tracing: %s", text[:_LONGEST])
+
+
+def ignore_clients() -> None:
+    """Have OpenTelemetry say nothing of what clients send, unless the program has chosen what it says."""
+    for name in _OF_CLIENTS:
+        logger = logging.getLogger(name)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.ERROR)
 
 
 def shorten_lines() -> None:

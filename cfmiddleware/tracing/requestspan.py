@@ -5,6 +5,7 @@ Only what is traced imports this file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 # What is longer was made to be long.
 _LONGEST, _LONGEST_HOST = 2000, 300
+
+_PORT = re.compile(r"[0-9]{1,5}")
 
 _METHODS = frozenset(("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"))
 
@@ -70,6 +73,7 @@ class Traced:
             context = propagate.extract(environ, context, FROM_ENVIRON)
         span = tracer.start_span(f"{shown} {route}" if route else shown, context, trace.SpanKind.SERVER)
         within = trace.set_span_in_context(span, context)
+        environ.pop("HTTP_TRACESTATE", None)  # it may belong to a parent that is none
         propagate.inject(environ, within, INTO_ENVIRON)
         record = environ.get(ACCESS)
         if record is not None:
@@ -81,7 +85,7 @@ class Traced:
 
     def _about(self, environ: dict[str, Any], method: str, route: str | None) -> dict[str, str | int]:
         """Return what a span tells about a request."""
-        path = redacted(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""))[:_LONGEST]
+        path = redacted((environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""))[:_LONGEST])
         about: dict[str, str | int] = {
             "http.request.method": method if method in _METHODS else "_OTHER",
             "url.path": path.encode("latin-1", "replace").decode("utf-8", "replace"),
@@ -92,7 +96,7 @@ class Traced:
             about["http.route"] = route
         host = (environ.get("HTTP_HOST") or environ["SERVER_NAME"])[:_LONGEST_HOST]
         name, _, port = host.rpartition(":")
-        if name and port.isdecimal():
+        if name and _PORT.fullmatch(port):  # a greater number has no place in a span
             about["server.address"], about["server.port"] = name, int(port)
         else:
             about["server.address"] = host
@@ -101,7 +105,7 @@ class Traced:
             about["client.address"] = str(client)
         agent = environ.get("HTTP_USER_AGENT")
         if agent:
-            about["user_agent.original"] = redacted(agent)[:_LONGEST]
+            about["user_agent.original"] = redacted(agent[:_LONGEST])
         return about
 
 

@@ -138,6 +138,64 @@ def test_a_header_that_names_no_parent_begins_a_trace(spans: Spans, given: str):
     assert span.parent is None
 
 
+_LATIN = ",".join(["ÿ"] * 2700)
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("HTTP_BAGGAGE", _LATIN),
+        ("HTTP_BAGGAGE", ",".join(["hush"] * 180)),
+        ("HTTP_BAGGAGE", "hush" * 9000),
+        ("HTTP_TRACESTATE", "hush" * 9000),
+        ("HTTP_TRACESTATE", ",".join(["\x7f=hush"] * 400)),
+        ("HTTP_TRACEPARENT", "hush" * 9000),
+    ],
+)
+def test_headers_that_make_no_sense_are_no_lines_of_the_log(
+    spans: Spans, caplog: pytest.LogCaptureFixture, name: str, given: str
+):
+    """Each entry would be a line that repeats it, and take the time of one: 25 ms a request."""
+    from cfmiddleware.tracing.loglines import ignore_clients
+
+    ignore_clients()
+    run(answering("200 OK", [b""]), environ(**{**HEADERS, name: given}))
+    assert len(spans.ended) == 1
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("traceparent", ["", "00", f"00-{TRACE}-{ABOVE}-01"])
+@pytest.mark.parametrize("tracestate", ["", "x" * 9000, "no members"])
+def test_a_state_that_belongs_to_no_parent_is_not_handed_on(spans: Spans, traceparent: str, tracestate: str):
+    seen: dict[str, Any] = {}
+
+    def app(given: dict[str, Any], start_response: Any) -> list[bytes]:
+        seen.update(given)
+        start_response("200 OK", [])
+        return [b""]
+
+    run(app, environ(HTTP_TRACEPARENT=traceparent, HTTP_TRACESTATE=tracestate))
+    (span,) = spans.ended
+    assert f"{span.context.trace_id:032x}" in seen["HTTP_TRACEPARENT"]
+    assert "HTTP_TRACESTATE" not in seen
+
+
+@pytest.mark.parametrize(
+    ("host", "address", "port"),
+    [
+        ("a:80", "a", 80),
+        ("[::1]:80", "[::1]", 80),
+        ("a", "a", None),
+        ("a:" + "9" * 40, "a:" + "9" * 40, None),
+        ("a:", "a:", None),
+    ],
+)
+def test_a_port_is_one_that_can_be_sent(spans: Spans, host: str, address: str, port: int | None):
+    run(answering("200 OK", [b""]), environ(HTTP_HOST=host))
+    (span,) = spans.ended
+    assert (span.attributes["server.address"], span.attributes.get("server.port")) == (address, port)
+
+
 def test_a_body_belongs_to_the_span_until_it_is_closed(spans: Spans):
     from opentelemetry.trace import get_current_span
 
