@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 from cfmiddleware import parse
@@ -17,13 +16,12 @@ from cfmiddleware.registry.collect.lease import LeaseTaken
 from cfmiddleware.registry.collect.verdict import Rules
 from cfmiddleware.registry.collect.why import why
 
+from .progress import Progress
 from .sigterm import sigterm_as_ctrl_c
+from .sizetext import size_text as _size
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
-
-# How often a collection says how far it is, in seconds: on a terminal, and in a file.
-_OFTEN, _SELDOM = 0.2, 60.0
 
 
 def add_parser(commands: Commands) -> None:
@@ -78,7 +76,7 @@ def run(arguments: Any) -> int:
     config = Config.load(arguments.config)
     driver = config.driver()
     driver.check()
-    progress = _Progress()
+    progress = Progress()
     collector = Collector(driver, rules, parallel, say=progress)
     try:
         with sigterm_as_ctrl_c():
@@ -112,32 +110,6 @@ def _digest(text: str) -> Digest:
         return Digest.parse(text)
     except ValueError as error:
         raise ConfigError(f"--why: {text!r}: {error}") from None
-
-
-class _Progress:
-    """Says on standard error how far a collection is: in one line of a terminal, or in a line a minute."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._next = time.monotonic() + (0 if self._terminal else _SELDOM)
-        self._written = False
-
-    def __call__(self, line: str) -> None:
-        now = time.monotonic()
-        if now < self._next:
-            return
-        self._next = now + (_OFTEN if self._terminal else _SELDOM)
-        if self._terminal:
-            print(f"\r\033[K{line[:78]}", end="", file=sys.stderr, flush=True)
-            self._written = True
-        else:
-            print(line, file=sys.stderr, flush=True)
-
-    def end(self) -> None:
-        """Clear the line of the terminal."""
-        if self._written:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
-            self._written = False
 
 
 def _rows(survey: Survey) -> list[tuple[str, int, int]]:
@@ -228,11 +200,3 @@ def _outcome_as_json(outcome: Outcome) -> dict[str, Any]:
             for digest in verdict.unreadable
         ],
     }
-
-
-def _size(size: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"

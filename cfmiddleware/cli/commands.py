@@ -24,6 +24,7 @@ from . import (
     printtemplate,
     serve,
     sign,
+    verifystorage,
 )
 
 # EX_TEMPFAIL of sysexits.h, which supervisors know: the same command may succeed later.
@@ -54,6 +55,7 @@ def run(arguments: Sequence[str]) -> int:
         addreferrers.add_parser,
         collectgarbage.add_parser,
         applyretention.add_parser,
+        verifystorage.add_parser,
     ):
         add_parser(commands)
     options = parser.parse_args(arguments)

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 
 from cfmiddleware.cloudfront.findings import Finding, Mark
 
+from .terminaltext import can_print, printable
+
 _SIGNS = {Mark.TICK: ("\N{CHECK MARK}", "+"), Mark.CROSS: ("\N{BALLOT X}", "x"), Mark.QUESTION: ("?", "?")}
 _COLOURS = {Mark.TICK: "32", Mark.CROSS: "31;1", Mark.QUESTION: "33"}
 _ARROWS = ("\N{RIGHTWARDS ARROW}", "->")
@@ -21,7 +23,7 @@ def print_lines(source: str, steps: Mapping[int, str], found: Iterable[tuple[int
     :param steps: what the steps are called, by their numbers.
     """
     colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-    plain = not _can_print(_ARROWS[0] + _SIGNS[Mark.TICK][0] + _SIGNS[Mark.CROSS][0])
+    plain = not can_print(_ARROWS[0] + _SIGNS[Mark.TICK][0] + _SIGNS[Mark.CROSS][0])
     step, counts = 0, dict.fromkeys(Mark, 0)
     for number, finding in found:
         if number != step:
@@ -31,9 +33,9 @@ def print_lines(source: str, steps: Mapping[int, str], found: Iterable[tuple[int
         sign = _SIGNS[finding.mark][plain]
         if colours:
             sign = f"\033[{_COLOURS[finding.mark]}m{sign}\033[0m"
-        print(f"  {sign} {_printable(f'{finding.name}: {finding.says}')}", flush=True)
+        print(f"  {sign} {printable(f'{finding.name}: {finding.says}')}", flush=True)
         if finding.mend:
-            print(f"      {_ARROWS[plain]} {_printable(finding.mend)}", flush=True)
+            print(f"      {_ARROWS[plain]} {printable(finding.mend)}", flush=True)
     crosses, questions = counts[Mark.CROSS], counts[Mark.QUESTION]
     print(
         f"{source}: {counts[Mark.TICK]} right, {crosses} wrong, {questions} not found out"
@@ -58,16 +60,3 @@ def print_json(source: str, found: Iterable[tuple[int, Finding]]) -> int:
     is_right = all(finding["mark"] != Mark.CROSS.value for finding in findings)
     print(json.dumps({"config": source, "ok": is_right, "findings": findings}, indent=2))
     return 0 if is_right else 1
-
-
-def _can_print(text: str) -> bool:
-    try:
-        text.encode(sys.stdout.encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True
-
-
-def _printable(text: str) -> str:
-    """Return *text* as this terminal can show it: what it cannot is written as Python would write it."""
-    return text if _can_print(text) else text.encode("ascii", "backslashreplace").decode("ascii")

@@ -219,10 +219,13 @@ class Driver(Protocol):
             there for the first object.
         """
 
-    def walk(self, prefix: str) -> Iterator[tuple[str, Stat]]:
+    def walk(self, prefix: str, *, odd: Callable[[str], object] | None = None) -> Iterator[tuple[str, Stat]]:
         """Yield the path and the stat of every object below *prefix*, however deep, in no special order.
 
         The caller may write and delete below *prefix* meanwhile; what that changes may be yielded or not.
+
+        :param odd: is told of every object of a bucket whose key is not a path, and that is not yielded
+            therefore: a slash and the key. Folders that a console has made are left out.
         """
 
     def delete(self, paths: Iterable[str]) -> None:

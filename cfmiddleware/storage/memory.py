@@ -113,7 +113,7 @@ class MemoryDriver:
             names.add(name + slash)
         return sort_names(names)
 
-    def walk(self, prefix: str) -> Iterator[tuple[str, Stat]]:
+    def walk(self, prefix: str, *, odd: Callable[[str], object] | None = None) -> Iterator[tuple[str, Stat]]:
         """Yield every object that was below *prefix* when the walk began."""
         check_prefix(prefix)
         with self._lock:

@@ -16,10 +16,13 @@ from lab.collecting import collect
 from lab.registry_client import RegistryClient, error_code
 from lab.s3_proxy import Request, always, refuse
 from lab.servers import SMALLEST_PART
+from lab.verifying import verify
 from lab.watched_s3 import WATCHED, WatchedS3
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.registry.collect.condemned import Condemned
+from cfmiddleware.registry.store.paths import blob_data
+from cfmiddleware.registry.verify.faults import Kind
 
 PAGE = (PROJECT / "docs" / "s3-permissions.rst").read_text(encoding="utf-8")
 
@@ -141,6 +144,18 @@ def client(server: WatchedS3) -> RegistryClient:
     return client
 
 
+def test_a_verification_needs_to_list_and_to_read(server: WatchedS3, client: RegistryClient):
+    lost = client.push_blob("app", b"lost")
+    client.driver.delete([blob_data(lost)])
+    client.patch(client.start("app"), data=LARGE)
+    server.counts()
+    client.driver.check()
+    assert Kind.LINK in {fault.kind for fault in verify(client.driver, every=True).faults}
+    used = set(server.counts())
+    assert used == table()["Verification"]
+    assert {action for request in used for action in ACTIONS[request]} == {"s3:ListBucket", "s3:GetObject"}
+
+
 def test_every_request_is_in_the_table_and_its_right_in_the_policy(server: WatchedS3, client: RegistryClient):
     used: dict[str, set[str]] = {}
     for use, function in USES.items():
@@ -148,7 +163,7 @@ def test_every_request_is_in_the_table_and_its_right_in_the_policy(server: Watch
         function(client)
         used[use] = set(server.counts())
 
-    assert used == table()
+    assert used == {use: requests for use, requests in table().items() if use != "Verification"}
 
     rights = {action for requests in used.values() for request in requests for action in ACTIONS[request]}
     granted = policy()

@@ -29,6 +29,7 @@ def output(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["edge"], ["CONFIG", "--addr", "edge.addr", "Origin Path", "without its signature"]),
         (["sign"], ["URL-or-digest", "--config", "--data", "--privatekey", "--keypairid", "--address"]),
         (["check"], ["CONFIG", "--data", "--digest", "--url", "--login", "--json", "Exit status: 0 without"]),
+        (["verify"], ["CONFIG", "--all", "--sample", "--rate", "--repository", "--json", "75 where"]),
         (["explain"], ["URL", "--config", "--answer", "--offline", "--json", "No signature is printed"]),
         (
             ["notifications"],

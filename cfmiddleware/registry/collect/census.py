@@ -97,12 +97,13 @@ def _data(driver: Driver, path: str, digest: Digest, stat: Stat) -> Digest | Non
 def blobs(driver: Driver) -> Iterator[tuple[Digest, Stat]]:
     """Yield every digest whose bytes are in the storage."""
     for path, stat in driver.walk(paths.BLOBS):
-        digest = _digest_of_data(path)
+        digest = digest_of_data(path)
         if digest is not None:
             yield digest, stat
 
 
-def _digest_of_data(path: str) -> Digest | None:
+def digest_of_data(path: str) -> Digest | None:
+    """Return the digest in the path of a blob's bytes, or None for another object."""
     parts = path[len(paths.BLOBS) :].split("/")
     try:
         algorithm, start, hexadecimal, name = parts

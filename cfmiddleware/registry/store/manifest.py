@@ -318,7 +318,7 @@ def _blobs(fields: dict[str, Any], required: Required) -> tuple[Digest, ...]:
     found = [_digest(fields["config"], "config")] if fields.get("config") is not None else []
     for name in ("layers", "blobs"):
         for number, layer in enumerate(_list(fields, name)):
-            if not _is_elsewhere(layer):
+            if not is_elsewhere(layer):
                 digest = _digest(layer, f"{name}[{number}]")
                 if required.layers:
                     found.append(digest)
@@ -361,7 +361,8 @@ def _digest(descriptor: Any, name: str) -> Digest:
         raise manifest_invalid(f"{name}.digest: {error}") from None
 
 
-def _is_elsewhere(layer: Any) -> bool:
+def is_elsewhere(layer: Any) -> bool:
+    """Return whether a descriptor is that of a layer that clients fetch from elsewhere and need not push."""
     return isinstance(layer, dict) and str(layer.get("mediaType")).startswith(_NOT_DISTRIBUTED)
 
 

@@ -197,8 +197,10 @@ class FilesystemDriver:
                     names.append(name)
         return sort_names(names)
 
-    def walk(self, prefix: str) -> Iterator[tuple[str, Stat]]:
-        """Yield every object below *prefix*; of those that come or go meanwhile, some may be missing."""
+    def walk(self, prefix: str, *, odd: Callable[[str], object] | None = None) -> Iterator[tuple[str, Stat]]:
+        """Yield every object below *prefix*; of those that come or go meanwhile, some may be missing. A file
+        with a name that no path has is yielded as well.
+        """
         directories = [self._directory(prefix)]
         while directories:
             found = []

@@ -340,17 +340,19 @@ class S3Driver:
         # empty segments. Neither is a name.
         return sort_names(names - {"", "/"})
 
-    def walk(self, prefix: str) -> Iterator[tuple[str, Stat]]:
+    def walk(self, prefix: str, *, odd: Callable[[str], object] | None = None) -> Iterator[tuple[str, Stat]]:
         """Yield every object below *prefix* whose key is a path. A long listing is cut into parts that are
         listed at the same time.
         """
-        return self._walk(prefix, KeyRange("", ""))
+        return self._walk(prefix, KeyRange("", ""), odd)
 
-    def _walk(self, prefix: str, wanted: KeyRange) -> Iterator[tuple[str, Stat]]:
+    def _walk(
+        self, prefix: str, wanted: KeyRange, odd: Callable[[str], object] | None
+    ) -> Iterator[tuple[str, Stat]]:
         first = ""
         for number, page in enumerate(self._pages(prefix, after=wanted.after), 1):
             items = page.get("Contents", ())
-            yield from self._objects(items, wanted)
+            yield from self._objects(items, wanted, odd)
             if not items:
                 continue
             if wanted.until and items[-1]["Key"] > wanted.until:
@@ -358,23 +360,25 @@ class S3Driver:
             first = first or items[0]["Key"]
             if number % _PAGES_IN_TURN == 0 and page.get("IsTruncated"):
                 parts = list(ranges(first, items[-1]["Key"], wanted.until))
-                if len(parts) > 1 and (yield from self._walk_parts(prefix, parts)):
+                if len(parts) > 1 and (yield from self._walk_parts(prefix, parts, odd)):
                     return
 
-    def _walk_parts(self, prefix: str, parts: Sequence[KeyRange]) -> Generator[tuple[str, Stat], None, bool]:
+    def _walk_parts(
+        self, prefix: str, parts: Sequence[KeyRange], odd: Callable[[str], object] | None
+    ) -> Generator[tuple[str, Stat], None, bool]:
         """Yield what is in *parts*, and return whether the server can begin in the middle: if it cannot,
         nothing has been yielded.
         """
-        for found, rest in self._lists.map(partial(self._walk_part, prefix), parts):
+        for found, rest in self._lists.map(partial(self._walk_part, prefix, odd), parts):
             if found is None:
                 return False
             yield from found
             if rest is not None:
-                yield from self._walk(prefix, rest)
+                yield from self._walk(prefix, rest, odd)
         return True
 
     def _walk_part(
-        self, prefix: str, part: KeyRange
+        self, prefix: str, odd: Callable[[str], object] | None, part: KeyRange
     ) -> tuple[Sequence[tuple[str, Stat]] | None, KeyRange | None]:
         """List a part, and what of it is left when it is far larger than it seemed."""
         found: deque[tuple[str, Stat]] = deque()
@@ -384,7 +388,7 @@ class S3Driver:
                 continue
             if items[0]["Key"] <= part.after:
                 return None, None
-            found += self._objects(items, part)
+            found += self._objects(items, part, odd)
             last = items[-1]["Key"]
             if part.until and last > part.until:
                 break
@@ -392,7 +396,9 @@ class S3Driver:
                 return found, KeyRange(last, part.until)
         return found, None
 
-    def _objects(self, items: Iterable[ObjectTypeDef], wanted: KeyRange) -> Iterator[tuple[str, Stat]]:
+    def _objects(
+        self, items: Iterable[ObjectTypeDef], wanted: KeyRange, odd: Callable[[str], object] | None
+    ) -> Iterator[tuple[str, Stat]]:
         before = len(self._key_prefix("/"))
         for item in items:
             key = item["Key"]
@@ -401,6 +407,8 @@ class S3Driver:
             try:
                 path = check_path("/" + key[before:])
             except InvalidPath:
+                if odd is not None and (item["Size"] or not key.endswith("/")):
+                    odd("/" + key[before:])
                 continue
             yield path, Stat(item["Size"], item["LastModified"].timestamp())
 
