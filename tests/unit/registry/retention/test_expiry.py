@@ -16,6 +16,7 @@ from cfmiddleware.errors import StorageUnavailable
 from cfmiddleware.registry.retention import expiry
 from cfmiddleware.registry.retention.expiry import ClockDoubtful, Expired, Retention
 from cfmiddleware.registry.store import paths
+from cfmiddleware.registry.tags import Tags
 from cfmiddleware.storage.memory import MemoryDriver
 
 DAY = 86400.0
@@ -144,6 +145,9 @@ def test_a_thousand_tags_cost_a_few_listings():
     assert driver.requests["read"] == 5
     assert driver.requests["stat"] == 1
     assert driver.requests["list"] <= 4
+    before = driver.requests.total()
+    retention(driver, {"keep": {"last": 995}}).apply()
+    assert driver.requests.total() - before <= before + 7 * 5
 
 
 @pytest.mark.parametrize("again", [b"x", b"new"], ids=["the same image", "another image"])
@@ -165,6 +169,28 @@ def test_a_tag_that_a_push_is_about_to_move_stays(client: RegistryClient):
     client.driver.write(paths.tag_index("a", "x", digest), str(digest).encode())  # announced, not yet named
     done = retention(client.driver, {"tags": ("?",), "keep": {"last": 2}}).apply()
     assert (named(done), [fate.tag.name for fate in done.moved]) == ([], ["x"])
+
+
+def test_a_tag_that_was_moved_long_before_the_second_look_stays(client: RegistryClient):
+    """A retention of many tags may take longer than a push is thought to take."""
+    push_aged(client, "a", [("x", 9 * DAY)])
+    (seen,) = Tags(client.driver).listed("a")
+    digest = client.push_image("a", "x", b"new")
+    age_tag(client.driver, "a", "x", 3600)
+    assert not Tags(client.driver).delete_unmoved("a", seen, time.time())
+    assert Tags(client.driver).current("a", "x") == digest
+
+
+def test_a_tag_whose_name_was_announced_in_the_second_of_its_last_move_stays_for_a_minute(
+    client: RegistryClient,
+):
+    push_aged(client, "a", [("x", 30.0)])
+    (seen,) = Tags(client.driver).listed("a")
+    digest = client.push_image("a", "y", b"new")
+    path = paths.tag_index("a", "x", digest)
+    client.driver._objects[path] = (str(digest).encode(), seen.moved - 1)
+    assert not Tags(client.driver).delete_unmoved("a", seen, time.time())
+    assert Tags(client.driver).delete_unmoved("a", seen, time.time() + 60)
 
 
 def test_a_tag_that_is_gone_meanwhile_is_not_counted_as_deleted():
