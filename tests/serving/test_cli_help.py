@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import platform
+import re
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
 from cfmiddleware.cli import main
+from cfmiddleware.cli.commands import command_line
 from cfmiddleware.version import __version__
 
 
@@ -45,11 +49,45 @@ def test_help_says_what_is_needed(capsys: pytest.CaptureFixture[str], command: l
     assert [word for word in words if word not in said] == []
 
 
-def test_the_version_is_told(capsys: pytest.CaptureFixture[str]):
-    assert output(capsys, "--version") == f"cfmiddleware {__version__}"
+def test_the_version_is_told_with_those_of_the_libraries(capsys: pytest.CaptureFixture[str]):
+    told = output(capsys, "--version")
+    assert told.startswith(f"cfmiddleware {__version__} Python {platform.python_version()}, werkzeug ")
+    for name in ("boto3", "rsa", "PyYAML"):
+        assert f"{name} {version(name)}" in told
 
 
-@pytest.mark.parametrize("arguments", [[], ["serv"], ["sign"], ["edge"], ["keygen", "--type", "dsa"]])
+def test_without_a_command_the_first_steps_are_shown(capsys: pytest.CaptureFixture[str]):
+    assert main([]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    known = command_line().commands()
+    steps = re.findall(r"^  cfmiddleware ([a-z]+)", shown.out, re.MULTILINE)
+    assert steps
+    assert set(steps) <= set(known)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["serv"], "cfmiddleware: error: there is no command 'serv' (did you mean 'serve'?)"),
+        (["gc", "c.yml", "--dry-rum"], "there is no option --dry-rum (did you mean '--dry-run'?)"),
+        (["sign", "--adress=1.2.3.4", "a"], "there is no option --adress (did you mean '--address'?)"),
+        (["--verson", "serve"], "there is no option --verson (did you mean '--version'?)"),
+        (["keygen", "--type", "dsa"], "argument --type: it cannot be 'dsa' (did you mean 'ecdsa'?)"),
+        (["completion", "powershell"], "it cannot be 'powershell'; there are: bash, zsh, fish"),
+        (["keygen", "more"], "'more' is one argument too many"),
+    ],
+)
+def test_what_is_not_known_is_told_with_what_is_near(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], line: str
+):
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    assert line in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["serv"], ["sign"], ["edge"], ["keygen", "--type", "dsa"]])
 def test_what_is_no_command_ends_with_status_2(capsys: pytest.CaptureFixture[str], arguments: list[str]):
     with pytest.raises(SystemExit) as end:
         main(arguments)
@@ -61,4 +99,5 @@ def test_what_is_no_command_ends_with_status_2(capsys: pytest.CaptureFixture[str
 def test_the_module_is_the_command():
     command = [sys.executable, "-m", "cfmiddleware", "--version"]
 
-    assert subprocess.run(command, capture_output=True, text=True).stdout == f"cfmiddleware {__version__}\n"
+    told = subprocess.run(command, capture_output=True, text=True).stdout
+    assert told.startswith(f"cfmiddleware {__version__}\nPython ")
