@@ -17,7 +17,7 @@ from cfmiddleware.metrics.cells import STATE
 from cfmiddleware.metrics.names import PROBE_SECONDS
 from cfmiddleware.tracing.childspan import asking
 from cfmiddleware.wsgi.accessrecord import ACCESS
-from cfmiddleware.wsgi.blobplace import BlobPlace, PlaceOf
+from cfmiddleware.wsgi.blobplace import BlobPlace, PlaceOf, PulledPlace
 
 from .blobsizes import BlobSizes
 from .bloburls import BlobURLs
@@ -72,7 +72,7 @@ class PlacedPulls:
         sizes: BlobSizes,
     ) -> None:
         self.app = app
-        self._place_of = asking(place_of, 2, lambda found: isinstance(found, BlobPlace))
+        self._place_of = asking(place_of, 2, lambda found: isinstance(found, (BlobPlace, PulledPlace)))
         self._root = options.rootdirectory
         self._largest = options.maximumsize if options.maximumsize and not options.unsigned else math.inf
         self._urls = urls
@@ -98,8 +98,11 @@ class PlacedPulls:
             began = perf_counter()
             found = self._place_of(repository, digest, environ, start_response)
             _PROBE.observe(perf_counter() - began)
+        pulled = None
         if not isinstance(found, BlobPlace):
-            return found
+            if not isinstance(found, PulledPlace):
+                return found
+            found, pulled = found
         size = found.size
         if size is not None and size > self._largest:
             return None
@@ -114,6 +117,8 @@ class PlacedPulls:
             if isinstance(signed, Miss):
                 return self.app(environ, self._misses.watching(signed, start_response))
             kept = found.kept = signed
+        if pulled is not None:
+            pulled()
         record: AccessRecord | None = environ.get(ACCESS)
         if record is not None:
             record.sent = "edge"

@@ -19,6 +19,7 @@ from cfmiddleware.metrics.names import (
     NOTIFICATIONS_PENDING,
 )
 from cfmiddleware.process.throttle import Throttle
+from cfmiddleware.process.waiting import signal
 
 from .endpoint import Endpoint, Outcome, Sender
 from .envelope import envelope
@@ -68,7 +69,8 @@ class Delivery:
     def look(self) -> None:
         """Look at once for what was added."""
         for line in self._lines:
-            line.awake.set()
+            if not line.awake.is_set():
+                line.awake.set()
 
     def run(self) -> None:
         """Send events, as soon as no other process does, until :meth:`stop`."""
@@ -132,11 +134,12 @@ class Line:
     ) -> None:
         self.endpoint = endpoint
         self.name = f"notifications to {endpoint.name}"
-        self.awake = threading.Event()
+        self.awake = signal()
         self._spool = spool
         self._ended = ended
         self._clock = clock
         self._held: dict[str, float] = {}
+        self._passed = 0  # up to here, all that waits is held up
         self._failures = 0
         self._pause = 0.0  # until when nothing is sent
         self._counted = 0.0
@@ -163,13 +166,18 @@ class Line:
 
     def _send_what_waits(self, sender: Sender) -> None:
         now = self._clock()
-        self._held = {name: until for name, until in self._held.items() if until > now}
+        held = {name: until for name, until in self._held.items() if until > now}
+        if len(held) < len(self._held):
+            self._held, self._passed = held, 0
         if self._pause > now:
             self._ended.wait(min(self._pause - now, _COUNT))
             return
-        found = self._spool.waiting(self.endpoint.name, list(self._held))
+        newest = self._spool.newest() if held else 0
+        found = self._spool.waiting(self.endpoint.name, list(held), after=self._passed)
         if not found:
-            self.awake.wait(_LOOK)
+            self._passed = newest
+            # What is added to a repository that is held up is no reason to look again.
+            (self._ended if held else self.awake).wait(_LOOK)
             return
         for event in found:
             if event.repository in self._held:

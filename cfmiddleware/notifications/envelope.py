@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import time
-import uuid
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
+from json.encoder import encode_basestring as _quoted
 from typing import Any, Literal, NamedTuple
 
 #: The media type of an envelope.
@@ -48,21 +49,9 @@ class Target(NamedTuple):
     tag: str = ""
     references: tuple[Mapping[str, Any], ...] = ()
 
-    def record(self) -> dict[str, Any]:
-        """Return the target as an event has it."""
-        return _filled(
-            {
-                "mediaType": self.media_type,
-                "size": self.size,
-                "digest": self.digest,
-                "length": self.size,
-                "repository": self.repository,
-                "fromRepository": self.from_repository,
-                "url": self.url,
-                "tag": self.tag,
-                "references": self.references,
-            }
-        )
+    def text(self) -> str:
+        """Return the JSON of the target, as an event has it."""
+        return _target_text(self) if self.references else _known_target_text(self)
 
 
 class Happened(NamedTuple):
@@ -96,10 +85,14 @@ class Requester(NamedTuple):
     method: str
     useragent: str
 
-    def record(self) -> dict[str, str]:
-        """Return the request as an event has it."""
-        found = self._asdict()
-        return {name: value for name, value in found.items() if value or name not in ("addr", "host")}
+    def text(self) -> str:
+        """Return the JSON of the request, as an event has it."""
+        addr = f'"addr":{_quoted(self.addr)},' if self.addr else ""
+        host = f'"host":{_quoted(self.host)},' if self.host else ""
+        return (
+            f'{{"id":"{self.id}",{addr}{host}"method":{_quoted(self.method)},'
+            f'"useragent":{_quoted(self.useragent)}}}'
+        )
 
 
 class Source(NamedTuple):
@@ -112,35 +105,57 @@ class Source(NamedTuple):
     addr: str
     instance: str
 
-    def record(self) -> dict[str, str]:
-        """Return the source as an event has it."""
-        return _filled({"addr": self.addr, "instanceID": self.instance})
+    def text(self) -> str:
+        """Return the JSON of the source, as an event has it."""
+        return _one_line(_filled({"addr": self.addr, "instanceID": self.instance}))
 
 
 def new_id() -> str:
-    """Return an id that nothing else has."""
-    return str(uuid.uuid4())
+    """Return an id that nothing else has (RFC 9562, version 4)."""
+    text = os.urandom(16).hex()  # a third of the time that the library takes
+    variant = "89ab"[int(text[16], 16) & 3]
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
 
 
-def event(action: Action, target: Target, requester: Requester, actor: str, source: Source) -> str:
+def event(action: Action, target: Target, requester: Requester, actor: str, source: str) -> str:
     """Return the JSON of a new event, on one line.
 
+    Put together from the JSON of its parts: every redirect waits for this.
+
     :param actor: the name of the user.
+    :param source: the JSON of the registry, see :meth:`Source.text`.
     """
-    record = {
-        "id": new_id(),
-        "timestamp": timestamp(time.time_ns()),
-        "action": action,
-        "target": target.record(),
-        "request": requester.record(),
-        "actor": _filled({"name": actor}),
-        "source": source.record(),
-    }
-    text = _one_line(record)
+    name = f'"name":{_quoted(actor)}' if actor else ""
+    text = (
+        f'{{"id":"{new_id()}","timestamp":"{timestamp(time.time_ns())}","action":"{action}",'
+        f'"target":{target.text()},"request":{requester.text()},"actor":{{{name}}},"source":{source}}}'
+    )
     if text.isascii():
         return text
     # As Go does with what no UTF-8 has, such as half a pair of UTF-16 in a manifest.
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _target_text(target: Target) -> str:
+    return _one_line(
+        _filled(
+            {
+                "mediaType": target.media_type,
+                "size": target.size,
+                "digest": target.digest,
+                "length": target.size,
+                "repository": target.repository,
+                "fromRepository": target.from_repository,
+                "url": target.url,
+                "tag": target.tag,
+                "references": target.references,
+            }
+        )
+    )
+
+
+# A few blobs are pulled again and again.
+_known_target_text = lru_cache(maxsize=1024)(_target_text)
 
 
 def envelope(events: Iterable[str]) -> bytes:

@@ -44,7 +44,7 @@ class Notifier:
     ) -> None:
         self._endpoints = tuple(endpoints)
         self.spool = spool
-        self._source = source
+        self._source = source.text()
         self.references = references
         self._refuses = refuses
         self.trustedproxies = trustedproxies

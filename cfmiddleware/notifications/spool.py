@@ -34,6 +34,9 @@ _PATIENCE = 10.0
 # What an event takes besides its text.
 _ROOM = 256
 
+# Pages of the log, of 4 KiB, after which it is copied into the database.
+_PAGES = 4000
+
 # How many rows a statement inserts; every SQLite takes 999 values.
 _AT_ONCE = 150
 
@@ -178,6 +181,8 @@ class Spool:
         if mode != "wal":
             raise SpoolError("SQLite cannot use a write-ahead log there; choose a directory of this machine")
         connection.execute("PRAGMA synchronous = NORMAL")
+        # Each time the log is copied, whoever writes waits for the disk.
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_PAGES}")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version == 0:
             connection.execute("BEGIN IMMEDIATE")
@@ -219,16 +224,24 @@ class Spool:
 
     # For the one who delivers
 
-    def waiting(self, endpoint: str, held: Sequence[str] = (), limit: int = 100) -> list[Waiting]:
+    def newest(self) -> int:
+        """Return the place of the newest event, or 0."""
+        ((seq,),) = self._queue().fetch("SELECT MAX(seq) FROM event")
+        return seq or 0
+
+    def waiting(
+        self, endpoint: str, held: Sequence[str] = (), limit: int = 100, after: int = 0
+    ) -> list[Waiting]:
         """Return the first events that wait for an endpoint.
 
         :param held: repositories whose events are passed over.
+        :param after: the place that they come after.
         """
         marks = ", ".join("?" * len(held))
         return self._queue().read(
-            f"SELECT {_COLUMNS} FROM event WHERE endpoint = ? AND dead = 0 "  # noqa: S608 (marks alone)
+            f"SELECT {_COLUMNS} FROM event WHERE endpoint = ? AND dead = 0 AND seq > ? "  # noqa: S608
             f"AND repository NOT IN ({marks}) ORDER BY seq LIMIT ?",
-            (endpoint, *held, limit),
+            (endpoint, after, *held, limit),
         )
 
     def counts(self) -> dict[str, tuple[int, int]]:

@@ -3,8 +3,25 @@
 from __future__ import annotations
 
 import sys
+import threading
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol, cast
+
+
+class Signal(Protocol):
+    """What many wait for, and one gives."""
+
+    def set(self) -> None:
+        """Give it: nobody waits any more."""
+
+    def clear(self) -> None:
+        """Take it back."""
+
+    def is_set(self) -> bool:
+        """Return whether it was given."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for it, and return whether it was given."""
 
 
 def waiting_is_free() -> bool:
@@ -21,3 +38,16 @@ def original(module: str, name: str) -> Any:
     """
     monkey = sys.modules.get("gevent.monkey")
     return getattr(import_module(module), name) if monkey is None else monkey.get_original(module, name)
+
+
+def signal() -> Signal:
+    """Return a new signal: gevent's own where requests are greenlets, which takes a tenth of the time."""
+    if not waiting_is_free():
+        return threading.Event()
+    return cast("Signal", import_module("gevent.event").Event())
+
+
+def let_others_go() -> None:
+    """Let the other greenlets go on, each until it waits for something. Threads do so by themselves."""
+    if waiting_is_free():
+        import_module("gevent").sleep(0)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from cfmiddleware.digest import Digest
@@ -81,6 +81,13 @@ class Announcements:
         if not self.of_pulls:
             return None
         return partial(self._record, [Happened("pull", _blob(request, digest, size))], _user(request))
+
+    def redirect_of(self, blob: Target, user: str, environ: Environ) -> Callable[[], None]:
+        """Return what tells that a client is sent to a blob.
+
+        :param user: the name of the user.
+        """
+        return partial(self._record, [Happened("pull", blob)], user, environ)
 
     def blob_deleted(self, request: Request, digest: Digest) -> None:
         """Tell that a blob is no longer in a repository."""
@@ -168,9 +175,16 @@ def _user(request: Request) -> str:
 
 
 def _blob(request: Request, digest: Digest, size: int | None) -> Target:
-    name = request.repository
-    url = request.url_to(f"{name}/blobs/{digest}")
-    return Target(name, _BLOB, size or 0, str(digest), url=url)
+    return blob_target(request.repository, str(digest), size or 0, request.front())
+
+
+@lru_cache(maxsize=1024)  # a few blobs are pulled again and again
+def blob_target(repository: str, digest: str, size: int, front: str) -> Target:
+    """Return what an event says of a blob.
+
+    :param front: what stands in front of ``/v2/`` in its URL.
+    """
+    return Target(repository, _BLOB, size, digest, url=f"{front}/v2/{repository}/blobs/{digest}")
 
 
 def _manifest(request: Request, manifest: Target) -> Target:

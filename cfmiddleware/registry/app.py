@@ -12,11 +12,12 @@ from cfmiddleware.health.watch import Health
 from cfmiddleware.metrics.names import AUTHENTICATIONS
 from cfmiddleware.storage.driver import Driver
 from cfmiddleware.wsgi.accessrecord import ACCESS, AccessRecord
+from cfmiddleware.wsgi.blobplace import PulledPlace
 from cfmiddleware.wsgi.response import NO_BYTES, STATUS_LINES, Response, as_json, empty
 
 from . import errors
 from .admission import ADMITTED, Admission
-from .announcements import Announcements
+from .announcements import Announcements, blob_target
 from .auth.access import Authenticator, Grant, granted
 from .blobs import Blobs
 from .cache.descriptors import DescriptorCache
@@ -26,7 +27,7 @@ from .errors import RegistryError
 from .manifests import Manifests
 from .reading import Reading
 from .referrers import Referrers
-from .requests import Request
+from .requests import Request, origin
 from .retention.tagguard import TagGuard
 from .retention.tagrules import TagPolicy
 from .routes import Resource, Route, below_v2_without_slash, blob_route, parse_route
@@ -176,14 +177,13 @@ class Registry:
         """Return what a wrapper may ask in place of sending a blob's GET, whose answer it would not send on.
 
         :param prefix: what the wrapper takes for the prefix. Where that is not this registry's, None is
-            returned: the wrapper does not know its paths. So it is where events of pulls are wanted: what is
-            told of is an answer.
+            returned: the wrapper does not know its paths.
         """
-        return self._place_of if prefix == self._prefix and not self._events.of_pulls else None
+        return self._place_of if prefix == self._prefix else None
 
     def _place_of(
         self, repository: str, digest: Digest, environ: Environ, start_response: StartResponse
-    ) -> BlobPlace | Iterable[bytes] | None:
+    ) -> BlobPlace | PulledPlace | Iterable[bytes] | None:
         """Answer a GET of a blob as far as :data:`~cfmiddleware.wsgi.blobplace.PlaceOf` has it."""
         if "HTTP_RANGE" in environ or "HTTP_IF_NONE_MATCH" in environ:
             return None
@@ -194,11 +194,19 @@ class Registry:
         if record is not None:
             record.repository, record.sent = repository, "app"
         try:
+            user = ""
             if self._auth is not None:
                 grant = _authorized(self._auth, self._request(environ, blob_route(repository, digest)))
+                user = grant.user
                 if record is not None:
-                    record.user = grant.user
-            return self._blobs.place(repository, digest)
+                    record.user = user
+            place = self._blobs.place(repository, digest)
+            if not self._events.of_pulls:
+                return place
+            self._events.begin("GET")
+            front = "" if self._relative else origin(environ) if self._host is None else self._host
+            blob = blob_target(repository, str(digest), place.size or 0, front + self._base(environ))
+            return PulledPlace(place, self._events.redirect_of(blob, user, environ))
         except Exception as error:  # noqa: BLE001 (as for every request)
             return _begin(_response_to(error, environ), start_response)
 

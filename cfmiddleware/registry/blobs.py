@@ -330,11 +330,12 @@ class Blobs:
 
         :raises RegistryError: ``BLOB_UNKNOWN`` if the repository has no such blob.
         """
+        sized = self._events.of_pulls  # an event says how large the blob is
         if self._descriptors is None:
-            located = self.locate(repository, digest, sized=False)
+            located = self.locate(repository, digest, sized=sized)
         else:
-            ask = partial(self.locate, repository, digest, sized=False)
-            located = self._descriptors.find(repository, digest, ask, sized=False)
+            ask = partial(self.locate, repository, digest, sized=sized)
+            located = self._descriptors.find(repository, digest, ask, sized=sized)
         if located is None:
             raise errors.blob_unknown(digest)
         # It stays with what is remembered of the blob, and what a wrapper remembers stays with it: no further

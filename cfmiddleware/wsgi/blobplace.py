@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from cfmiddleware.digest import Digest
 
@@ -31,8 +32,19 @@ class BlobPlace:
     kept: object = field(default=None, compare=False, repr=False)
 
 
+class PulledPlace(NamedTuple):
+    """The place of a blob of whose pulls somebody is told.
+
+    :param place: where the blob is.
+    :param pulled: what the wrapper calls once it has the redirect, and before it sends that. It may wait.
+    """
+
+    place: BlobPlace
+    pulled: Callable[[], None]
+
+
 #: Answers a GET of a blob: with the place of the blob if this client may have it now, having sent nothing;
 #: with a response, whose ``start_response`` was called, if the client may not; or with None for a request
 #: that only an answer can decide, such as one with a condition or a range. That one has to be asked as WSGI
 #: has it.
-PlaceOf = Callable[[str, Digest, Environ, StartResponse], BlobPlace | Iterable[bytes] | None]
+PlaceOf = Callable[[str, Digest, Environ, StartResponse], BlobPlace | PulledPlace | Iterable[bytes] | None]

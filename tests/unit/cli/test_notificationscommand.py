@@ -39,7 +39,7 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
 
 def add(spool: Spool, *endpoints: str) -> None:
     spool.check()
-    requester, source = Requester("r", "", "", "PUT", ""), Source("h", "i")
+    requester, source = Requester("r", "", "", "PUT", ""), Source("h", "i").text()
     for endpoint in endpoints:
         body = event("push", Target("team/app", tag="v1"), requester, "", source)
         spool.add([Entry(endpoint, "team/app", "push", body)])

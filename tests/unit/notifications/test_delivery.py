@@ -81,6 +81,29 @@ def test_an_event_that_fails_holds_up_its_repository_and_no_other(tmp_path: Path
     assert rig.run() == [1, 3, 4, 1, 2]
 
 
+def test_what_waits_behind_an_event_that_failed_is_not_read_again_and_again(tmp_path: Path):
+    rig = Rig(tmp_path, n0=[FAILED] * 2)
+    rig.add(*range(300))
+    looks: list[int] = []
+    waiting = rig.spool.waiting
+
+    def look(endpoint: str, held=(), limit=100, after=0):
+        looks.append(after)
+        return waiting(endpoint, held, limit, after)
+
+    rig.spool.waiting = look  # type: ignore[method-assign]
+    rig.pass_time = lambda seconds=None: False  # type: ignore[method-assign]
+    rig.line._ended.wait = rig.pass_time  # type: ignore[method-assign]
+    rig.run(4)
+    assert rig.sender.sent == [0]
+    assert looks == [0, 0, 300, 300]
+    rig.add(300)
+    rig.add(301, repository="other")
+    assert rig.run(1) == [0, 301]
+    rig.clock.now += 1
+    assert rig.run(1)[2] == 0
+
+
 def test_an_endpoint_that_fails_again_and_again_is_left_alone(tmp_path: Path):
     rig = Rig(tmp_path, **{f"n{number}": [FAILED] * 50 for number in range(20)})
     for number in range(20):

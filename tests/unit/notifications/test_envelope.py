@@ -15,7 +15,7 @@ from cfmiddleware.notifications.envelope import (
 )
 
 REQUESTER = Requester("r1", "192.0.2.1:4000", "registry.example.com", "GET", "a&b<c>")
-SOURCE = Source("host:5000", "i1")
+SOURCE = Source("host:5000", "i1").text()
 
 
 def test_an_envelope_is_written_as_go_writes_it():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -92,6 +94,68 @@ def test_what_many_add_at_a_time_is_written_in_one_step(tmp_path: Path):
     for thread in threads:
         thread.join()
     assert [sorted(each) for each in written] == [[0], [1, 2, 3, 4, 5]]
+
+
+def test_who_was_in_a_batch_is_in_the_next_one_as_well():
+    """Callers that come again and again share batches: none waits for a turn that it no longer needs."""
+    sizes: list[int] = []
+
+    def write(items):
+        sizes.append(len(items))
+        time.sleep(0.002)
+        return []
+
+    batches: Batches[int] = Batches(write)
+
+    def work() -> None:
+        for number in range(20):
+            batches.add([number])
+
+    threads = [threading.Thread(target=work) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(sizes) == 200
+    assert len(sizes) < 100
+
+
+def test_a_batch_whose_writer_is_stopped_is_written_by_those_who_wait_for_it():
+    written: list[list[int]] = []
+    ready = threading.Event()
+
+    class Stopped(BaseException):
+        """What ends a greenlet."""
+
+    def write(items):
+        if not written:
+            written.append([])
+            assert ready.wait(10)
+            raise Stopped
+        written.append(sorted(items))
+        return []
+
+    batches: Batches[int] = Batches(write)
+    ended: list[int] = []
+
+    def work(number: int) -> None:
+        with contextlib.suppress(Stopped):
+            batches.add([number])
+            ended.append(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    threads[0].start()
+    while not written:
+        pass
+    for thread in threads[1:]:
+        thread.start()
+    while len(batches._open.items) < 3:
+        pass
+    ready.set()
+    for thread in threads:
+        thread.join(10)
+    assert sorted(ended) == [1, 2, 3]
+    assert written == [[], [1, 2, 3]]
 
 
 def test_each_who_added_is_told_of_a_batch_that_failed(tmp_path: Path):

@@ -272,8 +272,7 @@ def test_an_index_refers_to_its_entries(client: RegistryClient, told: Told):
     assert told.events()[-1]["target"]["references"] == [entry]
 
 
-def test_a_wrapper_of_the_same_configuration_tells_of_its_redirects(tmp_path: Path):
-    """It may ask for the place of a blob in place of an answer, which makes no event."""
+def test_a_wrapper_of_the_same_configuration_tells_of_its_redirects(tmp_path: Path, monkeypatch):
     directory = tmp_path
     (directory / "pk-K1.pem").write_text(generate("ecdsa").private_pem)
     config = Config(
@@ -296,5 +295,13 @@ def test_a_wrapper_of_the_same_configuration_tells_of_its_redirects(tmp_path: Pa
     assert config.notifier is not None
     config.notifier.start = lambda: None  # type: ignore[method-assign]
     assert ask(app, push_request()).code == 201
-    assert ask(app, request(f"/v2/app/blobs/{DIGEST}")).code == 307
-    assert [each.action for each in config.spool().all()] == ["push", "pull"]
+    with monkeypatch.context() as patched:
+        patched.setattr(Registry, "__call__", None)  # it is asked where the blob is, and for no answer
+        answer = ask(app, request(f"/v2/app/blobs/{DIGEST}"))
+    assert answer.code == 307
+    push, pull = (json.loads(each.body) for each in config.spool().all())
+    assert [push["action"], pull["action"]] == ["push", "pull"]
+    assert pull["target"] == push["target"]
+    assert pull["request"]["method"] == "GET"
+    assert ask(app, request(f"/v2/app/blobs/{Digest.of(b'no')}")).code == 404
+    assert len(list(config.spool().all())) == 2
