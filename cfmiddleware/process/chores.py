@@ -125,6 +125,9 @@ class _Work:
             # must be done by one alone has a lease in the storage.
             return contextlib.nullcontext()
         stream = os.fdopen(descriptor, "rb")
+        if os.fstat(descriptor).st_uid != os.getuid():
+            stream.close()
+            return contextlib.nullcontext()
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

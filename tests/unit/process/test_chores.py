@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -107,14 +110,27 @@ def test_a_chore_that_fails_is_logged_seldom_and_tried_again(caplog: pytest.LogC
     assert [record.getMessage() for record in caplog.records] == ["counted failed"]
 
 
-@pytest.mark.parametrize("obstacle", ["somebody else's file", "no directory"])
+@pytest.fixture
+def held_open() -> Iterator[contextlib.ExitStack]:
+    """Files that stay open until the end of the test."""
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+@pytest.mark.parametrize("obstacle", ["a link elsewhere", "no directory", "somebody else's file"])
 def test_without_a_place_for_the_lock_each_process_looks(
-    obstacle: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    obstacle: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held_open: contextlib.ExitStack
 ):
     if obstacle == "no directory":
         monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
-    else:
+    elif obstacle == "a link elsewhere":
         lock_file("a").symlink_to(tmp_path / "elsewhere")
+    else:
+        if os.getuid():
+            pytest.skip("only root can make it")
+        held = held_open.enter_context(lock_file("a").open("w"))
+        fcntl.flock(held, fcntl.LOCK_EX)
+        os.chown(lock_file("a"), 65533, -1)
     found = [Counted(), Counted()]
     both = [Chores([chore], "a") for chore in found]
     for own in both:
