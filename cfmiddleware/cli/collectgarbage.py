@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cfmiddleware import parse
@@ -12,9 +15,12 @@ from cfmiddleware.config import Config
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ConfigError, StorageUnavailable
 from cfmiddleware.registry.collect.collector import Collector, Outcome, Survey
+from cfmiddleware.registry.collect.inventory import Inventory, open_inventory
 from cfmiddleware.registry.collect.lease import LeaseTaken
 from cfmiddleware.registry.collect.verdict import Rules
 from cfmiddleware.registry.collect.why import why
+from cfmiddleware.storage.driver import Driver
+from cfmiddleware.storage.s3 import S3Driver
 
 from .progress import Progress
 from .sigterm import sigterm_as_ctrl_c
@@ -60,6 +66,12 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--parallel", metavar="N", default="16", help="requests to the storage at a time (default: 16)"
     )
+    parser.add_argument(
+        "--inventory",
+        metavar="REPORT",
+        help="look where this report of S3 Inventory says, instead of listing the bucket: a directory, a "
+        "manifest.json or an s3:// URL of one, with files of CSV or Parquet",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object, for programs")
     parser.set_defaults(run=run)
 
@@ -77,9 +89,11 @@ def run(arguments: Any) -> int:
     driver = config.driver()
     driver.check()
     progress = Progress()
-    collector = Collector(driver, rules, parallel, say=progress)
+    if wanted is not None and arguments.inventory is not None:
+        raise ConfigError("--why: looks at the storage itself; leave out --inventory")
     try:
-        with sigterm_as_ctrl_c():
+        with sigterm_as_ctrl_c(), _inventory(arguments.inventory, driver) as inventory:
+            collector = Collector(driver, rules, parallel, say=progress, inventory=inventory)
             if wanted is not None:
                 for line in why(driver, wanted, rules):
                     print(line)
@@ -105,6 +119,17 @@ def run(arguments: Any) -> int:
     return 1 if outcome.unfinished else 0
 
 
+@contextlib.contextmanager
+def _inventory(where: str | None, driver: Driver) -> Iterator[Inventory | None]:
+    if where is None:
+        yield None
+        return
+    if not isinstance(driver, S3Driver):
+        raise ConfigError("--inventory: the storage is not a bucket")
+    with open_inventory(where, driver, driver.options.bucket) as inventory:
+        yield inventory
+
+
 def _digest(text: str) -> Digest:
     try:
         return Digest.parse(text)
@@ -128,6 +153,9 @@ def _table(survey: Survey, done: str) -> str:
         lines = [f"{'repository':<{width}}  {'blobs':>8}  {'manifests':>9}"]
         lines += [f"{name:<{width}}  {layers:>8}  {revisions:>9}" for name, layers, revisions in rows]
     layers, revisions = sum(row[1] for row in rows), sum(row[2] for row in rows)
+    if survey.report is not None:
+        written = datetime.fromtimestamp(survey.report, UTC)
+        lines.append(f"as the inventory report of {written:%Y-%m-%d %H:%M} UTC says:")
     lines += [
         f"{survey.stored.count} blobs of {_size(survey.stored.size)}, {survey.manifests} manifests in "
         f"{len(survey.verdicts)} repositories, {survey.read} of them read now",
@@ -175,6 +203,7 @@ def _as_json(survey: Survey) -> dict[str, Any]:
             for verdict in survey.verdicts.values()
             if verdict.layers or verdict.revisions or verdict.unreadable
         ],
+        "report": survey.report,
         "manifests": survey.manifests,
         "read": survey.read,
         "stored": {"blobs": survey.stored.count, "bytes": survey.stored.size},

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from cfmiddleware.digest import Digest
+from cfmiddleware.process.sidebyside import SideBySide
 from cfmiddleware.registry.store import paths
 from cfmiddleware.registry.store.links import read_link
 from cfmiddleware.storage.driver import Driver, Stat
@@ -29,22 +31,28 @@ class Census:
     tags: dict[str, Digest] = field(default_factory=dict)
 
 
-def take_census(driver: Driver, name: str, *, tags: bool) -> Census:
+#: Yields the objects below a prefix, as :meth:`Driver.walk` does.
+Walk = Callable[[str], Iterator[tuple[str, Stat]]]
+
+
+def take_census(driver: Driver, name: str, *, tags: bool, walk: Walk | None = None) -> Census:
     """List a repository.
 
     The links of blobs come first, and the manifests that may refer to them after: what is pushed between the
     two is seen as referred to, if at all.
 
     :param tags: whether the tags' manifests are wanted.
+    :param walk: lists the repository; by default the driver does.
     """
+    walk = walk or driver.walk
     census = Census(name)
     folder = paths.layers(name)
-    for path, stat in driver.walk(folder):
+    for path, stat in walk(folder):
         _add_link(driver, census.layers, folder, path, stat)
     folder, tag_folder = paths.revisions(name), paths.tags(name)
     named: dict[str, None] = {}
     # Tags have more objects than manifests, and are not listed where nobody asks for them.
-    for path, stat in driver.walk(paths.manifests(name) if tags else folder):
+    for path, stat in walk(paths.manifests(name) if tags else folder):
         if path.startswith(folder):
             _add_link(driver, census.revisions, folder, path, stat)
         elif path.startswith(tag_folder):
@@ -56,6 +64,24 @@ def take_census(driver: Driver, name: str, *, tags: bool) -> Census:
         if current is not None:
             census.tags[tag] = current
     return census
+
+
+def repository_names(driver: Driver, listing: SideBySide) -> Iterator[str]:
+    """Yield all repositories, in no special order; folders of one depth are listed at the same time."""
+    waiting = [""]
+    while waiting:
+        below: list[str] = []
+        for name, entries in listing.map(partial(_entries, driver), waiting):
+            if name and ("_manifests/" in entries or "_layers/" in entries):
+                yield name
+            folders = (entry[:-1] for entry in entries if entry.endswith("/") and entry[0] != "_")
+            below += (f"{name}/{folder}" if name else folder for folder in folders)
+        waiting = below
+
+
+def _entries(driver: Driver, name: str) -> tuple[str, Sequence[str]]:
+    folder = paths.repository(name) if name else paths.REPOSITORIES
+    return name, driver.list(folder, hollow=lambda entry: entry[0] != "_")
 
 
 def _add_link(driver: Driver, table: LinkTable, folder: str, path: str, stat: Stat) -> None:

@@ -8,27 +8,29 @@ deleted. Each step is announced, and looked at again just before (see ``condemne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ObjectNotFound
 from cfmiddleware.process.sidebyside import SideBySide
-from cfmiddleware.registry.catalog import repositories
 from cfmiddleware.registry.store import paths
-from cfmiddleware.storage.driver import Driver
+from cfmiddleware.storage.driver import Driver, Stat
 
 from .aside import AsideLink, AsideList, aside_lists, bring_back, set_aside
-from .census import Census, blobs, take_census
+from .census import Census, Walk, blobs, repository_names, take_census
 from .condemned import LIMIT, Condemned, of_data, of_repository, storage_time
 from .fingerprints import Fingerprints, fingerprint_of
 from .lease import Lease
 from .references import references
 from .remembered import Known, Remembered
 from .verdict import Rules, Verdict, judge
+
+if TYPE_CHECKING:
+    from .inventory import Inventory
 
 T = TypeVar("T")
 
@@ -70,6 +72,9 @@ class Survey:
     :param read: how many of them had to be read.
     :param kept: fingerprints of all bytes that a link or a manifest names, but for the links that go.
     :param unlinked: fingerprints of the bytes that the links that go name.
+    :param wanted: the fingerprints that the two above are wanted of, or None for all.
+    :param report: the time of the inventory report that it is about, in Unix seconds; None where the storage
+        was listed.
     """
 
     now: float
@@ -82,12 +87,14 @@ class Survey:
     read: int = 0
     kept: Fingerprints = field(default_factory=Fingerprints)
     unlinked: Fingerprints = field(default_factory=Fingerprints)
+    wanted: Fingerprints | None = None
+    report: float | None = None
 
     def take(self, verdict: Verdict) -> None:
         """Add what becomes of a repository."""
         self.verdicts[verdict.name] = verdict
-        self.kept.merge(verdict.kept)
-        self.unlinked.merge(verdict.loosened)
+        for ours, theirs in ((self.kept, verdict.kept), (self.unlinked, verdict.loosened)):
+            ours.merge(theirs if self.wanted is None else theirs.common(self.wanted))
         # Their numbers are millions, and nobody needs them repository by repository.
         verdict.kept, verdict.loosened = Fingerprints(), Fingerprints()
 
@@ -138,6 +145,7 @@ class Collector:
     :param parallel: how many requests to the storage are made at a time.
     :param condemned: how it agrees with the registry.
     :param say: is told what the collection does, for people.
+    :param inventory: says where to look; without one, the storage is listed.
     """
 
     def __init__(
@@ -147,13 +155,16 @@ class Collector:
         parallel: int = 16,
         condemned: Condemned | None = None,
         say: Callable[[str], object] = lambda _: None,
+        inventory: Inventory | None = None,
     ) -> None:
         self._driver = driver
         self._rules = rules
         self._say = say
+        self._inventory = inventory
         self._condemned = condemned or Condemned(driver)
         self._clock = self._condemned.clock
-        # Two of them, because a repository's listing waits for its manifests.
+        # Three of them, because one waits for the other.
+        self._beginning = SideBySide(4)
         self._listing = SideBySide(parallel)
         self._reading = SideBySide(parallel)
         self._remembered = Remembered(driver, self._reading)
@@ -161,8 +172,7 @@ class Collector:
 
     def survey(self) -> Survey:
         """Find out what would go, and change nothing but what is remembered of manifests."""
-        self._remembered.load()
-        survey = self._survey(storage_time(self._driver), list(aside_lists(self._driver)))
+        survey = self._survey(*self._begin())
         self._remembered.save()
         return survey
 
@@ -173,15 +183,14 @@ class Collector:
         """
         with self._lease.held():
             self._condemned.clean_up()
-            self._remembered.load()
-            aside = list(aside_lists(self._driver))
-            survey = self._survey(storage_time(self._driver), aside)
+            now, aside, names = self._begin()
+            survey = self._survey(now, aside, names)
             self._remembered.save()
             outcome = Outcome(survey)
             for verdict in survey.verdicts.values():
                 if verdict.restored:
-                    names = [link.name for link in verdict.restored]
-                    outcome.restored += bring_back(self._driver, verdict.name, names)
+                    digests = [link.name for link in verdict.restored]
+                    outcome.restored += bring_back(self._driver, verdict.name, digests)
             lines = list(survey.lines())
             if lines:
                 self._say(f"announcing {len(lines)} links and blobs")
@@ -196,35 +205,83 @@ class Collector:
 
     # Looking
 
-    def _survey(self, now: float, aside: list[AsideList], *, data: bool = True) -> Survey:
-        """Look at all repositories and, unless the caller knows them, at the bytes.
+    def _begin(self) -> tuple[float, list[AsideList], list[str]]:
+        """Return the time, what has been set aside, and the repositories, when what is remembered is read."""
+        times: list[float] = []
+        aside: list[AsideList] = []
+        names: list[str] = []
+        self._beginning.all(
+            lambda: names.extend(self._repositories()),
+            lambda: times.append(storage_time(self._driver)),
+            lambda: aside.extend(aside_lists(self._driver)),
+            self._remembered.load,
+        )
+        (now,) = times
+        # What is younger than the report's is not known of.
+        return now if self._inventory is None else min(now, self._inventory.created), aside, names
+
+    def _repositories(self) -> list[str]:
+        if self._inventory is not None:
+            return self._inventory.repositories()
+        return sorted(repository_names(self._driver, self._listing))
+
+    def _survey(self, now: float, aside: list[AsideList], names: list[str]) -> Survey:
+        """Look at all repositories, and then at the bytes.
 
         The bytes come last: what has been uploaded meanwhile is young, and its link has been seen or it is
         younger than the look at the repositories.
         """
-        survey = Survey(now)
+        survey, inventory = Survey(now), self._inventory
         by_repository: dict[str, list[AsideLink]] = {}
         for listed in aside:
             for link in listed.links:
                 by_repository.setdefault(link.repository, []).append(link)
-        names = dict.fromkeys((*repositories(self._driver), *by_repository))
-        for census in self._read_through(names, survey):
+        every = dict.fromkeys((*names, *by_repository))
+        if inventory is None:
+            self._judge(every, survey, by_repository)
+            self._look_at_data(survey, aside, blobs(self._driver))
+            return survey
+        survey.report = inventory.created
+        # Of the bytes that have a link, the report knows it.
+        orphans = list(inventory.orphans())
+        survey.wanted = Fingerprints(fingerprint_of(digest) for digest, _ in orphans)
+        self._judge(every, survey, by_repository, inventory.walk)
+        self._look_at_data(survey, aside, orphans)
+        survey.stored = Total(*inventory.stored())
+        survey.loosened = Total(
+            *inventory.only_named_by((link.repository, link.name) for link in survey.aside())
+        )
+        return survey
+
+    def _survey_again(self, survey: Survey) -> Survey:
+        """Look once more, and in the storage itself, at what is about to go."""
+        again = Survey(survey.now, wanted=Fingerprints(map(fingerprint_of, survey.data)))
+        names = [name for name, verdict in survey.verdicts.items() if verdict.layers or verdict.revisions]
+        # A link concerns its repository alone; bytes may be named by any.
+        self._judge(repository_names(self._driver, self._listing) if survey.data else names, again, {})
+        return again
+
+    def _judge(
+        self,
+        names: Iterable[str],
+        survey: Survey,
+        by_repository: Mapping[str, Iterable[AsideLink]],
+        walk: Walk | None = None,
+    ) -> None:
+        for census in self._read_through(names, survey, walk):
             self._lease.renew()
             verdict = judge(
-                census, self._remembered.get, self._rules, now, by_repository.get(census.name, ())
+                census, self._remembered.get, self._rules, survey.now, by_repository.get(census.name, ())
             )
             survey.take(verdict)
             self._say(f"{census.name}: {len(census.revisions)} manifests, {len(census.layers)} blobs")
-        if data:
-            self._look_at_data(survey, aside)
-        return survey
 
-    def _read_through(self, names: Iterable[str], survey: Survey) -> Iterator[Census]:
+    def _read_through(self, names: Iterable[str], survey: Survey, walk: Walk | None) -> Iterator[Census]:
         """Yield what each repository has, when all its manifests that can be read are known."""
         # The manifests of all repositories are read in one go: most repositories have too few to keep as many
         # requests busy as there may be.
         underway: set[_Unread] = set()
-        for census, unread, known in self._reading.map(self._learn, self._unread(names, underway)):
+        for census, unread, known in self._reading.map(self._learn, self._unread(names, walk, underway)):
             if unread is None:
                 survey.manifests += len(census.revisions)
                 yield census
@@ -237,13 +294,13 @@ class Collector:
             self._lease.renew()
 
     def _unread(
-        self, names: Iterable[str], underway: set[_Unread]
+        self, names: Iterable[str], walk: Walk | None, underway: set[_Unread]
     ) -> Iterator[tuple[Census, _Unread | None]]:
         """Yield the manifests of repositories that are not known, and after those of each one None.
 
         :param underway: those that have been yielded and are not known yet.
         """
-        look = partial(take_census, self._driver, tags=self._rules.deleteuntagged)
+        look = partial(take_census, self._driver, tags=self._rules.deleteuntagged, walk=walk)
         for census in self._listing.map(look, names):
             for manifest in census.revisions:
                 if self._remembered.get(manifest) is None:
@@ -266,13 +323,15 @@ class Collector:
         found = references(content) if whole else None
         return census, unread, None if found is None else Known.of(found)
 
-    def _look_at_data(self, survey: Survey, aside: list[AsideList]) -> None:
+    def _look_at_data(
+        self, survey: Survey, aside: list[AsideList], stored: Iterable[tuple[Digest, Stat]]
+    ) -> None:
         """Find the bytes that nothing has named for the grace period."""
         old = survey.now - self._rules.grace
         recent = {
             fingerprint_of(link.data) for listed in aside if listed.written >= old for link in listed.links
         }
-        for digest, stat in blobs(self._driver):
+        for digest, stat in stored:
             survey.stored.add(stat.size)
             number = fingerprint_of(digest)
             if number in survey.kept:
@@ -290,7 +349,7 @@ class Collector:
     def _sweep(self, outcome: Outcome) -> None:
         """Look at everything again, and delete what is still garbage."""
         began = self._clock()
-        survey, again = outcome.survey, self._survey(outcome.survey.now, [], data=False)
+        survey, again = outcome.survey, self._survey_again(outcome.survey)
         self._remembered.save()
         for verdict in again.verdicts.values():
             before = survey.verdicts.get(verdict.name)
@@ -313,6 +372,8 @@ class Collector:
             for digest, size in survey.data.items()
             if not any(fingerprint_of(digest) in numbers for numbers in named)
         }
+        if self._inventory is not None:
+            data = self._still_old(data, survey.now)
         for part in _batches(data):
             if not self._delete(map(paths.blob_data, part), began):
                 outcome.unfinished = True
@@ -320,6 +381,23 @@ class Collector:
             for digest in part:
                 outcome.deleted.add(data[digest])
         outcome.spared = found - outcome.layers - outcome.revisions - len(data)
+
+    def _still_old(self, data: Mapping[Digest, int], now: float) -> dict[Digest, int]:
+        """Return the bytes that have not been written anew since the report."""
+
+        def is_old(digest: Digest) -> bool:
+            try:
+                return self._driver.stat(paths.blob_data(digest)).modified < now - self._rules.grace
+            except ObjectNotFound:
+                return False
+
+        looks = zip(data.items(), self._reading.map(is_old, data), strict=True)
+        found = {}
+        for (digest, size), old in looks:
+            self._lease.renew()
+            if old:
+                found[digest] = size
+        return found
 
     def _delete(self, doomed: Iterable[str], began: float) -> bool:
         """Delete, as long as the announcement holds, and return whether it does."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from cfmiddleware.digest import Digest
 
@@ -64,6 +64,15 @@ class Fingerprints:
             # What many repositories share comes many times.
             if len(mine) > 2 * self._sorted.get(place, 0) + 1024:
                 self._part(place)
+
+    def common(self, other: Fingerprints) -> Fingerprints:
+        """Return the numbers that both sets have."""
+        few, many = (self, other) if len(self) < len(other) else (other, self)
+        return Fingerprints(number for number in few if number in many)
+
+    def __iter__(self) -> Iterator[int]:
+        for place in self._parts:
+            yield from self._part(place)
 
     def __contains__(self, number: int) -> bool:
         place = number >> _SHIFT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import deque
@@ -11,7 +12,7 @@ from contextvars import copy_context
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self, cast
 from uuid import uuid4
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -235,6 +236,17 @@ class S3Driver:
     def read(self, path: str) -> bytes:
         """Return the object at *path*."""
         return read_all(self._open(path))
+
+    @contextlib.contextmanager
+    def foreign_object(self, bucket: str, key: str) -> Iterator[IO[bytes]]:
+        """Give the bytes of an object of any bucket that this one's credentials may read.
+
+        :raises ObjectNotFound: when there is none, nor such a bucket.
+        """
+        with translated(f"/{bucket}/{key}"):
+            body = make_client(self.options).get_object(Bucket=bucket, Key=key)["Body"]
+            with contextlib.closing(body):
+                yield cast("IO[bytes]", body)
 
     def write(self, path: str, content: bytes | bytearray) -> None:
         """Put *content* at *path*."""
