@@ -114,9 +114,13 @@ def _print_table(surveyed: Iterable[list[Fate]]) -> None:
 
 
 def _print_json(surveyed: Iterable[list[Fate]]) -> None:
-    every = [_as_json(fate) for decided in surveyed for fate in decided]
-    gone = sum(1 for fate in every if fate["goes"])
-    print(json.dumps({"tags": every, "go": gone, "stay": len(every) - gone}))
+    counts = {True: 0, False: 0}
+    # Bit by bit, because a storage may have millions of tags.
+    print('{"tags": [', end="")
+    for fate in (fate for decided in surveyed for fate in decided):
+        print(", " if any(counts.values()) else "", json.dumps(_as_json(fate)), sep="", end="")
+        counts[fate.goes] += 1
+    print(f'], "go": {counts[True]}, "stay": {counts[False]}}}')
 
 
 def _as_json(fate: Fate) -> dict[str, Any]:

@@ -7,6 +7,7 @@ if a push is about to move it.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from cfmiddleware.storage.driver import Driver
 
 from .fates import LINK_SIZES, Fate, broken, fates
 from .tagrules import TagPolicy
+
+_log = logging.getLogger("cfmiddleware")
 
 # How many seconds the clocks of the storage and of this machine may differ. With more, one of the two is
 # wrong, and nobody knows how old a tag is.
@@ -172,5 +175,6 @@ class Retention:
         self._events.begin("DELETE")
         if not self._tags.delete_unmoved(fate.repository, fate.tag, offset + self._clock()):
             return False
+        _log.info("retention: %s:%s deleted: %s: %s", fate.repository, fate.tag.name, fate.rule, fate.why)
         self._events.tag_expired(fate.repository, fate.tag.name)
         return True

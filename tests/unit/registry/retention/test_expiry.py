@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -40,18 +41,22 @@ def named(done: Expired) -> list[str]:
     return [fate.tag.name for fate in done.deleted]
 
 
-def test_tags_go_as_a_client_deletes_them(client: RegistryClient):
+def test_tags_go_as_a_client_deletes_them(client: RegistryClient, caplog: pytest.LogCaptureFixture):
     push_aged(client, "team/app", [(f"ci-{n}", (50 - n) * DAY) for n in range(1, 6)])
     push_aged(client, "other", [("ci-1", 99 * DAY)])
     twin = RegistryClient(MemoryDriver())
     push_aged(twin, "team/app", [(f"ci-{n}", (50 - n) * DAY) for n in range(1, 6)])
     push_aged(twin, "other", [("ci-1", 99 * DAY)])
 
-    done = retention(
-        client.driver, {"repositories": ("team/*",), "tags": ("ci-*",), "keep": {"last": 2}}
-    ).apply()
+    with caplog.at_level(logging.INFO):
+        done = retention(
+            client.driver, {"repositories": ("team/*",), "tags": ("ci-*",), "keep": {"last": 2}}
+        ).apply()
 
     assert named(done) == ["ci-1", "ci-2", "ci-3"]
+    assert sorted(caplog.messages)[0] == (
+        "retention: team/app:ci-1 deleted: retention[0]: not one of the last 2"
+    )
     assert done.kept == 2
     assert tags(client) == ["ci-4", "ci-5"]
     assert tags(client, "other") == ["ci-1"]
