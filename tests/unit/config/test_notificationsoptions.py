@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -152,5 +153,5 @@ def test_an_event_names_the_machine_and_the_port(tmp_path: Path):
 
     config = read({"endpoints": [ONE], "spool": {"directory": "spool"}}, tmp_path, http={"addr": ":5443"})
     assert config.notifier is not None
-    assert config.notifier._source.addr == f"{socket.gethostname()}:5443"
+    assert json.loads(config.notifier._source)["addr"] == f"{socket.gethostname()}:5443"
     assert config.notifier._endpoints[0].wants("pull", "")
