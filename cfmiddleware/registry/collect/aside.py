@@ -149,6 +149,9 @@ class _Return:
             below = [one for name in names for one in self._found.get(name, ())]
             if not all(self._bring(one) for one in below):
                 return False
+        elif link.data != link.name:  # Distribution looks for the bytes by a link of their own
+            for other in self._found.get(link.data, ()):
+                self._bring(other)
         if not has_link(self._driver, link.path):
             write_link(self._driver, link.path, link.data)
             self._back += 1

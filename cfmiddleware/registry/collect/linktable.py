@@ -79,6 +79,10 @@ class LinkTable(Mapping[Digest, Link]):
             link = self._others[name]
             yield place, fingerprint_of(name), link.modified, link.data
 
+    def others(self) -> Iterator[tuple[Digest, Digest]]:
+        """Yield the links that name other bytes than those that they are called after, and the bytes."""
+        return ((name, link.data) for name, link in self._others.items())
+
     def at(self, place: int) -> tuple[Digest, Link]:
         """Return a link by its number."""
         start = place - len(self._times)

@@ -76,6 +76,10 @@ def judge(
             needed.add(fingerprint_of(digest))
             if found is not None:
                 needed.update(found.refers_to())
+    aside = tuple(aside)
+    # Distribution looks for the bytes of a sha512 blob by a link of their own, under their sha256.
+    linked = (*census.layers.others(), *((gone.name, gone.data) for gone in aside if gone.kind == "layer"))
+    needed.update([fingerprint_of(data) for name, data in linked if fingerprint_of(name) in needed])
     if not verdict.unreadable:
         old = now - rules.grace
         for place, number, modified, _ in census.layers.numbered():

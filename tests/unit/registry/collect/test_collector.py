@@ -194,12 +194,30 @@ def test_data_under_the_name_of_another_algorithm_stays(client: RegistryClient) 
     config = client.push_blob("app", b"{}")
     data, name = Digest.of(b"layer"), Digest.of(b"layer", "sha512")
     client.driver.write(paths.blob_data(data), b"layer")
-    client.driver.write(paths.layer_link("app", name), str(data).encode())
+    for link in (name, data):  # Distribution goes by the second link when it has found the first
+        client.driver.write(paths.layer_link("app", link), str(data).encode())
     assert client.push_manifest("app", "v1", image_manifest(config, [name])).status_code == 201
 
     collect_all(client.driver)
 
     assert pull(client, "app", "v1") == [200, 200, 200]
+    assert is_there(client, "app", data)
+
+
+def test_both_links_to_data_under_the_name_of_another_algorithm_come_back(client: RegistryClient) -> None:
+    config = client.push_blob("app", b"{}")
+    data, name = Digest.of(b"layer"), Digest.of(b"layer", "sha512")
+    client.driver.write(paths.blob_data(data), b"layer")
+    for link in (name, data):
+        client.driver.write(paths.layer_link("app", link), str(data).encode())
+    assert collect(client.driver).layers == 3
+
+    assert client.push_manifest("app", "v1", image_manifest(config, [name])).status_code == 201
+
+    assert is_there(client, "app", data)
+    client.delete("/v2/app/manifests/v1")
+    collect_all(client.driver)
+    assert is_there(client, "app", data)
 
 
 def test_untagged_manifests_go_only_when_they_are_asked_for(client: RegistryClient) -> None:
