@@ -283,6 +283,18 @@ def tag_immutable(tag: str, current: Digest) -> RegistryError:
     )
 
 
+def type_of_protected(digest: Digest, tag: str, kept: str) -> RegistryError:
+    """Return the error for a push that would give a manifest that a protected tag needs another type than the
+    one that is *kept*.
+    """
+    return RegistryError(
+        "DENIED",
+        403,
+        f"{digest} belongs to the protected tag {tag} and stays of the type {kept[:100]}",
+        detail={"digest": str(digest), "tag": tag},
+    )
+
+
 # Clients, and the registry itself
 
 

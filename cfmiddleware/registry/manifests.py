@@ -241,6 +241,9 @@ class Manifests:
         content_type = str(request.environ.get("CONTENT_TYPE", ""))
         manifest = self._turns(parse_manifest, content, content_type, self._required)
         self._guard.check_push(request.repository, tags, digest)
+        if not manifest.in_bytes.stated:
+            likely = manifest.in_bytes.media_type
+            self._guard.check_type(request.repository, digest, manifest.media_type, likely)
         pushed = _Pushed(request.repository, digest, content, manifest, self._condemned.clock())
         # The bytes are nobody's manifest before the revision is written, and may be stored for nothing.
         self._all(

@@ -128,6 +128,24 @@ class TagGuard:
             if self._policy.is_immutable(repository, tag):
                 self._tags.check_unmoved(repository, tag, digest)
 
+    def check_type(self, repository: str, digest: Digest, media_type: str, likely: str) -> None:
+        """See that a client may push a manifest whose bytes do not say its type: under another one, clients
+        could no longer read the image that a tag names.
+
+        :param media_type: the type that it is pushed with.
+        :param likely: the type that it is pulled with if none is kept.
+        :raises RegistryError: ``DENIED`` (403) if a protected tag needs it, and it has another type.
+        """
+        if not self._policy.protects_in(repository):
+            return
+        try:
+            kept = self._driver.read(paths.manifest_type(repository, digest)).decode("utf-8", "replace")
+        except ObjectNotFound:
+            kept = likely
+        held = None if kept == media_type else self.of_digest(repository, digest)
+        if held is not None:
+            raise errors.type_of_protected(digest, held.tag, kept)
+
     def _protected(self, repository: str) -> Iterator[tuple[Held, Digest | None]]:
         """Yield each protected tag, and the manifest that it names."""
         held = [

@@ -7,6 +7,7 @@ import inspect
 from pathlib import Path
 
 import pytest
+from lab.registry_client import OCI_MANIFEST
 
 from cfmiddleware import registry
 from cfmiddleware.digest import Digest
@@ -55,6 +56,7 @@ ARGUMENTS = {
     "tag_protected": ("v1", "protect: v*"),
     "part_of_protected": (DIGEST, "v1", "protect: v*", "GET, HEAD"),
     "tag_immutable": ("v1", DIGEST),
+    "type_of_protected": (DIGEST, "v1", OCI_MANIFEST),
     "unauthorized": ("Basic", "log in first"),
     "storage_unavailable": ("the storage cannot be reached",),
     "storage_refuses": ("the storage refuses",),

@@ -155,6 +155,23 @@ def test_sha512_names_are_protected_as_well(client: RegistryClient):
     refused(client.delete(f"/v2/app/manifests/{digest}"), 405, "v1")
 
 
+@pytest.mark.parametrize("tag", ["v1", "release-1"])
+def test_the_type_of_a_protected_manifest_stays(client: RegistryClient, tag: str):
+    fields = image_manifest(client.push_blob("app", b"{}"), [])
+    del fields["mediaType"]
+    content = json.dumps(fields).encode()
+    assert client.push_manifest("app", tag, content, OCI_MANIFEST).status_code == 201
+    other = "application/vnd.example+json"
+    refused(client.push_manifest("app", f"{Digest.of(content)}", content, other), 403, tag, OCI_MANIFEST)
+    refused(client.push_manifest("app", "x", content, other), 403, tag)
+    client.driver.delete([paths.manifest_type("app", Digest.of(content))])  # as Distribution leaves it
+    refused(client.push_manifest("app", "x", content, other), 403, tag)
+    assert client.get(f"/v2/app/manifests/{tag}").content_type == OCI_MANIFEST
+    assert client.push_manifest("app", "x", content, OCI_MANIFEST).status_code == 201
+    client.push_blob("other", b"{}")
+    assert client.push_manifest("other", "x", content, other).status_code == 201
+
+
 def test_a_mount_into_another_repository_takes_nothing_away(client: RegistryClient):
     client.push_image("app", "v1")
     layer = Digest.of(b"layer")
