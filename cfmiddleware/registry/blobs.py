@@ -204,8 +204,12 @@ class Blobs:
         """
         path = paths.layer_link(repository, digest)
         self._all(partial(write_link, self._driver, path, data), self._condemned.look_ahead)
-        if self._condemned.settled((of_repository(repository, digest), of_data(data)), since):
+        lines = (of_repository(repository, digest), of_data(data))
+        if self._condemned.settled(lines, since):
             return True
+        return self._condemned.mend(lines, partial(self._link_again, path, data))
+
+    def _link_again(self, path: str, data: Digest) -> bool:
         if self.stored(data):
             if not has_link(self._driver, path):
                 write_link(self._driver, path, data)

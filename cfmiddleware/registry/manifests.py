@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from itertools import islice
 from typing import Any, NamedTuple
 
 from cfmiddleware.digest import Digest
@@ -280,11 +279,17 @@ class Manifests:
         # A delete of the same manifest may have come between, or a garbage collection that did not see the
         # tag. The push wins.
         own = (of_repository(repository, digest), of_data(digest))
-        settled = self._condemned.settled(own, since)
-        if not settled:
-            self._driver.write(paths.blob_data(digest), content)
-        if not settled or not has_link(self._driver, paths.revision_link(repository, digest)):
+        if not self._condemned.settled(own, since):
+            self._condemned.mend(own, partial(self._make_again, pushed, tags))
+        elif not has_link(self._driver, paths.revision_link(repository, digest)):
             self._name(pushed, tags)
+
+    def _make_again(self, pushed: _Pushed, tags: list[str]) -> None:
+        if not pushed.manifest.in_bytes.stated:
+            path = paths.manifest_type(pushed.repository, pushed.digest)
+            self._driver.write(path, pushed.manifest.media_type.encode())
+        self._driver.write(paths.blob_data(pushed.digest), pushed.content)
+        self._name(pushed, tags)
 
     def _name(self, pushed: _Pushed, tags: list[str]) -> None:
         """Write the revision, and then what names it.
@@ -312,9 +317,12 @@ class Manifests:
 
         :raises RegistryError: ``MANIFEST_BLOB_UNKNOWN`` if it has; then the manifest is not there.
         """
-        repository, digest, content, manifest, since = pushed
-        if self._condemned.settled(pushed.lines(), since):
-            return
+        lines = frozenset(pushed.lines())
+        if not self._condemned.settled(lines, pushed.since):
+            self._condemned.mend(lines, partial(self._hold_again, pushed))
+
+    def _hold_again(self, pushed: _Pushed) -> None:
+        repository, digest, content, manifest, _ = pushed
         path = paths.revision_link(repository, digest)
         self._driver.write(paths.blob_data(digest), content)
         write_link(self._driver, path, digest)
@@ -323,6 +331,9 @@ class Manifests:
         except RegistryError:
             # Not where the storage fails: the manifest may have been there before, and be whole.
             self._driver.delete([path])
+            if not self._missing(repository, manifest, data=True):  # another push came between
+                write_link(self._driver, path, digest)
+                return
             raise
 
     def _check_references(self, repository: str, manifest: Manifest, *, data: bool = False) -> None:
@@ -333,22 +344,33 @@ class Manifests:
         :raises RegistryError: ``MANIFEST_BLOB_UNKNOWN`` (404), with what was found to be missing.
         """
         missing = self._missing(repository, manifest, data=data)
-        if missing and len(missing) < _MOST_MISSING and bring_back(self._driver, repository, missing):
+        if missing and len(missing) < _MOST_MISSING and self._bring_back(repository, missing):
             missing = self._missing(repository, manifest, data=data)
         if missing:
             raise errors.manifest_blob_unknown(missing)
 
+    def _bring_back(self, repository: str, missing: list[Digest]) -> bool:
+        return bring_back(self._driver, repository, missing, self._condemned) > 0
+
     def _missing(self, repository: str, manifest: Manifest, *, data: bool) -> list[Digest]:
+        since = self._condemned.clock()
         has_blob = self._holds_blob if data else self._has_blob
+        has_manifest = self._holds_manifest if data else self._has_manifest
         looks: list[tuple[Callable[[str, Digest], bool], Digest]] = [
             *((has_blob, digest) for digest in manifest.blobs),
-            *((self._has_manifest, digest) for digest in manifest.manifests),
+            *((has_manifest, digest) for digest in manifest.manifests),
             *((self._has_either, digest) for digest in manifest.others),
         ]
         found = self._looks.map(lambda look: look[0](repository, look[1]), looks)
+        absent = []
         with contextlib.closing(found):
-            absent = (digest for (_, digest), there in zip(looks, found, strict=True) if not there)
-            return list(islice(absent, _MOST_MISSING))
+            for (_, digest), there in zip(looks, found, strict=True):
+                self._condemned.keep_looking(since)
+                if not there:
+                    absent.append(digest)
+                    if len(absent) == _MOST_MISSING:
+                        break
+        return absent
 
     def _has_blob(self, repository: str, digest: Digest) -> bool:
         return self._blobs.has(repository, digest)
@@ -358,6 +380,10 @@ class Manifests:
 
     def _has_either(self, repository: str, digest: Digest) -> bool:
         return self._has_manifest(repository, digest) or self._has_blob(repository, digest)
+
+    def _holds_manifest(self, repository: str, digest: Digest) -> bool:
+        data = self._revision(repository, digest)
+        return data is not None and has_link(self._driver, paths.blob_data(data))
 
     def _has_manifest(self, repository: str, digest: Digest) -> bool:
         return has_link(self._driver, paths.revision_link(repository, digest))

@@ -20,6 +20,7 @@ from cfmiddleware.registry.store import paths
 from cfmiddleware.registry.store.links import has_link, write_link
 from cfmiddleware.storage.driver import Driver
 
+from .condemned import Condemned, of_data, of_repository
 from .references import references
 
 _log = logging.getLogger(__name__)
@@ -100,30 +101,45 @@ def _read(path: str, content: bytes) -> Iterator[AsideLink]:
         _log.error("%s is damaged: %s", path, error)
 
 
-def bring_back(driver: Driver, repository: str, names: Iterable[Digest]) -> int:
+def bring_back(driver: Driver, repository: str, names: Iterable[Digest], condemned: Condemned) -> int:
     """Bring back what was set aside of a repository and has its bytes still; return how many links are back.
 
-    A manifest comes back after all that it refers to, and not without that.
+    A manifest comes back after all that it refers to, and not without that. None of it is about to be deleted
+    by a collection: a manifest that comes back refers to things as one that is pushed.
 
     :param names: the digests that a manifest refers to and that the repository does not have.
+    :param condemned: what collections are about to delete.
+    :raises BeingCollected: when a collection does not come to its end.
     """
-    found: dict[Digest, list[AsideLink]] = {}
-    for aside in aside_lists(driver):
-        for link in aside.links:
-            if link.repository == repository and link not in found.setdefault(link.name, []):
-                found[link.name].append(link)
-    return _Return(driver, found).bring(names) if found else 0
+    names, back = list(names), 0
+    lines: set[str] = set()
+
+    def bring() -> None:
+        nonlocal back
+        found: dict[Digest, list[AsideLink]] = {}
+        for aside in aside_lists(driver):
+            for link in aside.links:
+                if link.repository == repository and link not in found.setdefault(link.name, []):
+                    found[link.name].append(link)
+        lines.clear()
+        if found:
+            back += _Return(driver, found, lines).bring(names)
+
+    condemned.mend(lines, bring)
+    return back
 
 
 class _Return:
     """The way back of links.
 
     :param found: those that were set aside, by name.
+    :param lines: takes what must not be deleted.
     """
 
-    def __init__(self, driver: Driver, found: Mapping[Digest, Sequence[AsideLink]]) -> None:
+    def __init__(self, driver: Driver, found: Mapping[Digest, Sequence[AsideLink]], lines: set[str]) -> None:
         self._driver = driver
         self._found = found
+        self._lines = lines
         self._seen: dict[AsideLink, bool] = {}
         self._back = 0
 
@@ -137,6 +153,7 @@ class _Return:
         """Bring a link back unless it is there, and return whether its bytes are."""
         if link not in self._seen:
             self._seen[link] = False  # manifests cannot refer to each other in a circle
+            self._lines.update((of_repository(link.repository, link.name), of_data(link.data)))
             self._seen[link] = self._return(link)
         return self._seen[link]
 
@@ -145,10 +162,11 @@ class _Return:
             return False
         if link.kind == "manifest":
             content = references(self._driver.read(paths.blob_data(link.data)))
-            names = content.digests - {link.name} if content is not None else ()
-            below = [one for name in names for one in self._found.get(name, ())]
-            if not all(self._bring(one) for one in below):
+            if content is None:
                 return False
+            for name in content.digests - {link.name, content.subject}:
+                if not self._is_there(link.repository, name):
+                    return False
         elif link.data != link.name:  # Distribution looks for the bytes by a link of their own
             for other in self._found.get(link.data, ()):
                 self._bring(other)
@@ -156,3 +174,14 @@ class _Return:
             write_link(self._driver, link.path, link.data)
             self._back += 1
         return True
+
+    def _is_there(self, repository: str, name: Digest) -> bool:
+        """Return whether what a manifest refers to is there, or comes back."""
+        below = self._found.get(name)
+        if below:
+            back = [self._bring(one) for one in below]
+            return any(back)
+        self._lines.update((of_repository(repository, name), of_data(name)))
+        return has_link(self._driver, paths.layer_link(repository, name)) or has_link(
+            self._driver, paths.revision_link(repository, name)
+        )

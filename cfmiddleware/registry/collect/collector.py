@@ -22,7 +22,7 @@ from cfmiddleware.storage.driver import Driver, Stat
 
 from .aside import AsideLink, AsideList, aside_lists, bring_back, set_aside
 from .census import Census, Walk, blobs, repository_names, take_census
-from .condemned import LIMIT, Condemned, of_data, of_repository, storage_time
+from .condemned import Announced, Condemned, of_data, of_repository, storage_time
 from .fingerprints import Fingerprints, fingerprint_of
 from .lease import Lease
 from .references import references
@@ -107,9 +107,17 @@ class Survey:
 
     def aside(self) -> Iterator[AsideLink]:
         """Yield the links that are set aside, those of manifests first."""
+        yield from self.manifests_aside()
+        yield from self.layers_aside()
+
+    def manifests_aside(self) -> Iterator[AsideLink]:
+        """Yield the links of manifests that are set aside."""
         for verdict in self.verdicts.values():
             for digest, link in verdict.revisions.items():
                 yield AsideLink("manifest", verdict.name, digest, link.data)
+
+    def layers_aside(self) -> Iterator[AsideLink]:
+        """Yield the links of blobs that are set aside."""
         for verdict in self.verdicts.values():
             for digest, link in verdict.layers.items():
                 yield AsideLink("layer", verdict.name, digest, link.data)
@@ -169,6 +177,8 @@ class Collector:
         self._reading = SideBySide(parallel)
         self._remembered = Remembered(driver, self._reading)
         self._lease = Lease(driver, self._clock)
+        # Whether it has begun to delete something and has not seen the end of that.
+        self._deletes = False
 
     def survey(self) -> Survey:
         """Find out what would go, and change nothing but what is remembered of manifests."""
@@ -190,15 +200,15 @@ class Collector:
             for verdict in survey.verdicts.values():
                 if verdict.restored:
                     digests = [link.name for link in verdict.restored]
-                    outcome.restored += bring_back(self._driver, verdict.name, digests)
+                    outcome.restored += bring_back(self._driver, verdict.name, digests, self._condemned)
             lines = list(survey.lines())
             if lines:
                 self._say(f"announcing {len(lines)} links and blobs")
                 announced = self._condemned.announce(lines)
                 try:
-                    self._sweep(outcome)
+                    self._sweep(outcome, announced)
                 finally:
-                    self._condemned.withdraw(announced)
+                    self._condemned.withdraw(announced, late=self._deletes)
             if not outcome.unfinished:
                 self._forget(aside, survey.now)
             return outcome
@@ -328,9 +338,7 @@ class Collector:
     ) -> None:
         """Find the bytes that nothing has named for the grace period."""
         old = survey.now - self._rules.grace
-        recent = {
-            fingerprint_of(link.data) for listed in aside if listed.written >= old for link in listed.links
-        }
+        recent = _recent(aside, old)
         for digest, stat in stored:
             survey.stored.add(stat.size)
             number = fingerprint_of(digest)
@@ -346,9 +354,8 @@ class Collector:
 
     # Deleting
 
-    def _sweep(self, outcome: Outcome) -> None:
+    def _sweep(self, outcome: Outcome, announced: Announced) -> None:
         """Look at everything again, and delete what is still garbage."""
-        began = self._clock()
         survey, again = outcome.survey, self._survey_again(outcome.survey)
         self._remembered.save()
         for verdict in again.verdicts.values():
@@ -360,13 +367,19 @@ class Collector:
                 for digest in links.keys() - once.keys():
                     del links[digest]
         found = sum(1 for _ in survey.lines())
-        for batch in set_aside(self._driver, again.aside()):
-            outcome.layers += sum(link.kind == "layer" for link in batch)
-            outcome.revisions += sum(link.kind == "manifest" for link in batch)
-            outcome.unfinished |= not self._delete((link.path for link in batch), began)
-        self._forget_manifests(again, began)
-        # A link that goes now counts as well: the grace period of its bytes has only begun.
-        named = (again.kept, again.unlinked)
+        # Manifests first and by themselves: none may stay whose blobs go.
+        for batch in set_aside(self._driver, again.manifests_aside()):
+            outcome.revisions += len(batch)
+            outcome.unfinished |= not self._delete((link.path for link in batch), announced)
+        self._forget_manifests(again, announced)
+        if not outcome.unfinished:
+            for batch in set_aside(self._driver, again.layers_aside()):
+                outcome.layers += len(batch)
+                outcome.unfinished |= not self._delete((link.path for link in batch), announced)
+        # A link that goes now counts as well: the grace period of its bytes has only begun. So do those that
+        # another collection has set aside meanwhile.
+        recent = _recent(aside_lists(self._driver), survey.now - self._rules.grace)
+        named = (again.kept, again.unlinked, recent)
         data = {
             digest: size
             for digest, size in survey.data.items()
@@ -375,7 +388,7 @@ class Collector:
         if self._inventory is not None:
             data = self._still_old(data, survey.now)
         for part in _batches(data):
-            if not self._delete(map(paths.blob_data, part), began):
+            if not self._delete(map(paths.blob_data, part), announced):
                 outcome.unfinished = True
                 break
             for digest in part:
@@ -399,30 +412,38 @@ class Collector:
                 found[digest] = size
         return found
 
-    def _delete(self, doomed: Iterable[str], began: float) -> bool:
-        """Delete, as long as the announcement holds, and return whether it does."""
+    def _delete(self, doomed: Iterable[str], announced: Announced) -> bool:
+        """Delete, as long as the announcement stands, and return whether it does."""
         for batch in _batches(doomed):
             self._lease.renew()
-            if self._clock() - began > LIMIT:
+            if not self._condemned.stands(announced):
                 return False
+            self._deletes = True
             self._driver.delete(batch)
+            self._deletes = False
         return True
 
-    def _forget_manifests(self, survey: Survey, began: float) -> None:
+    def _forget_manifests(self, survey: Survey, announced: Announced) -> None:
         """Delete what the registry keeps about manifests that were set aside: types, and descriptors in lists
         of referrers.
         """
         for verdict in survey.verdicts.values():
             if not verdict.revisions:
                 continue
-            self._delete((paths.manifest_type(verdict.name, digest) for digest in verdict.revisions), began)
+            types = (paths.manifest_type(verdict.name, digest) for digest in verdict.revisions)
+            self._delete(types, announced)
             names = {f"{digest.algorithm}-{digest.hex}" for digest in verdict.revisions}
             listed = (path for path, _ in self._driver.walk(paths.all_referrers(verdict.name)))
-            self._delete((path for path in listed if path.rpartition("/")[2] in names), began)
+            self._delete((path for path in listed if path.rpartition("/")[2] in names), announced)
 
     def _forget(self, aside: list[AsideList], now: float) -> None:
         """Delete the lists whose grace period was over before this collection looked at the bytes."""
         self._driver.delete(listed.path for listed in aside if listed.written < now - self._rules.grace)
+
+
+def _recent(aside: Iterable[AsideList], since: float) -> set[int]:
+    """Return fingerprints of the bytes whose links were set aside since then."""
+    return {fingerprint_of(link.data) for listed in aside if listed.written >= since for link in listed.links}
 
 
 def _batches(items: Iterable[T]) -> Iterator[list[T]]:

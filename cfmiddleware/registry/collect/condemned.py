@@ -9,18 +9,28 @@ announcements; what it remembers of them is at most :data:`LOOK` seconds old. So
 - It came before. Then the announcement is older still, by more than a look can be old, and the request finds
   what it needs in it. It waits until the announcement is withdrawn, sees what is still there, and mends it or
   refuses.
-- The announcement is already withdrawn. Then its deletes are older than :data:`SETTLE`, and older than
-  everything that a request saw which took less. A request that took longer looks again.
+- The announcement is already withdrawn. Then it stood for twice :data:`SETTLE`, and the process has met it if
+  it looked all the time; and it left a mark, so that a process that did not look knows that it missed one.
+  Then its deletes may be younger than what the request saw, which looks again.
 
-Each side measures time with its own monotonic clock. A process may be stopped anywhere for any time.
+What a request mends is a write like the first. It is finished only when no collection has come between: when
+it looked without an announcement in the way, wrote, and still there was none.
+
+Each side measures time with its own monotonic clock. A process may be stopped anywhere for any time: before
+each request that deletes, a collector sees that its announcement still stands, and a request does not trust
+what it saw before it was stopped. Two collectors at once agree in the same way, each with all requests.
+
+One thing is taken for granted: that what a storage was asked is done within :data:`LATE` seconds after the
+one who asked has gone, and that a collector is not stopped for more than twenty minutes between that look and
+the request after it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 from uuid import uuid4
 
 from cfmiddleware.digest import Digest
@@ -30,14 +40,31 @@ from cfmiddleware.storage.driver import Driver
 
 from .owner import has_ended, this_process
 
+T = TypeVar("T")
+
 #: How old, in seconds, what a request knows of the announcements may be.
 LOOK = 1.0
 
 #: How long, in seconds, an announcement stands before the second look, and after the deletes.
 SETTLE = 4.0
 
-# A request that took less than this may trust what it saw when it began.
-_QUICK = SETTLE - 2 * LOOK
+#: How many seconds a storage may go on with what it was asked by one who was killed, or who waits no longer.
+#: It may delete a thousand objects one after the other.
+LATE = 30.0
+
+# What a request saw so many seconds before its process had looked is older than the deletes of all that was
+# withdrawn by then; and between two looks that are not further apart nothing was announced and withdrawn.
+_BEFORE = SETTLE - LOOK
+_APART = 2 * SETTLE - LOOK
+
+# How long an announcement that was withdrawn is remembered.
+_REMEMBER = 300.0
+
+# What the name of an object begins with that says that an announcement was withdrawn.
+_MARK = "withdrawn-"
+
+# How often a request mends what collections have taken.
+_ATTEMPTS = 5
 
 # How long a request waits for an announcement to be withdrawn, and how often it looks.
 _PATIENCE = 30.0
@@ -46,7 +73,7 @@ _POLL = 0.5
 # How long a collector may go on deleting after it announced, and how old an announcement is, by the storage's
 # own clock, when its collector must have ended and every request of it with it.
 LIMIT = 600.0
-_DEAD = 2 * LIMIT
+_DEAD = 3 * LIMIT
 
 _ENTRIES = 10_000
 
@@ -61,9 +88,53 @@ def of_data(digest: Digest) -> str:
     return f"@{digest}"
 
 
+class Announced(NamedTuple):
+    """What a collector has announced.
+
+    :param paths: where.
+    :param began: when it began to, by its clock.
+    """
+
+    paths: Sequence[str]
+    began: float
+
+
+class _Met(NamedTuple):
+    """An announcement that a process has met.
+
+    :param gone: when the process first saw that it was withdrawn, or None.
+    """
+
+    lines: frozenset[str]
+    gone: float | None = None
+
+
 class _View(NamedTuple):
+    """What a process knows of announcements.
+
+    :param looked: when it last began to look.
+    :param unbroken: since when it has met all that there were.
+    :param marks: what withdrawn announcements have left.
+    :param met: those that stand, and those that were withdrawn not long ago, by their paths.
+    """
+
     looked: float
-    announced: Mapping[str, frozenset[str]]
+    unbroken: float
+    marks: frozenset[str]
+    met: Mapping[str, _Met]
+
+    def touching(self, lines: frozenset[str]) -> set[str]:
+        """Return the paths of those that stand and that announce one of the lines."""
+        return {p for p, met in self.met.items() if met.gone is None and not lines.isdisjoint(met.lines)}
+
+    def leaves(self, lines: frozenset[str], since: float) -> bool:
+        """Return whether no announcement's deletes came after that time, of those that are withdrawn."""
+        if self.unbroken > since + _BEFORE:
+            return False
+        return not any(
+            met.gone is not None and met.gone > since + _BEFORE and not lines.isdisjoint(met.lines)
+            for met in self.met.values()
+        )
 
 
 class Condemned:
@@ -96,31 +167,57 @@ class Condemned:
 
     def settled(self, lines: Iterable[str], since: float) -> bool:
         """Return whether what a request has seen since then still stands, after it has written what refers to
-        it. If not, it looks again: what is there now stays.
+        it. If not, no collection has announced it any more, and it looks again: see :meth:`mend`.
 
         :param lines: what must not be deleted.
         :param since: the time, by this object's clock, when the request began to look.
         :raises BeingCollected: when a collection does not come to its end.
         """
-        # Nearly always, nothing is announced.
-        if not self._looked(LOOK).announced:
-            return self.clock() - since < _QUICK
+        view = self._looked(LOOK)
+        # Nearly always, nothing was announced.
+        if not view.met:
+            return view.unbroken <= since + _BEFORE
         lines = frozenset(lines)
-        in_the_way = self._touching(lines, LOOK)
-        if not in_the_way:
-            return self.clock() - since < _QUICK
-        patience = self.clock() + _PATIENCE
-        in_the_way = {path for path in in_the_way if not self._ends(path)}
-        while in_the_way and self.clock() < patience:
-            self.sleep(_POLL)
-            in_the_way &= self._touching(lines, 0)
-        if any(not self._ends(path) for path in in_the_way):
-            raise BeingCollected(f"a collection has announced it and does not end: {sorted(in_the_way)[0]}")
+        if not view.touching(lines):
+            return view.leaves(lines, since)
+        self._wait(lines)
         return False
 
-    def _touching(self, lines: frozenset[str], age: float) -> set[str]:
-        announced = self._looked(age).announced
-        return {path for path, listed in announced.items() if not lines.isdisjoint(listed)}
+    def mend(self, lines: Collection[str], make: Callable[[], T]) -> T:
+        """Do again what makes something refer to something, until no collection has come between; return what
+        the last attempt has returned.
+
+        :param make: looks for what is needed, and writes. It may be called more than once.
+        :raises BeingCollected: when collections come between again and again, or one does not end.
+        """
+        for _ in range(_ATTEMPTS):
+            since = self.clock()
+            made = make()
+            if self.settled(lines, since):
+                return made
+        raise BeingCollected(f"collections come between again and again: {next(iter(lines), '')}")
+
+    def keep_looking(self, since: float) -> None:
+        """Look at what is announced, in the middle of something that takes long, if it is time to.
+
+        :param since: when that began.
+        """
+        if self.clock() - since > _BEFORE - LOOK:
+            self._looked(_BEFORE - LOOK)
+
+    def _wait(self, lines: frozenset[str]) -> None:
+        """Wait until nothing of the lines is announced."""
+        patience = self.clock() + _PATIENCE
+        self._end(self._looked(LOOK).touching(lines))
+        while in_the_way := self._looked(0).touching(lines):
+            if self.clock() >= patience:
+                in_the_way = self._end(in_the_way)
+                if in_the_way:
+                    raise BeingCollected(
+                        f"a collection has announced it and does not end: {sorted(in_the_way)[0]}"
+                    )
+                continue
+            self.sleep(_POLL)
 
     def _looked(self, age: float) -> _View:
         """Return what is announced, as it was so many seconds ago or later."""
@@ -130,53 +227,88 @@ class Condemned:
         return view
 
     def _look(self, before: _View | None) -> _View:
-        looked, known = self.clock(), before.announced if before is not None else {}
-        announced: dict[str, frozenset[str]] = {}
-        for name in self._driver.list(paths.CONDEMNED):
-            path = paths.CONDEMNED + name
+        looked, known = self.clock(), before.met if before is not None else {}
+        standing: dict[str, _Met] = {}
+        names = self._driver.list(paths.CONDEMNED)
+        marks = frozenset(name for name in names if name.startswith(_MARK))
+        for path in (paths.CONDEMNED + name for name in names if not name.startswith(_MARK)):
+            if path in known:
+                standing[path] = known[path]._replace(gone=None)
+                continue
             with contextlib.suppress(ObjectNotFound):  # withdrawn meanwhile, its deletes are long over
-                announced[path] = known.get(path) or frozenset(self._driver.read(path).decode().split("\n"))
-        return _View(looked, announced)
+                standing[path] = _Met(frozenset(self._driver.read(path).decode().split("\n")))
+        now = self.clock()
+        withdrawn = {
+            path: met if met.gone is not None else met._replace(gone=now)
+            for path, met in known.items()
+            if path not in standing and (met.gone is None or met.gone > now - _REMEMBER)
+        }
+        unbroken = now
+        if before is not None and (now - before.looked <= _APART or marks == before.marks):
+            unbroken = before.unbroken
+        return _View(looked, unbroken, marks, {**withdrawn, **standing})
 
-    def _ends(self, path: str) -> bool:
-        """End an announcement whose collector has ended, and return whether it has: its process is no more,
+    def _end(self, announced: Iterable[str]) -> set[str]:
+        """End the announcements whose collectors have ended, and return the others: its process is no more,
         or the announcement is too old, by the storage's own clock.
         """
-        try:
-            if has_ended(self._driver.read(path).partition(b"\n")[0].decode("utf-8", "replace")):
-                self.sleep(SETTLE)  # its last request may still be on its way
-            elif storage_time(self._driver) - self._driver.stat(path).modified <= _DEAD:
-                return False
-        except ObjectNotFound:
-            return True
-        self._driver.delete([path])
-        return True
+        standing, left = set(), set()
+        for path in announced:
+            with contextlib.suppress(ObjectNotFound):
+                owner = self._driver.read(path).partition(b"\n")[0].decode("utf-8", "replace")
+                if has_ended(owner):
+                    left.add(path)
+                elif storage_time(self._driver) - self._driver.stat(path).modified <= _DEAD:
+                    standing.add(path)
+                else:
+                    self._remove([path])
+        if left:
+            self.sleep(LATE)  # their last requests may still be on their way
+            self._remove(left)
+        return standing
+
+    def _remove(self, announced: Iterable[str]) -> None:
+        """Delete announcements, and leave a mark in the place of the last one."""
+        mark = f"{_MARK}{uuid4()}"
+        self._driver.write(paths.CONDEMNED + mark, b"")
+        names = (n for n in self._driver.list(paths.CONDEMNED) if n.startswith(_MARK) and n != mark)
+        self._driver.delete([*announced, *(paths.CONDEMNED + name for name in names)])
 
     # Collectors
 
-    def announce(self, lines: Iterable[str]) -> list[str]:
-        """Announce what will be deleted, and return when every request knows it: the announcement's paths.
+    def announce(self, lines: Iterable[str]) -> Announced:
+        """Announce what will be deleted, and return when every request knows it.
 
         :param lines: what may be deleted.
         """
-        written = []
+        written, began = [], self.clock()
         for batch in _batches(lines):
             path = f"{paths.CONDEMNED}{uuid4()}"
             # The first line says whose it is, and is no line that anybody asks for.
             self._driver.write(path, "\n".join((this_process(), *batch)).encode())
             written.append(path)
         self.sleep(SETTLE)
-        return written
+        return Announced(written, began)
 
-    def withdraw(self, announced: Sequence[str]) -> None:
-        """Withdraw announcements when its deletes, which have ended, are long enough ago."""
-        self.sleep(SETTLE)
-        self._driver.delete(announced)
+    def stands(self, announced: Announced) -> bool:
+        """Return whether a collector may act on an announcement now. It asks before each of its requests that
+        delete, because it may have been stopped for so long that others took it for dead.
+        """
+        there = {paths.CONDEMNED + name for name in self._driver.list(paths.CONDEMNED)}
+        return there.issuperset(announced.paths) and self.clock() - announced.began <= LIMIT
+
+    def withdraw(self, announced: Announced, *, late: bool = False) -> None:
+        """Withdraw an announcement when its deletes are long enough ago.
+
+        :param late: whether the collector did not wait for the end of one of them.
+        """
+        self.sleep(LATE if late else SETTLE)
+        self._remove(announced.paths)
 
     def clean_up(self) -> None:
         """Delete the announcements of collectors that were ended before they could withdraw them."""
-        for path in [path for path, _ in self._driver.walk(paths.CONDEMNED)]:
-            self._ends(path)
+        names = self._driver.list(paths.CONDEMNED)
+        self._end(paths.CONDEMNED + name for name in names if not name.startswith(_MARK))
 
 
 def storage_time(driver: Driver) -> float:

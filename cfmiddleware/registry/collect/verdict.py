@@ -119,7 +119,8 @@ def _untagged(
 ) -> dict[Digest, Link]:
     """Return the manifests that no tag leads to and that are not young.
 
-    A manifest that nobody can read stays. So does what a manifest that stays refers to, and what is about it.
+    One that nobody can read may refer to all others, and keeps them. What a manifest that stays refers to
+    stays as well, and so does what is about it.
     """
     young = now - max(rules.olderthan, rules.grace)
     revisions = census.revisions
@@ -130,10 +131,12 @@ def _untagged(
     for place, number, modified, _ in revisions.numbered():
         digest = revisions.at(place)[0]
         found = known(digest)
+        if found is None:
+            return {}
         by_number.setdefault(number, []).append(place)
-        if found is not None and found.subject:
+        if found.subject:
             about.setdefault(found.subject, []).append(place)
-        if found is None or digest in tagged or modified >= young:
+        if digest in tagged or modified >= young:
             waiting.append(place)
     kept = bytearray(len(revisions))
     while waiting:

@@ -158,6 +158,7 @@ def test_a_slow_push_of_what_is_there_loses_nothing_when_the_storage_fails():
     client = RegistryClient(driver, condemned=Condemned(driver, clock=itertools.count(step=10).__next__))
     blob = client.push_blob("app", b"{}")
     assert client.push_manifest("app", "v1", image_manifest(blob, [])).status_code == 201
+    driver.write(CONDEMNED + "withdrawn-1", b"")  # a collection has ended meanwhile
     looks = []
 
     def fail(step):

@@ -349,4 +349,31 @@ def test_nothing_of_a_collection_stays_but_what_it_remembers(client: RegistryCli
     collect(client.driver)
 
     left = {path for path, _ in client.driver.walk(paths.CONDEMNED[: -len("announced/")])}
-    assert {path for path in left if not path.startswith(paths.REMEMBERED)} == {paths.CLOCK}
+    left = {path for path in left if not path.startswith(paths.REMEMBERED)} - {paths.CLOCK}
+    assert [path.rpartition("/")[2].partition("-")[0] for path in left] == ["withdrawn"]
+
+
+def test_a_manifest_that_cannot_be_read_keeps_the_others(client: RegistryClient) -> None:
+    child = client.push_image("app", "v1")
+    assert client.delete("/v2/app/manifests/v1").status_code == 202
+    unreadable = Digest.of(b"no manifest, or not here")
+    client.driver.write(paths.blob_data(unreadable), b"no manifest, or not here")
+    client.driver.write(paths.revision_link("app", unreadable), str(unreadable).encode())
+
+    collect_all(client.driver, deleteuntagged=True)
+
+    assert pull(client, "app", child) == [200, 200, 200]
+
+
+def test_a_manifest_whose_bytes_are_others_counts_as_unreadable(client: RegistryClient) -> None:
+    manifest = client.push_image("app", "v1")
+    whole = client.driver.read(paths.blob_data(manifest))
+    client.driver.write(paths.blob_data(manifest), b"{}")
+
+    survey = collect(client.driver).survey
+    assert survey.verdicts["app"].unreadable == [manifest]
+    collect(client.driver)
+    client.driver.write(paths.blob_data(manifest), whole)
+    collect_all(client.driver)
+
+    assert pull(client, "app", "v1") == [200, 200, 200]
