@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
+from cfmiddleware.process.offload import offload
 from cfmiddleware.process.sidebyside import SideBySide
 from cfmiddleware.registry.announcements import Announcements
 from cfmiddleware.registry.catalog import repositories
@@ -31,6 +32,9 @@ _MOST_APART = 3600.0
 
 # For how long, in seconds, a tag that is deleted must not have been moved. S3's times are whole seconds.
 _AT_REST = 3.0
+
+# Up to this many tags are judged in less than a millisecond.
+_FEW = 50
 
 
 class ClockDoubtful(Exception):
@@ -146,7 +150,10 @@ class Retention:
         an odd size.
         """
         listed = [self._mended(repository, tag) for tag in self._tags.listed(repository)]
-        decided = fates(repository, listed, self._policy, now)
+        if len(listed) <= _FEW:
+            decided = fates(repository, listed, self._policy, now)
+        else:
+            decided = offload(fates, repository, listed, self._policy, now)
         doomed = [fate for fate in decided if fate.goes]
         named = self._looking.map(lambda fate: self._tags.current(repository, fate.tag.name), doomed)
         unreadable = {fate.tag.name for fate, digest in zip(doomed, named, strict=True) if digest is None}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import translate
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import NamedTuple
 
 # Tags that are about a manifest: fallback tags ("Referrers Tag Schema") and what cosign names after a digest.
@@ -69,12 +69,14 @@ class TagRule:
 
     def covers(self, repository: str) -> bool:
         """Return whether the entry is about a repository."""
-        return self._repositories.fullmatch(repository) is not None
+        return _any_of(self.repositories).fullmatch(repository) is not None
 
     def takes(self, tag: str) -> bool:
         """Return whether *keep* is about a tag, in a repository that the entry covers."""
-        patterns = self._tags_about if is_about_a_manifest(tag) else self._tags
-        return self.keep is not None and patterns.fullmatch(tag) is not None
+        patterns = self.tags
+        if is_about_a_manifest(tag):
+            patterns = tuple(pattern for pattern in patterns if pattern.startswith(_NAMES_THEM))
+        return self.keep is not None and _any_of(patterns).fullmatch(tag) is not None
 
     def protection(self, tag: str) -> Protection | None:
         """Return why a tag never goes, in a repository that the entry covers; None if this entry does not say
@@ -90,18 +92,6 @@ class TagRule:
             if _of_any_case(pattern).fullmatch(tag):
                 return Protection(pattern, immutable=False)
         return None
-
-    @cached_property
-    def _repositories(self) -> re.Pattern[str]:
-        return _any_of(self.repositories)
-
-    @cached_property
-    def _tags(self) -> re.Pattern[str]:
-        return _any_of(self.tags)
-
-    @cached_property
-    def _tags_about(self) -> re.Pattern[str]:
-        return _any_of(pattern for pattern in self.tags if pattern.startswith(_NAMES_THEM))
 
 
 class TagPolicy:
@@ -149,7 +139,8 @@ def is_about_a_manifest(tag: str) -> bool:
     return _ABOUT.fullmatch(tag) is not None
 
 
-def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:
+@lru_cache(maxsize=1024)
+def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
     # Of no pattern at all, one that nothing has.
     return re.compile("|".join(map(translate, patterns)) or r"(?!)")
 
