@@ -9,124 +9,110 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import ceph_gateway
+import collect_report
 import lab_path  # noqa: F401
-import yaml
-from machine import end_as_by_ctrl_c
+from collect_beside import redirects_beside
+from collect_growth import growth
+from collect_images import images
+from machine import cores, end_as_by_ctrl_c, processor
 from programs import MissingProgram
-from registries import DISTRIBUTION, check
-from report import table
+from registries import DISTRIBUTION, OURS, check, version
 
-# isort: split
-from lab.registry_client import RegistryClient, image_manifest
-from lab.s3_proxy import S3Proxy
-
-from cfmiddleware.digest import Digest
-from cfmiddleware.storage.s3 import S3Driver
-from cfmiddleware.storage.s3.options import S3Options
-
-_BUCKET = "collected"
-_REPOSITORIES = 10
-
-
-class Run(NamedTuple):
-    """A collection: its seconds on the clock, and its requests to S3."""
-
-    name: str
-    seconds: float
-    requests: int
+_RESULTS = Path(__file__).parent / "results"
+_PARTS = ("images", "slow", "growth", "redirects")
 
 
 def main() -> int:
-    """Run it and print what came out."""
+    """Run what is asked for, print what came out, and write it down."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--images", type=int, default=400, help="how many images there are (default: 400)")
+    parser.add_argument("--only", action="append", choices=_PARTS, help="run this part; may be repeated")
+    parser.add_argument(
+        "--images",
+        type=int,
+        nargs="+",
+        default=[25, 50, 100, 200, 400],
+        help="how many images there are, in ascending order (default: 25 50 100 200 400)",
+    )
+    parser.add_argument(
+        "--delay", type=float, default=0.015, help="seconds that a slow S3 takes to answer (default: 0.015)"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="rounds over a fast S3 (default: 3)")
+    parser.add_argument(
+        "--growth",
+        type=int,
+        nargs="+",
+        default=[10_000, 100_000, 1_000_000],
+        help="how many manifests there are in the S3 server in memory (default: 10000 100000 1000000)",
+    )
+    parser.add_argument("--seconds", type=int, default=20, help="how long redirects are counted each time")
+    parser.add_argument("--quick", action="store_true", help="a smoke test of a minute; nothing is written")
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.images, arguments.growth = [10, 20], [300, 600]
+        arguments.rounds, arguments.seconds = 1, 3
+    parts = arguments.only or _PARTS
     try:
-        check([DISTRIBUTION])
-        ceph_gateway.check()
+        check([OURS, DISTRIBUTION] if {"images", "slow"} & {*parts} else [OURS])
+        if {"images", "slow", "redirects"} & {*parts}:
+            ceph_gateway.check()
     except MissingProgram as missing:
         print(f"collect: {missing}", file=sys.stderr)
         return 2
     end_as_by_ctrl_c()
-    home = Path(tempfile.mkdtemp(prefix="collect-"))
-    try:
-        with ceph_gateway.running(home / "ceph") as gateway, S3Proxy(gateway.endpoint) as proxy:
-            gateway.new_bucket(_BUCKET)
-            _fill(gateway.endpoint, arguments.images)
-            runs = list(_runs(home, proxy))
-    except KeyboardInterrupt:
-        return 130
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
-    theirs = runs[0]
-    print(f"{arguments.images} images in {_REPOSITORIES} repositories")
-    rows = [
-        [run.name, f"{run.seconds:.2f}", f"{theirs.seconds / run.seconds:.1f}", str(run.requests)]
-        for run in runs
-    ]
-    print("\n".join(table(("", "seconds", "times as fast", "S3 requests"), rows)))
+    results = _run(parts, arguments)
+    file = _RESULTS / "collect.json"
+    if not arguments.quick:
+        # A part that was not run this time keeps what it was.
+        kept = json.loads(file.read_text()) if file.exists() else {}
+        results = {**kept, **results}
+        file.write_text(json.dumps(results, indent=1) + "\n")
+        (_RESULTS / "collect.md").write_text(collect_report.markdown(results))
+        collect_report.draw(results, _RESULTS)
+    print(collect_report.markdown(results))
     return 0
 
 
-def _fill(endpoint: str, images: int) -> None:
-    """Push images, each of a layer and a config of its own and one layer that all share."""
-    driver = S3Driver(S3Options(**_storage(endpoint)))
-    client = RegistryClient(driver)
-    for number in range(images):
-        name = f"team/app{number % _REPOSITORIES}"
-        layers = [client.push_blob(name, b"shared"), client.push_blob(name, b"layer %d" % number)]
-        config = client.push_blob(name, b'{"number": %d}' % number)
-        content = json.dumps(image_manifest(config, layers)).encode()
-        answer = client.push_manifest(name, f"v{number}", content)
-        assert answer.headers["Docker-Content-Digest"] == str(Digest.of(content))
-
-
-def _runs(home: Path, proxy: S3Proxy) -> Sequence[Run]:
-    storage = {"s3": _storage(proxy.endpoint), "delete": {"enabled": True}}
-    file = home / "config.yml"
-    file.write_text(yaml.safe_dump({"version": 0.1, "storage": storage, "http": {"addr": "127.0.0.1:0"}}))
-    ours = [sys.executable, "-m", "cfmiddleware", "gc", str(file)]
-    theirs = ["docker-registry", "garbage-collect", "--dry-run", str(file)]
-    return [
-        _timed(f"{DISTRIBUTION}, dry run", theirs, proxy),
-        _timed("cfmiddleware, first dry run", [*ours, "--dry-run"], proxy),
-        _timed("cfmiddleware, next dry run", [*ours, "--dry-run"], proxy),
-        _timed("cfmiddleware, nothing to collect", ours, proxy),
-    ]
-
-
-def _timed(name: str, command: Sequence[str], proxy: S3Proxy) -> Run:
-    proxy.counts()
-    began = time.monotonic()
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
-    seconds = time.monotonic() - began
-    if done.returncode:
-        raise RuntimeError(f"{name}: {done.stderr[-500:]}")
-    return Run(name, seconds, sum(proxy.counts().values()))
-
-
-def _storage(endpoint: str) -> dict[str, object]:
-    return {
-        "bucket": _BUCKET,
-        "region": ceph_gateway.REGION,
-        "regionendpoint": endpoint,
-        "accesskey": ceph_gateway.ACCESS_KEY,
-        "secretkey": ceph_gateway.SECRET_KEY,
-        "forcepathstyle": True,
-        "secure": False,
+def _run(parts: Sequence[str], arguments: argparse.Namespace) -> dict[str, Any]:
+    results: dict[str, Any] = {
+        "date": datetime.now(UTC).isoformat(timespec="minutes"),
+        "machine": {"cpu": processor(), "cores": cores()},
+        "versions": {OURS: version(OURS)},
     }
+    home = Path(tempfile.mkdtemp(prefix="collect-"))
+    began = time.monotonic()
+    try:
+        if {"images", "slow"} & {*parts}:
+            results["versions"][DISTRIBUTION] = version(DISTRIBUTION)
+            with ceph_gateway.running(home / "ceph") as gateway:
+                delays = {"images": 0.0, "slow": arguments.delay}
+                wanted = {part: delay for part, delay in delays.items() if part in parts}
+                results.update(images(home, gateway, arguments.images, wanted, arguments.rounds))
+        if "growth" in parts:
+            results["growth"] = growth(home, arguments.growth)
+        if "redirects" in parts:
+            with ceph_gateway.running(home / "ceph2") as gateway:
+                results["redirects"] = redirects_beside(
+                    home, gateway, arguments.images[-1], arguments.seconds
+                )
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+    print(f"{time.monotonic() - began:.0f} seconds", file=sys.stderr)
+    return results
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        os._exit(130)
