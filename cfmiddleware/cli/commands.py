@@ -17,6 +17,7 @@ from . import (
     checkcommand,
     collectgarbage,
     completion,
+    configcommand,
     explaincommand,
     keygen,
     managekeys,
@@ -83,6 +84,7 @@ def command_line() -> CommandParser:
         addreferrers.add_parser,
         collectgarbage.add_parser,
         verifystorage.add_parser,
+        configcommand.add_parser,
         completion.add_parser,
         applyretention.add_parser,
     ):

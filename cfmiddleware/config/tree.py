@@ -51,7 +51,8 @@ _UNREAD = (*distributionkeys.unread(), *(tuple(name.split(".")) for name in _FOR
 
 _NAMES = (*SECTIONS, *dict.fromkeys(path[0] for path in _UNREAD if path[0] not in SECTIONS))
 
-_VARIABLE = "REGISTRY_"
+#: What the names of variables begin with that set options.
+VARIABLE = "REGISTRY_"
 
 # What Kubernetes calls its variables, and what it gives them. An option with such a name has another value.
 _OF_SERVICES = (
@@ -121,8 +122,8 @@ def override(tree: Tree, environ: Mapping[str, str], source: str) -> None:
     :raises ConfigError: for a value that is not YAML, or a path that leads through a value.
     """
     foreign, of_services = [], []
-    for variable in sorted(name for name in environ if name.startswith(_VARIABLE)):
-        path = variable[len(_VARIABLE) :].lower().split("_")
+    for variable in sorted(name for name in environ if name.startswith(VARIABLE)):
+        path = variable[len(VARIABLE) :].lower().split("_")
         if path == ["version"]:
             continue
         if _is_of_service(path, environ[variable]):
@@ -135,7 +136,7 @@ def override(tree: Tree, environ: Mapping[str, str], source: str) -> None:
             path = path[:-1]
             if not environ[variable].strip():
                 raise ConfigError(f"{source}: {variable}: is empty; it must be the path of a file")
-            if _VARIABLE + "_".join(path).upper() in environ:
+            if VARIABLE + "_".join(path).upper() in environ:
                 raise ConfigError(
                     f"{source}: {variable}: goes without the variable whose value the file holds"
                 )

@@ -15,7 +15,8 @@ from typing import Any
 from docutils import nodes
 from docutils.parsers.rst import Directive, directives
 from listtable import table
-from optionrows import options_class, rows
+
+from cfmiddleware.config.optionrows import options_class, rows
 
 _HEADER = ("Option", "Form", "Default", "Effect")
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import re
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -17,9 +16,7 @@ import pytest
 from lab import PROJECT
 
 import cfmiddleware
-
-sys.path.insert(0, str(PROJECT / "docs" / "_ext"))
-from optionrows import FORMS, documented, options_class, rows
+from cfmiddleware.config.optionrows import FORMS, documented, options_class, rows
 
 PACKAGE = Path(cfmiddleware.__file__).parent
 PAGES = sorted((PROJECT / "docs").glob("*.rst"))

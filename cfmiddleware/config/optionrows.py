@@ -1,6 +1,6 @@
-"""What the options' tables say, read from the dataclasses that hold the options.
+"""What there is to say of options, read from the dataclasses that hold them.
 
-It needs nothing but the package, so that the tests can compare the pages with the classes without Sphinx.
+The tables of the docs, the command ``config`` and its schema are made of it.
 """
 
 from __future__ import annotations
@@ -74,6 +74,8 @@ def _form(parser: Callable[..., Any], annotation: str) -> str:
         parser = parser.func
     if parser in FORMS:
         return FORMS[parser]
+    if annotation.startswith("tuple["):
+        return "section" if annotation.startswith("tuple[tuple[str, str]") else "list"
     return next((form for name, form in _TYPES.items() if re.search(rf"\b{name}\b", annotation)), "")
 
 
@@ -83,26 +85,35 @@ def _default(field: dataclasses.Field[Any], form: str) -> str:
         value = field.default_factory()
     if value is dataclasses.MISSING:
         return "required"
+    text = written(value, form)
+    return f"``{text}``" if text else ""
+
+
+def written(value: object, form: str) -> str:
+    """Return a value as a configuration may have it; empty for one that says nothing, and for a section.
+
+    :param form: the option's form, such as ``size``.
+    """
     if isinstance(value, bool):
-        return f"``{str(value).lower()}``"
+        return str(value).lower()
     if value is None or value in ("", (), [], {}) or form == "section":
         return ""
     if form == "size" and isinstance(value, int):
-        return f"``{_bytes(value)}``"
+        return _bytes(value)
     if form == "duration" and isinstance(value, int | float):
-        return f"``{_duration(value)}``"
-    return f"``{value}``"
+        return _duration(value)
+    return ", ".join(map(str, value)) if type(value) is tuple else str(value)
 
 
 def _bytes(value: int) -> str:
-    for unit, step in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+    for unit, step in (("GiB", 1 << 30), ("GB", 10**9), ("MiB", 1 << 20), ("KiB", 1 << 10)):
         if value and value % step == 0:
             return f"{value // step}{unit}"
     return str(value)
 
 
 def _duration(seconds: float) -> str:
-    if seconds < 1:
+    if 0 < seconds < 1:
         return f"{round(seconds * 1000)}ms"
     for unit, step in (("h", 3600), ("m", 60)):
         if seconds and seconds % step == 0:

@@ -1,0 +1,124 @@
+"""What is in force: every value of a configuration, written or by default, and where it comes from."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+from urllib.parse import urlsplit, urlunsplit
+
+import yaml
+
+from .configuration import Config
+from .optionrows import rows, written
+from .sectionclasses import SECTION_CLASSES
+from .settings import Settings
+from .tree import load_tree
+from .written import written_values
+
+#: What is shown in the place of a secret.
+HIDDEN = "(hidden)"
+
+_SECRET = re.compile(
+    r"(?:secret|password|passwd|passphrase|token|credential|accesskey|secretkey|accountkey|authorization"
+    r"|encryptionkey|sas)$",
+    re.IGNORECASE,
+)
+_HEADERS = re.compile(r"^(?:notifications|health)\..*\.headers\.")
+_PEM = "-----BEGIN"
+_DEFAULT = "default"
+
+
+class InForce(NamedTuple):
+    """A value that is in force.
+
+    :param place: its path, such as ``http.debug.addr``.
+    :param value: as it may be written; :data:`HIDDEN` for a secret.
+    :param source: ``line 12``, the name of a variable, or ``default``.
+    """
+
+    place: str
+    value: str
+    source: str
+
+
+def in_force(path: str | os.PathLike[str], environ: Mapping[str, str] = os.environ) -> list[InForce]:
+    """Return every value, those that are written first in each section.
+
+    :param path: the configuration file.
+    :param environ: where the ``REGISTRY_...`` variables are looked up.
+    :raises ConfigError: for whatever keeps the configuration from being used.
+    """
+    settings = Config.load(path, environ).settings
+    found = {
+        each.place: InForce(each.place, _shown(each.place, each.value), each.source)
+        for each in written_values(load_tree(path, environ), path, environ)
+        if each.value is not None
+    }
+    for place, value in _further(settings):
+        if place not in found:
+            found[place] = InForce(place, value, _DEFAULT)
+    for section in SECTION_CLASSES:
+        for place, options in section.found(settings):
+            for option in _unwritten(section.kind, place, options, found):
+                found[option.place] = option
+    order = {place: number for number, place in enumerate(_order(found))}
+    return sorted(found.values(), key=lambda each: order[each.place.partition(".")[0].partition("[")[0]])
+
+
+def _further(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield the values of the options that no dataclass has under their own names."""
+    yield "log.level", settings.log.level.lower()
+    yield "log.formatter", "json" if settings.log.json else "text"
+    yield "log.accesslog.disabled", written(not settings.log.access, "")
+    yield "storage.delete.enabled", written(settings.storage.delete, "")
+    yield "storage.redirect.disable", written(not settings.storage.redirect, "")
+    yield "storage.maintenance.readonly.enabled", written(settings.storage.maintenance.readonly, "")
+    yield "catalog.maxentries", str(settings.registry.maxentries)
+
+
+# The sections of a switch, which a dataclass has as true or false.
+_SWITCHES = frozenset(("storage.delete", "storage.redirect", "storage.maintenance.readonly"))
+
+
+def _unwritten(kind: type, place: str, options: object, found: Mapping[str, InForce]) -> Iterator[InForce]:
+    for row in rows(kind):
+        name = row.name.strip("`")
+        at = f"{place}.{name}"
+        if at in found or at in _SWITCHES or any(known.startswith((f"{at}.", f"{at}[")) for known in found):
+            continue
+        value = written(getattr(options, name, None), row.form)
+        if value:
+            yield InForce(at, _shown(at, value), _DEFAULT)
+
+
+def _order(found: Mapping[str, InForce]) -> list[str]:
+    """Return the top sections: those of the file in its order, then the others."""
+    return list(dict.fromkeys(place.partition(".")[0].partition("[")[0] for place in found))
+
+
+def _shown(place: str, value: object) -> str:
+    """Return a value on one line, without what must not be shown."""
+    name = place.rpartition(".")[2]
+    text = value if isinstance(value, str) else _as_yaml(value)
+    if _PEM in text or (text and (_SECRET.search(name) or _HEADERS.search(place))):
+        return HIDDEN
+    return _without_user(text) if "@" in text and "://" in text else text
+
+
+def _as_yaml(value: object) -> str:
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
+    return text.removesuffix("\n...\n").strip()
+
+
+def _without_user(text: str) -> str:
+    """Return a text whose URL has no user and no password."""
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return HIDDEN
+    if parts.username is None:
+        return text
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{HIDDEN}@{host}"))
