@@ -72,7 +72,10 @@ class PlacedPulls:
         sizes: BlobSizes,
     ) -> None:
         self.app = app
-        self._place_of = asking(place_of, 2, lambda found: isinstance(found, (BlobPlace, PulledPlace)))
+        # The registry is this package's: it finds the span as the current one.
+        self._place_of = asking(
+            place_of, 2, lambda found: isinstance(found, (BlobPlace, PulledPlace)), named=False
+        )
         self._root = options.rootdirectory
         self._largest = options.maximumsize if options.maximumsize and not options.unsigned else math.inf
         self._urls = urls

@@ -36,24 +36,28 @@ def spanned(
     return call
 
 
-def asking(function: Callable[P, R], place: int, is_yes: Callable[[R], bool]) -> Callable[P, R]:
+def asking(
+    function: Callable[P, R], place: int, is_yes: Callable[[R], bool], *, named: bool = True
+) -> Callable[P, R]:
     """Return *function*, which asks an app about a request, with a span that the app finds as its parent;
     *function* itself where nothing is traced.
 
     :param place: which of its arguments is the environ.
     :param is_yes: tells the results that become redirects.
+    :param named: whether the request's headers name the span too, for an app that is traced by others.
     """
     if not is_on():
         return function
     from .spanblock import child, name_parent
 
-    def ask(*given: P.args, **named: P.kwargs) -> R:
+    def ask(*given: P.args, **more: P.kwargs) -> R:
         environ = cast("dict[str, Any]", given[place])
         with child("probe", {"http.request.method": environ["REQUEST_METHOD"]}) as span:
             if span is None:
-                return function(*given, **named)
-            name_parent(environ)
-            found = function(*given, **named)
+                return function(*given, **more)
+            if named:
+                name_parent(environ)
+            found = function(*given, **more)
             span.set_attribute("cfmiddleware.redirected", is_yes(found))
             return found
 

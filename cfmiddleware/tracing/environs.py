@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from opentelemetry.propagators.textmap import Getter, Setter
@@ -18,9 +19,12 @@ class _FromEnviron(Getter[dict[str, Any]]):
 
 class _IntoEnviron(Setter[dict[str, Any]]):
     def set(self, carrier: dict[str, Any], key: str, value: str) -> None:
+        if key == "traceparent":  # a state that follows belongs to it, and the client's may not
+            carrier.pop("HTTP_TRACESTATE", None)
         carrier[_name(key)] = value
 
 
+@lru_cache(maxsize=100)
 def _name(header: str) -> str:
     return "HTTP_" + header.upper().replace("-", "_")
 

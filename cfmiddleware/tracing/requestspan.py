@@ -6,7 +6,8 @@ Only what is traced imports this file.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import propagate, trace
@@ -16,7 +17,7 @@ from opentelemetry.trace import Span, Status, StatusCode
 from cfmiddleware.logs import redacted
 from cfmiddleware.metrics.httpcount import handler_of
 from cfmiddleware.wsgi.accessrecord import ACCESS
-from cfmiddleware.wsgi.client import client_address
+from cfmiddleware.wsgi.client import client_text, parse_address
 
 from . import exporting
 from .environs import FROM_ENVIRON, INTO_ENVIRON
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 # What is longer was made to be long.
 _LONGEST, _LONGEST_HOST = 2000, 300
+
+# No address is as long as this.
+_NO_ADDRESS = 50
 
 _PORT = re.compile(r"[0-9]{1,5}")
 
@@ -73,7 +77,6 @@ class Traced:
             context = propagate.extract(environ, context, FROM_ENVIRON)
         span = tracer.start_span(f"{shown} {route}" if route else shown, context, trace.SpanKind.SERVER)
         within = trace.set_span_in_context(span, context)
-        environ.pop("HTTP_TRACESTATE", None)  # it may belong to a parent that is none
         propagate.inject(environ, within, INTO_ENVIRON)
         record = environ.get(ACCESS)
         if record is not None:
@@ -94,19 +97,30 @@ class Traced:
         }
         if route:
             about["http.route"] = route
-        host = (environ.get("HTTP_HOST") or environ["SERVER_NAME"])[:_LONGEST_HOST]
-        name, _, port = host.rpartition(":")
-        if name and _PORT.fullmatch(port):  # a greater number has no place in a span
-            about["server.address"], about["server.port"] = name, int(port)
-        else:
-            about["server.address"] = host
-        client = client_address(environ, self._proxies)
-        if client is not None:
-            about["client.address"] = str(client)
+        about.update(_server((environ.get("HTTP_HOST") or environ["SERVER_NAME"])[:_LONGEST_HOST]))
+        client = client_text(environ, self._proxies)
+        if len(client) < _NO_ADDRESS and (address := _address(client)):
+            about["client.address"] = address
         agent = environ.get("HTTP_USER_AGENT")
         if agent:
             about["user_agent.original"] = redacted(agent[:_LONGEST])
         return about
+
+
+@lru_cache(maxsize=1000)
+def _server(host: str) -> Mapping[str, str | int]:
+    """Return what a span tells of the server that a client asked for."""
+    name, _, port = host.rpartition(":")
+    if name and _PORT.fullmatch(port):  # a greater number has no place in a span
+        return {"server.address": name, "server.port": int(port)}
+    return {"server.address": host}
+
+
+@lru_cache(maxsize=1000)
+def _address(text: str) -> str:
+    """Return a client's address as it is usually written, or nothing for what is none."""
+    address = parse_address(text)
+    return "" if address is None else str(address)
 
 
 class _Request:
@@ -187,9 +201,10 @@ class _Request:
     def _end(self, failure: str = "") -> None:
         span = self._span
         if span.is_recording():
-            if self._status:
-                span.set_attribute("http.response.status_code", self._status)
-            span.set_attribute("http.response.body.size", self._size)
+            about = {"http.response.status_code": self._status, "http.response.body.size": self._size}
+            if not self._status:
+                del about["http.response.status_code"]
+            span.set_attributes(about)
             if failure or self._status >= 500:
                 span.set_attribute("error.type", failure or str(self._status))
                 span.set_status(Status(StatusCode.ERROR))
