@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cfmiddleware import parse
 from cfmiddleware.config import Config
 from cfmiddleware.errors import ConfigError, StorageUnavailable
-from cfmiddleware.notifications.spool import SpoolError
+from cfmiddleware.notifications.entries import SpoolError
 from cfmiddleware.registry.errors import RegistryError
 from cfmiddleware.registry.retention.expiry import ClockDoubtful, Expired
 from cfmiddleware.registry.retention.fates import Fate

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cfmiddleware.config import Config
 from cfmiddleware.errors import ConfigError
-from cfmiddleware.notifications.spool import Spool, SpoolError, Waiting
+from cfmiddleware.notifications.entries import EventSpool, SpoolError, Waiting
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -47,23 +47,23 @@ def run(arguments: Any) -> int:
     spool = Config.load(arguments.config).spool()
     if not spool.exists():
         # It is not made here: the registry may run as another user.
-        print(f"no events are kept in {spool.directory}")
+        print(f"no events are kept in {spool.place}")
         return 0
     try:
         if arguments.action == "list":
             return _list(spool, arguments)
         return _change(spool, arguments)
     except SpoolError as error:
-        raise ConfigError(f"{spool.directory}: the events cannot be read: {error}") from None
+        raise ConfigError(f"{spool.place}: the events cannot be read: {error}") from None
 
 
-def _chosen(spool: Spool, arguments: Any) -> Iterator[Waiting]:
+def _chosen(spool: EventSpool, arguments: Any) -> Iterator[Waiting]:
     for event in spool.all(arguments.endpoint):
         if (event.is_dead or not arguments.dead) and (not arguments.events or event.seq in arguments.events):
             yield event
 
 
-def _list(spool: Spool, arguments: Any) -> int:
+def _list(spool: EventSpool, arguments: Any) -> int:
     shown: Counter[str] = Counter()
     for event in _chosen(spool, arguments):
         if arguments.json:
@@ -97,7 +97,7 @@ def _line(event: Waiting) -> str:
     )
 
 
-def _change(spool: Spool, arguments: Any) -> int:
+def _change(spool: EventSpool, arguments: Any) -> int:
     is_resend = arguments.action == "resend"
     if not (arguments.events or arguments.all or arguments.endpoint or arguments.dead):
         raise ConfigError(f"notifications {arguments.action}: name events, or an --endpoint, --dead or --all")

@@ -30,7 +30,7 @@ from cfmiddleware.middleware.wrapper import CloudFrontMiddleware
 from cfmiddleware.process.chores import Chore, Chores
 from cfmiddleware.process.offload import offload
 from cfmiddleware.registry.cache.descriptors import DescriptorCache, InMemoryDescriptorCache
-from cfmiddleware.registry.store.paths import blob_data
+from cfmiddleware.registry.store.paths import EVENTS, blob_data
 from cfmiddleware.signing.keyring import KeyRing
 from cfmiddleware.signing.keys import PublicKey, load_public_key
 from cfmiddleware.storage.timed import timed
@@ -51,8 +51,8 @@ if TYPE_CHECKING:
     from cfmiddleware.digest import Digest
     from cfmiddleware.edge import Edge
     from cfmiddleware.health.board import Board
+    from cfmiddleware.notifications.entries import EventSpool
     from cfmiddleware.notifications.notifier import Notifier
-    from cfmiddleware.notifications.spool import Spool
     from cfmiddleware.registry.app import Registry
     from cfmiddleware.registry.retention.expiry import Retention
     from cfmiddleware.registry.retention.tagguard import TagGuard
@@ -132,20 +132,35 @@ def _storage_look(driver: Driver) -> Callable[[], None]:
     return partial(offload, read) if driver.shared and not driver.remote else read
 
 
-def spool(settings: Settings, name: str) -> Spool:
+def spool(settings: Settings, name: str) -> EventSpool:
     """Return where events are kept until their endpoints have taken them.
 
     :param name: by which processes find the directory, if the file names none.
     """
+    options = settings.notifications.spool
+    if options.bucket:
+        return _bucket_spool(storage(settings), options.maxbytes)
     # Here and below, because few configurations need SQLite and a client of HTTP.
     from cfmiddleware.notifications.spool import Spool
 
-    options = settings.notifications.spool
-    directory = options.directory
-    if directory is None:
-        own = hashlib.sha256(name.encode()).hexdigest()[:16]
-        directory = Path(tempfile.gettempdir()) / f"cfmiddleware-events-{os.getuid()}-{own}"
-    return Spool(directory, options.maxbytes, options.sync)
+    return Spool(options.directory or _spool_directory(name), options.maxbytes, options.sync)
+
+
+def _spool_directory(name: str) -> Path:
+    own = hashlib.sha256(name.encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"cfmiddleware-events-{os.getuid()}-{own}"
+
+
+def _bucket_spool(driver: Driver, maxbytes: int) -> EventSpool:
+    from cfmiddleware.notifications.bucketspool import BucketSpool
+
+    if not driver.shared:
+        raise ConfigError(
+            f"notifications.spool.bucket: storage.{driver.name} is the memory of one process; "
+            "name a 'directory' instead"
+        )
+    folder = driver.key(EVENTS.rstrip("/"))
+    return BucketSpool(driver, EVENTS, maxbytes, f"{driver.describe()}, below {folder}/")
 
 
 def notifier(settings: Settings, name: str) -> Notifier | None:
@@ -165,15 +180,16 @@ def notifier(settings: Settings, name: str) -> Notifier | None:
         kept.check()
     except ConfigError as error:
         raise ConfigError(f"notifications.spool.directory: {error}") from None
-    if options.spool.directory is None:
-        if kept.directory.is_symlink() or kept.directory.stat().st_uid != os.getuid():
+    if options.spool.directory is None and not options.spool.bucket:
+        directory = _spool_directory(name)
+        if directory.is_symlink() or directory.stat().st_uid != os.getuid():
             raise ConfigError(
-                f"notifications.spool.directory: is not set, and {kept.directory} is somebody else's"
+                f"notifications.spool.directory: is not set, and {directory} is somebody else's"
             )
         _log.warning(
             "notifications.spool.directory: is not set: events that endpoints have not taken yet are kept in "
             "%s, which may be emptied when the machine or the container starts anew",
-            kept.directory,
+            directory,
         )
     endpoints = [
         Endpoint(

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from cfmiddleware.health.board import Board
     from cfmiddleware.health.watch import Health
     from cfmiddleware.middleware.wrapper import CloudFrontMiddleware
+    from cfmiddleware.notifications.entries import EventSpool
     from cfmiddleware.notifications.notifier import Notifier
-    from cfmiddleware.notifications.spool import Spool
     from cfmiddleware.process.chores import Chores
     from cfmiddleware.registry.app import Registry
     from cfmiddleware.registry.cache.descriptors import DescriptorCache
@@ -133,7 +133,7 @@ class Config:
         with self.located():
             return build.chores(self.settings, self._name)
 
-    def spool(self) -> Spool:
+    def spool(self) -> EventSpool:
         """Return where events are kept until their endpoints have taken them."""
         with self.located():
             return build.spool(self.settings, self._name)

@@ -13,7 +13,7 @@ notifications:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -138,6 +138,8 @@ class SpoolOptions:
 
     :param directory: a directory on a disk of this machine, which all workers share and no other machine
         does. Without it, one below the system's directory for temporary files, which says so at the start.
+    :param bucket: whether they are kept in the registry's own storage, for machines without such a directory.
+        All machines then share one spool.
     :param maxbytes: how much it holds. Pulls are no longer recorded when nine tenths are taken.
     :param whenfull: what becomes of a push or a delete whose event cannot be kept, because the spool is full
         or cannot be written: ``drop`` loses the event, ``refuse`` answers 503 before anything is changed.
@@ -146,12 +148,14 @@ class SpoolOptions:
     """
 
     directory: Path | None = None
+    bucket: bool = False
     maxbytes: int = 1 << 30
     whenfull: str = "drop"
     sync: str = "changes"
 
     PARSERS: ClassVar[Mapping[str, parse.Parser]] = {
         "directory": parse.text,
+        "bucket": parse.boolean,
         "maxbytes": partial(parse.size, minimum=_LEAST),
         "whenfull": partial(parse.choice, choices=("drop", "refuse")),
         "sync": partial(parse.choice, choices=("changes", "all", "none")),
@@ -204,7 +208,11 @@ def read_notifications(section: Mapping[str, Any], here: Path) -> NotificationsO
         found.append(endpoint)
     kept = parse.options(SpoolOptions, spool, "notifications.spool")
     if kept.directory is not None:
-        kept = SpoolOptions(here / kept.directory, kept.maxbytes, kept.whenfull, kept.sync)
+        if kept.bucket:
+            raise ConfigError(
+                "notifications.spool.bucket: is one place, and 'directory' another one; name one"
+            )
+        kept = replace(kept, directory=here / kept.directory)
     return parse.options(
         NotificationsOptions,
         given,

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import random
 import threading
 import time
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import IO
 
 from cfmiddleware.metrics.names import (
     NOTIFICATION_EVENTS,
@@ -22,17 +20,16 @@ from cfmiddleware.process.throttle import Throttle
 from cfmiddleware.process.waiting import signal
 
 from .endpoint import Endpoint, Outcome, Sender
+from .entries import EventSpool, SpoolError, Turn, Waiting
 from .envelope import envelope
-from .spool import Spool, SpoolError, Waiting
 
 _log = logging.getLogger("cfmiddleware")
 
-#: Its lock ends with the process that holds it, however that ends.
-LOCK = "deliver.lock"
-
-# Seconds between two looks of those who would take over, and between two for what other processes added.
-_TAKE_OVER = 1.0
+# Seconds after a spool that failed, between two looks for what other processes added, and between two at the
+# turn of this one.
+_AFTER_FAILURE = 1.0
 _LOOK = 0.2
+_RENEW = 1.0
 
 # Seconds between two counts of what waits.
 _COUNT = 5.0
@@ -52,9 +49,10 @@ class Delivery:
     :param endpoints: those that are not disabled.
     """
 
-    def __init__(self, spool: Spool, endpoints: Sequence[Endpoint]) -> None:
+    def __init__(self, spool: EventSpool, endpoints: Sequence[Endpoint]) -> None:
         self._spool = spool
         self._ended = threading.Event()
+        self._troubles = Throttle()
         self._lines = [Line(spool, endpoint, self._ended) for endpoint in endpoints]
 
     def begin(self) -> None:
@@ -74,29 +72,49 @@ class Delivery:
 
     def run(self) -> None:
         """Send events, as soon as no other process does, until :meth:`stop`."""
-        while (lock := self._lock()) is None:
-            if self._ended.wait(_TAKE_OVER):
+        while not self._ended.is_set():
+            turn = self._turn()
+            if turn is None:
+                self._ended.wait(self._spool.takeover)
+            else:
+                self._deliver(turn)
+            if not self._lines:
                 return
-        with contextlib.closing(lock):
+
+    def _turn(self) -> Turn | None:
+        try:
+            return self._spool.turn([line.endpoint.name for line in self._lines])
+        except SpoolError as error:
+            if self._troubles.allows():
+                _log.error("notifications: the spool fails: %s", error)
+        except Exception:  # noqa: BLE001 (whatever it is, the next try may do better)
+            if self._troubles.allows():
+                _log.exception("notifications: nothing is delivered by this process")
+        return None
+
+    def _deliver(self, turn: Turn) -> None:
+        """Send events until :meth:`stop`, or until another process has taken over."""
+        try:
             self._tell_of_others()
-            threads = [threading.Thread(target=line.run, name=line.name, daemon=True) for line in self._lines]
+            threads = [
+                threading.Thread(target=line.run, args=(turn,), name=line.name, daemon=True)
+                for line in self._lines
+            ]
             for thread in threads:
                 thread.start()
             for thread in threads:
-                thread.join()
+                while thread.is_alive():
+                    thread.join(_RENEW)
+                    self._said(turn.renew)
+        finally:
+            self._said(turn.give_up)
 
-    def _lock(self) -> IO[bytes] | None:
-        """Return what holds the lock while it is open, or None while another process does."""
+    def _said(self, say: Callable[[], None]) -> None:
         try:
-            stream = open(self._spool.directory / LOCK, "ab")  # noqa: SIM115 (it is held)
-        except OSError:
-            return None  # whoever adds events says why
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            stream.close()
-            return None
-        return stream
+            say()
+        except Exception as error:  # noqa: BLE001 (the turn is then lost by itself, or kept)
+            if self._troubles.allows():
+                _log.error("notifications: the spool fails: %s", error)
 
     def _tell_of_others(self) -> None:
         """Say what waits for endpoints that are no longer there."""
@@ -127,7 +145,7 @@ class Line:
 
     def __init__(
         self,
-        spool: Spool,
+        spool: EventSpool,
         endpoint: Endpoint,
         ended: threading.Event,
         clock: Callable[[], float] = time.monotonic,
@@ -138,6 +156,7 @@ class Line:
         self._spool = spool
         self._ended = ended
         self._clock = clock
+        self._turn: Turn | None = None
         self._held: dict[str, float] = {}
         self._passed = 0  # up to here, all that waits is held up
         self._failures = 0
@@ -146,10 +165,12 @@ class Line:
         self._throttle = Throttle()
         self._troubles = Throttle()
 
-    def run(self) -> None:
-        """Send events until the end."""
+    def run(self, turn: Turn) -> None:
+        """Send events until the end, or until another process has taken over."""
+        self._turn = turn
+        self._held, self._passed = {}, 0
         sender: Sender | None = None
-        while not self._ended.is_set():
+        while not self._ended.is_set() and turn.is_held():
             self.awake.clear()
             try:
                 sender = sender or Sender(self.endpoint)
@@ -158,11 +179,11 @@ class Line:
             except SpoolError as error:
                 if self._troubles.allows():
                     _log.error("notifications: the spool fails: %s", error)
-                self._ended.wait(_TAKE_OVER)
+                self._ended.wait(_AFTER_FAILURE)
             except Exception:  # noqa: BLE001 (whatever it is, the lock is held, and nobody else would send)
                 if self._troubles.allows():
                     _log.exception("notifications: the endpoint %r gets nothing", self.endpoint.name)
-                self._ended.wait(_TAKE_OVER)
+                self._ended.wait(_AFTER_FAILURE)
 
     def _send_what_waits(self, sender: Sender) -> None:
         now = self._clock()
@@ -182,9 +203,12 @@ class Line:
         for event in found:
             if event.repository in self._held:
                 continue
-            if self._ended.is_set() or self._pause > self._clock():
+            if self._ended.is_set() or self._pause > self._clock() or not self._is_held():
                 return
             self._send(sender, event)
+
+    def _is_held(self) -> bool:
+        return self._turn is None or self._turn.is_held()
 
     def _send(self, sender: Sender, event: Waiting) -> None:
         outcome = sender.post(envelope([event.body]))

@@ -12,8 +12,8 @@ from cfmiddleware.process.throttle import Throttle
 
 from .delivery import Delivery
 from .endpoint import Endpoint
+from .entries import Entry, EventSpool, SpoolError
 from .envelope import ACTIONS, Action, Happened, NotRecorded, Requester, Source, event
-from .spool import Entry, Spool, SpoolError
 
 _log = logging.getLogger("cfmiddleware")
 
@@ -35,7 +35,7 @@ class Notifier:
     def __init__(
         self,
         endpoints: Sequence[Endpoint],
-        spool: Spool,
+        spool: EventSpool,
         source: Source,
         *,
         references: bool = False,

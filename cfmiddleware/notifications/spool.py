@@ -7,18 +7,20 @@ Whether it outlives the machine's loss of power, too, is the operator's choice (
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any
 
 from cfmiddleware.errors import ConfigError, shown_path
 from cfmiddleware.process.cache import PerProcess
 from cfmiddleware.process.offload import offload
 
 from .batches import Batches
+from .entries import Entry, SpoolError, Waiting
 
 if TYPE_CHECKING:
     import sqlite3
@@ -27,6 +29,9 @@ _FORMAT = 1
 
 #: The database, in the spool's directory.
 FILE = "events.db"
+
+#: Its lock ends with the process that holds it, however that ends.
+LOCK = "deliver.lock"
 
 # Seconds for which a writer waits for another process, in a thread that keeps nobody waiting.
 _PATIENCE = 10.0
@@ -68,50 +73,6 @@ _TABLES = (
 )
 
 
-class SpoolError(Exception):
-    """The spool cannot be read or written; the text says why."""
-
-
-class Entry(NamedTuple):
-    """An event that is to be added.
-
-    :param endpoint: the name of the endpoint that it is for.
-    :param repository: the repository that it is about.
-    :param action: what has happened.
-    :param body: its JSON.
-    """
-
-    endpoint: str
-    repository: str
-    action: str
-    body: str
-
-
-class Waiting(NamedTuple):
-    """An event in the spool.
-
-    :param seq: its place: an event that was added later has a higher one.
-    :param endpoint: the name of the endpoint that it is for.
-    :param repository: the repository that it is about.
-    :param action: what has happened.
-    :param since: from when on its age counts, in Unix seconds.
-    :param attempts: how often it was sent in vain.
-    :param error: why the last time.
-    :param is_dead: whether it is a dead letter.
-    :param body: its JSON.
-    """
-
-    seq: int
-    endpoint: str
-    repository: str
-    action: str
-    since: float
-    attempts: int
-    error: str
-    is_dead: bool
-    body: str
-
-
 _COLUMNS = "seq, endpoint, repository, action, since, attempts, error, dead, body"
 
 
@@ -126,8 +87,12 @@ class Spool:
         power: ``changes`` for all but pulls, ``all``, or ``none``.
     """
 
+    #: How often a process that waits for its turn asks for it, in seconds.
+    takeover = 1.0
+
     def __init__(self, directory: Path, maxbytes: int = 1 << 30, sync: str = "changes") -> None:
         self.directory = directory
+        self.place = str(directory)
         self._maxbytes = maxbytes
         self._sync = sync
         self._writer = PerProcess(lambda: _Writer(self))
@@ -224,6 +189,13 @@ class Spool:
 
     # For the one who delivers
 
+    def turn(self, endpoints: Sequence[str]) -> DirectoryTurn | None:
+        """Return the right to deliver, or None while another process has it.
+
+        :param endpoints: those that events are delivered to.
+        """
+        return DirectoryTurn.take(self.directory / LOCK)
+
     def newest(self) -> int:
         """Return the place of the newest event, or 0."""
         ((seq,),) = self._queue().fetch("SELECT MAX(seq) FROM event")
@@ -301,6 +273,41 @@ class Spool:
     def drop(self, seq: int) -> bool:
         """Remove an event, and return whether it was there."""
         return bool(self._queue().change("DELETE FROM event WHERE seq = ?", (seq,)))
+
+
+class DirectoryTurn:
+    """The right to deliver what is in a directory, which its process has until the end.
+
+    :param stream: an open file that is locked.
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    @classmethod
+    def take(cls, file: Path) -> DirectoryTurn | None:
+        """Return the right, or None while another process has it."""
+        try:
+            stream = open(file, "ab")  # noqa: SIM115 (it is held)
+        except OSError:
+            return None  # whoever adds events says why
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            stream.close()
+            return None
+        return cls(stream)
+
+    def is_held(self) -> bool:
+        """Return whether this process still has it."""
+        return not self._stream.closed
+
+    def renew(self) -> None:
+        """Say that the process still delivers, which its lock does."""
+
+    def give_up(self) -> None:
+        """Let another process deliver."""
+        self._stream.close()
 
 
 def _waiting(*row: Any) -> Waiting:

@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cfmiddleware.notifications.spool import Entry, Spool
+from cfmiddleware.notifications.entries import Entry
+from cfmiddleware.notifications.spool import Spool
 
 
 def bodies(spool: Spool) -> list[str]:
@@ -19,7 +20,8 @@ def adding(directory: Path, number: int, events: int, ending: str = "") -> subpr
     code = f"""
 import os, signal
 from pathlib import Path
-from cfmiddleware.notifications.spool import Entry, Spool
+from cfmiddleware.notifications.entries import Entry
+from cfmiddleware.notifications.spool import Spool
 spool = Spool(Path({str(directory)!r}))
 for event in range({events}):
     spool.add([Entry("a", "app", "push", '{{"n":{number}}}')])

@@ -35,10 +35,9 @@ from uuid import uuid4
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import BeingCollected, ObjectNotFound
+from cfmiddleware.process.owner import has_ended, this_process
 from cfmiddleware.registry.store import paths
 from cfmiddleware.storage.driver import Driver
-
-from .owner import has_ended, this_process
 
 T = TypeVar("T")
 

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 
 from cfmiddleware.errors import ObjectExists, ObjectNotFound
+from cfmiddleware.process.owner import has_ended, this_process
 from cfmiddleware.registry.store import paths
 from cfmiddleware.storage.driver import Driver
 
 from .condemned import storage_time
-from .owner import has_ended, this_process
 
 # How often a collection says that it still runs, and after how long without a word its lease is free.
 _RENEW = 10.0

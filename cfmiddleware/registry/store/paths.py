@@ -24,6 +24,7 @@ marked with ``*`` is ours alone, and Distribution skips it.
           * piece-<uuid>                                                bytes that one request brought
   * _cfmiddleware/uploadsecret                                          what signs the URLs of uploads
   * _cfmiddleware/collect/                                              what garbage collections keep
+  * _cfmiddleware/events/                                               events that nobody has taken yet
 
 A ``link`` is the text of a digest without a newline. Its content, not its name, says where the data is.
 """
@@ -42,6 +43,9 @@ REPOSITORIES = _ROOT + "repositories/"
 
 #: The folder of all blobs.
 BLOBS = _ROOT + "blobs/"
+
+#: The folder of the events that endpoints of notifications have not taken yet.
+EVENTS = _ROOT + "_cfmiddleware/events/"
 
 _COLLECT = _ROOT + "_cfmiddleware/collect/"
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from cfmiddleware.cli import main
+from cfmiddleware.notifications.entries import Entry
 from cfmiddleware.notifications.envelope import Requester, Source, Target, event
-from cfmiddleware.notifications.spool import FILE, Entry, Spool
+from cfmiddleware.notifications.spool import FILE, Spool
 
 Run = Callable[..., tuple[int, list[str]]]
 

@@ -148,6 +148,31 @@ def test_a_registry_that_is_not_asked_says_that_it_tells_nothing(directory: Path
     assert "with 'probe: none' the registry hears of no pull that is redirected" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("storage", "spool", "error"),
+    [
+        ("filesystem", {"bucket": True, "directory": "x"}, "notifications.spool.bucket: is one place"),
+        ("inmemory", {"bucket": True}, "notifications.spool.bucket: storage.inmemory is the memory of one"),
+    ],
+)
+def test_a_spool_in_the_bucket_is_the_only_one_and_is_shared(
+    tmp_path: Path, storage: str, spool: dict[str, Any], error: str
+):
+    options = {"rootdirectory": str(tmp_path)} if storage == "filesystem" else {}
+    tree = {"storage": {storage: options}, "notifications": {"endpoints": [ONE], "spool": spool}}
+    with pytest.raises(ConfigError, match=error):
+        _ = Config(tree, "config.yml", tmp_path).notifier
+
+
+def test_a_spool_in_the_bucket_makes_no_directory(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    tree = {"storage": {"filesystem": {"rootdirectory": str(tmp_path / "data")}}}
+    notifications = {"endpoints": [ONE], "spool": {"bucket": True}}
+    config = Config({**tree, "notifications": notifications}, "config.yml", tmp_path)
+    assert config.notifier is not None
+    assert config.notifier.spool.place.endswith("docker/registry/v2/_cfmiddleware/events/")
+    assert not caplog.records
+
+
 def test_an_event_names_the_machine_and_the_port(tmp_path: Path):
     import socket
 

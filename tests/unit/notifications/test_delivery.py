@@ -13,7 +13,8 @@ import pytest
 from cfmiddleware.notifications import delivery
 from cfmiddleware.notifications.delivery import Delivery, Line, pause
 from cfmiddleware.notifications.endpoint import Endpoint, Outcome, _headers, _judged, _reason
-from cfmiddleware.notifications.spool import Entry, Spool, SpoolError
+from cfmiddleware.notifications.entries import Entry, SpoolError
+from cfmiddleware.notifications.spool import Spool
 
 ENDPOINT = Endpoint("a", "http://user:pass@listener.example.com/x?token=s3cr3t", threshold=3)
 TAKEN = Outcome(200)
@@ -145,18 +146,17 @@ def test_an_event_that_fails_for_too_long_becomes_a_dead_letter(tmp_path: Path, 
     assert rig.spool.counts() == {"a": (0, 1)}
 
 
-def test_one_delivers_at_a_time_and_the_next_one_goes_on(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(delivery, "_TAKE_OVER", 0.01)
+def test_one_delivers_at_a_time_and_the_next_one_goes_on(tmp_path: Path):
     spool = Spool(tmp_path)
     spool.check()
     first, second = Delivery(spool, []), Delivery(spool, [])
-    held = first._lock()
+    held = first._turn()
     assert held is not None
-    assert second._lock() is None
-    held.close()
-    taken = second._lock()
+    assert second._turn() is None
+    held.give_up()
+    taken = second._turn()
     assert taken is not None
-    taken.close()
+    taken.give_up()
 
 
 def test_what_waits_for_an_endpoint_that_is_gone_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture):
@@ -219,6 +219,9 @@ def test_delivery_goes_on_after_whatever_goes_wrong(tmp_path: Path, monkeypatch,
 
     rig.sender.post = post  # type: ignore[method-assign]
     monkeypatch.setattr(delivery, "Sender", made)
-    rig.line.run()
+    turn = rig.spool.turn([])
+    assert turn is not None
+    rig.line.run(turn)
+    turn.give_up()
     assert rig.spool.counts() == {}
     assert [record.levelno for record in caplog.records] == [logging.ERROR]

@@ -13,7 +13,8 @@ import pytest
 
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.notifications.batches import Batches
-from cfmiddleware.notifications.spool import FILE, Entry, Spool, SpoolError
+from cfmiddleware.notifications.entries import Entry, SpoolError
+from cfmiddleware.notifications.spool import FILE, Spool
 
 
 def entry(number: int, action: str = "push", repository: str = "app", body: str = "") -> Entry:

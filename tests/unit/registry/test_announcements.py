@@ -13,9 +13,10 @@ from lab.registry_client import CONFIG, LAYER, OCI_INDEX, OCI_MANIFEST, Registry
 from cfmiddleware.config import Config
 from cfmiddleware.digest import Digest
 from cfmiddleware.notifications.endpoint import Endpoint
+from cfmiddleware.notifications.entries import SpoolError
 from cfmiddleware.notifications.envelope import Source
 from cfmiddleware.notifications.notifier import Notifier
-from cfmiddleware.notifications.spool import Spool, SpoolError
+from cfmiddleware.notifications.spool import Spool
 from cfmiddleware.registry.announcements import requester
 from cfmiddleware.registry.app import Registry
 from cfmiddleware.signing.keys import generate

@@ -9,7 +9,7 @@ from lab.collecting import VirtualClock
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import BeingCollected
-from cfmiddleware.registry.collect import owner
+from cfmiddleware.process import owner
 from cfmiddleware.registry.collect.condemned import Condemned, of_data, of_repository
 from cfmiddleware.registry.store import paths
 from cfmiddleware.storage.memory import MemoryDriver
