@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from typing import ClassVar
 
 # Names that files have and secrets do not: with an ending, or a word for what is in the file.
@@ -97,7 +98,7 @@ class StorageUnavailable(StorageError):
     told: ClassVar[str] = "the storage cannot be reached; try again later"
 
     #: Whether it lasts until an operator does something, so that to try again does not help.
-    lasting: ClassVar[bool] = False
+    lasting: bool = False
 
 
 class StorageFull(StorageUnavailable):
@@ -135,3 +136,20 @@ class StorageFailed(StorageUnavailable):
     """The storage answered that it has failed itself."""
 
     told = "the storage has failed; try again later"
+
+
+class NotDeleted(StorageUnavailable):
+    """Of the objects that were to be deleted some are still there; all others are gone.
+
+    :param storage: what refused, for the message.
+    :param codes: the paths of those that are left, and what the storage said of each.
+    :param lasting: whether it would refuse again.
+    """
+
+    told = "the storage did not delete everything; try again later"
+
+    def __init__(self, storage: str, codes: Mapping[str, str], *, lasting: bool) -> None:
+        path, code = next(iter(codes.items()))
+        super().__init__(f"{storage} did not delete {len(codes)} objects, the first {path}: {code}")
+        self.codes = codes
+        self.lasting = lasting

@@ -6,8 +6,9 @@ import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from cfmiddleware import parse
@@ -16,10 +17,13 @@ from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ConfigError, StorageUnavailable
 from cfmiddleware.registry.collect.collector import Collector, Outcome, Survey
 from cfmiddleware.registry.collect.inventory import Inventory, open_inventory
+from cfmiddleware.registry.collect.journal import collect_on_record
 from cfmiddleware.registry.collect.lease import LeaseTaken
+from cfmiddleware.registry.collect.price import PRICE_LIST, forecast, price
 from cfmiddleware.registry.collect.verdict import Rules
 from cfmiddleware.registry.collect.why import why
 from cfmiddleware.storage.driver import Driver
+from cfmiddleware.storage.requestmeter import RequestMeter
 from cfmiddleware.storage.s3 import S3Driver
 
 from .progress import Progress
@@ -28,6 +32,10 @@ from .sizetext import size_text as _size
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+# How many of the objects that were not deleted are named.
+_NAMED = 10
 
 
 def add_parser(commands: Commands) -> None:
@@ -64,7 +72,16 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument("--why", metavar="DIGEST", help="say why this digest stays or goes, and do nothing")
     parser.add_argument(
-        "--parallel", metavar="N", default="16", help="requests to the storage at a time (default: 16)"
+        "--parallel",
+        metavar="N",
+        default="16",
+        help="requests to the storage at a time, at the most; fewer while S3 is too busy (default: 16)",
+    )
+    parser.add_argument(
+        "--requests-per-second",
+        metavar="N",
+        default="0",
+        help="requests to S3 in a second, at the most (default: 0, any number)",
     )
     parser.add_argument(
         "--inventory",
@@ -85,15 +102,17 @@ def run(arguments: Any) -> int:
     )
     parallel = parse.integer(arguments.parallel, "--parallel", 1, 256)
     wanted = None if arguments.why is None else _digest(arguments.why)
+    persecond = parse.integer(arguments.requests_per_second, "--requests-per-second")
     config = Config.load(arguments.config)
-    driver = config.driver()
+    meter = RequestMeter(parallel, persecond)
+    driver = config.driver().metered(meter)
     driver.check()
     progress = Progress()
     if wanted is not None and arguments.inventory is not None:
         raise ConfigError("--why: looks at the storage itself; leave out --inventory")
     try:
         with sigterm_as_ctrl_c(), _inventory(arguments.inventory, driver) as inventory:
-            collector = Collector(driver, rules, parallel, say=progress, inventory=inventory)
+            collector = Collector(driver, rules, parallel, say=progress, inventory=inventory, meter=meter)
             if wanted is not None:
                 for line in why(driver, wanted, rules):
                     print(line)
@@ -101,9 +120,16 @@ def run(arguments: Any) -> int:
             if arguments.dry_run:
                 survey = collector.survey()
                 progress.end()
-                print(json.dumps(_as_json(survey)) if arguments.json else _table(survey, "would be"))
+                made = meter.counts()
+                if arguments.json:
+                    costs = {"made": _cost(made), "run": _cost(forecast(survey, made))}
+                    print(json.dumps({**_as_json(survey), "requests": costs}))
+                else:
+                    print(_table(survey, "would be"))
+                    _print_cost("requests to S3 now", made)
+                    _print_cost("of a run", forecast(survey, made))
                 return 0
-            outcome = collector.collect()
+            outcome = collect_on_record(driver, collector, meter)
     except LeaseTaken as taken:
         print(f"cfmiddleware: {arguments.config}: a collection runs: {taken}", file=sys.stderr)
         return 1
@@ -115,8 +141,12 @@ def run(arguments: Any) -> int:
         return 1
     finally:
         progress.end()
-    print(json.dumps(_outcome_as_json(outcome)) if arguments.json else _report(outcome))
-    return 1 if outcome.unfinished else 0
+    if arguments.json:
+        print(json.dumps({**_outcome_as_json(outcome), "requests": _cost(meter.counts())}))
+    else:
+        print(_report(outcome))
+        _print_cost("requests to S3", meter.counts())
+    return 1 if outcome.unfinished or outcome.refused else 0
 
 
 @contextlib.contextmanager
@@ -188,6 +218,11 @@ def _report(outcome: Outcome) -> str:
         lines.append(f"{outcome.spared} links and blobs came into use meanwhile, and stay")
     if outcome.unfinished:
         lines.append("not everything was deleted in time; the next run goes on")
+    if outcome.refused:
+        lines.append(f"{len(outcome.refused)} objects were not deleted:")
+        lines += [f"  {path}: {code}" for path, code in islice(outcome.refused.items(), _NAMED)]
+        if len(outcome.refused) > _NAMED:
+            lines.append("  ...")
     return "\n".join([*lines, *_unreadable(survey)])
 
 
@@ -223,9 +258,23 @@ def _outcome_as_json(outcome: Outcome) -> dict[str, Any]:
         "deleted": {"blobs": outcome.deleted.count, "bytes": outcome.deleted.size},
         "spared": outcome.spared,
         "unfinished": outcome.unfinished,
+        "refused": outcome.refused,
         "unreadable": [
             {"repository": verdict.name, "digest": str(digest)}
             for verdict in survey.verdicts.values()
             for digest in verdict.unreadable
         ],
     }
+
+
+def _cost(counts: Mapping[str, int]) -> dict[str, Any] | None:
+    """Return how many requests there are and what they cost, or None where the storage gets none."""
+    if not any(counts.values()):
+        return None
+    return {**counts, "usd": round(price(counts), 6), "prices": PRICE_LIST}
+
+
+def _print_cost(what: str, counts: Mapping[str, int]) -> None:
+    if any(counts.values()):
+        listed = ", ".join(f"{count} {kind.upper()}" for kind, count in counts.items())
+        print(f"{what}: {listed}: ${price(counts):.4f} at Amazon's list price ({PRICE_LIST})")

@@ -15,7 +15,10 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+
+if TYPE_CHECKING:
+    from .requestmeter import RequestMeter
 
 #: The most bytes of a reader's chunk. A server holds a chunk for as long as its client does not read, and
 #: thousands of clients may not.
@@ -134,6 +137,11 @@ class Driver(Protocol):
     def presigner(self) -> Presigner | None:
         """What signs URLs of the bucket for clients near it, or None if the storage has no such URLs."""
 
+    def metered(self, meter: RequestMeter) -> Self:
+        """Return a driver of the same place for work that has time: every request that it makes to a server
+        passes through *meter*. One that makes none returns itself.
+        """
+
     def identity(self) -> str:
         """Return a short text that tells this place from all others. It is the same in every process that
         uses the place, so that what is remembered of one registry is not used for another.
@@ -229,7 +237,10 @@ class Driver(Protocol):
         """
 
     def delete(self, paths: Iterable[str]) -> None:
-        """Delete the objects at *paths*; those that are not there count as deleted."""
+        """Delete the objects at *paths*; those that are not there count as deleted.
+
+        :raises NotDeleted: when some are left, which it names; the others are deleted.
+        """
 
     def delete_prefix(self, prefix: str) -> None:
         """Delete every object below *prefix*."""

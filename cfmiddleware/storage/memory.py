@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from cfmiddleware.errors import ObjectExists, ObjectNotFound
 from cfmiddleware.parse import read
@@ -15,6 +15,9 @@ from cfmiddleware.parse import read
 from .driver import LARGEST_CHUNK, Bytes, Stat
 from .pathcheck import check_path, check_prefix, check_range, clean_root, root_option, sort_names
 from .writer import SingleUseWriter
+
+if TYPE_CHECKING:
+    from .requestmeter import RequestMeter
 
 
 class MemoryDriver:
@@ -41,6 +44,10 @@ class MemoryDriver:
     def from_options(cls, given: Mapping[str, object], where: str, here: Path) -> Self:
         """Return a storage with a root directory, if one is given."""
         return cls(**read(given, {"rootdirectory": root_option}, f"{where}."))
+
+    def metered(self, meter: RequestMeter) -> Self:
+        """Return this driver, which makes no requests."""
+        return self
 
     def identity(self) -> str:
         """Return a text that no other storage has: this one ends with the process, and no other process sees

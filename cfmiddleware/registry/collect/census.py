@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -23,12 +23,14 @@ class Census:
     :param layers: its blobs' links, by name.
     :param revisions: its manifests' links, by name.
     :param tags: each tag's manifest, as far as tags were asked for.
+    :param requests: how many requests of each kind it took.
     """
 
     name: str
     layers: LinkTable = field(default_factory=LinkTable)
     revisions: LinkTable = field(default_factory=LinkTable)
     tags: dict[str, Digest] = field(default_factory=dict)
+    requests: Mapping[str, int] = field(default_factory=dict)
 
 
 #: Yields the objects below a prefix, as :meth:`Driver.walk` does.

@@ -8,17 +8,19 @@ deleted. Each step is announced, and looked at again just before (see ``condemne
 
 from __future__ import annotations
 
+import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from cfmiddleware.digest import Digest
-from cfmiddleware.errors import ObjectNotFound
+from cfmiddleware.errors import NotDeleted, ObjectNotFound, StorageError, StorageRefused
 from cfmiddleware.process.sidebyside import SideBySide
 from cfmiddleware.registry.store import paths
 from cfmiddleware.storage.driver import Driver, Stat
+from cfmiddleware.storage.requestmeter import RequestMeter
 
 from .aside import AsideLink, AsideList, aside_lists, bring_back, set_aside
 from .census import Census, Walk, blobs, repository_names, take_census
@@ -59,6 +61,28 @@ class _Unread(NamedTuple):
 
 
 @dataclass
+class Spent:
+    """How many requests of each kind the parts of a look have taken; price.py makes a forecast of them.
+
+    :param naming: to find the repositories.
+    :param look: to look at all of them.
+    :param losers: to look at those that lose something.
+    :param saving: to keep what was read of manifests.
+    :param objects: in how many objects that is, before and after.
+    :param aside: how many lists of links that were set aside there are.
+    :param expired: how many of these have no use any more.
+    """
+
+    naming: Counter[str] = field(default_factory=Counter)
+    look: Counter[str] = field(default_factory=Counter)
+    losers: Counter[str] = field(default_factory=Counter)
+    saving: Counter[str] = field(default_factory=Counter)
+    objects: tuple[int, int] = (0, 0)
+    aside: int = 0
+    expired: int = 0
+
+
+@dataclass
 class Survey:
     """What a collection has found, and what becomes of it.
 
@@ -75,6 +99,7 @@ class Survey:
     :param wanted: the fingerprints that the two above are wanted of, or None for all.
     :param report: the time of the inventory report that it is about, in Unix seconds; None where the storage
         was listed.
+    :param spent: how many requests each part of the look has taken.
     """
 
     now: float
@@ -89,6 +114,7 @@ class Survey:
     unlinked: Fingerprints = field(default_factory=Fingerprints)
     wanted: Fingerprints | None = None
     report: float | None = None
+    spent: Spent = field(default_factory=Spent)
 
     def take(self, verdict: Verdict) -> None:
         """Add what becomes of a repository."""
@@ -134,6 +160,7 @@ class Outcome:
     :param deleted: the bytes that it deleted.
     :param spared: how many links and bytes it left where they are, because they came into use meanwhile.
     :param unfinished: whether it ended before everything was deleted; another one goes on.
+    :param refused: the paths of what the storage did not delete, and what it said of each.
     """
 
     survey: Survey
@@ -143,6 +170,7 @@ class Outcome:
     deleted: Total = field(default_factory=Total)
     spared: int = 0
     unfinished: bool = False
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 class Collector:
@@ -154,6 +182,8 @@ class Collector:
     :param condemned: how it agrees with the registry.
     :param say: is told what the collection does, for people.
     :param inventory: says where to look; without one, the storage is listed.
+    :param meter: what the requests of *driver* pass through; None where it makes none.
+    :param tell: is told of the links that were set aside, when they are.
     """
 
     def __init__(
@@ -164,11 +194,15 @@ class Collector:
         condemned: Condemned | None = None,
         say: Callable[[str], object] = lambda _: None,
         inventory: Inventory | None = None,
+        meter: RequestMeter | None = None,
+        tell: Callable[[list[AsideLink]], object] = lambda _: None,
     ) -> None:
         self._driver = driver
         self._rules = rules
         self._say = say
         self._inventory = inventory
+        self._meter = meter or RequestMeter(parallel)
+        self._tell = tell
         self._condemned = condemned or Condemned(driver)
         self._clock = self._condemned.clock
         # Three of them, because one waits for the other.
@@ -179,12 +213,14 @@ class Collector:
         self._lease = Lease(driver, self._clock)
         # Whether it has begun to delete something and has not seen the end of that.
         self._deletes = False
+        # What it took to find the repositories.
+        self._naming: Counter[str] = Counter()
+        #: What :meth:`collect` has done so far, when it has begun to.
+        self.outcome: Outcome | None = None
 
     def survey(self) -> Survey:
         """Find out what would go, and change nothing but what is remembered of manifests."""
-        survey = self._survey(*self._begin())
-        self._remembered.save()
-        return survey
+        return self._first_look()[0]
 
     def collect(self) -> Outcome:
         """Collect.
@@ -193,10 +229,8 @@ class Collector:
         """
         with self._lease.held():
             self._condemned.clean_up()
-            now, aside, names = self._begin()
-            survey = self._survey(now, aside, names)
-            self._remembered.save()
-            outcome = Outcome(survey)
+            survey, aside = self._first_look()
+            outcome = self.outcome = Outcome(survey)
             for verdict in survey.verdicts.values():
                 if verdict.restored:
                     digests = [link.name for link in verdict.restored]
@@ -214,6 +248,27 @@ class Collector:
             return outcome
 
     # Looking
+
+    def _first_look(self) -> tuple[Survey, list[AsideList]]:
+        """Look at everything. What was read of manifests is kept, also by a collection that is ended."""
+        now, aside, names = self._begin()
+        objects = self._remembered.objects
+        try:
+            survey = self._survey(now, aside, names)
+        except BaseException:
+            with contextlib.suppress(StorageError):
+                self._remembered.save()
+            raise
+        spent = survey.spent
+        with self._meter.apart() as spent.saving:
+            self._remembered.save()
+        spent.naming, spent.objects, spent.aside = (
+            self._naming,
+            (objects, self._remembered.objects),
+            len(aside),
+        )
+        spent.expired = sum(listed.written < survey.now - self._rules.grace for listed in aside)
+        return survey, aside
 
     def _begin(self) -> tuple[float, list[AsideList], list[str]]:
         """Return the time, what has been set aside, and the repositories, when what is remembered is read."""
@@ -233,7 +288,8 @@ class Collector:
     def _repositories(self) -> list[str]:
         if self._inventory is not None:
             return self._inventory.repositories()
-        return sorted(repository_names(self._driver, self._listing))
+        with self._meter.apart() as self._naming:
+            return sorted(repository_names(self._driver, self._listing))
 
     def _survey(self, now: float, aside: list[AsideList], names: list[str]) -> Survey:
         """Look at all repositories, and then at the bytes.
@@ -283,6 +339,9 @@ class Collector:
             verdict = judge(
                 census, self._remembered.get, self._rules, survey.now, by_repository.get(census.name, ())
             )
+            survey.spent.look.update(census.requests)
+            if verdict.layers or verdict.revisions:
+                survey.spent.losers.update(census.requests)
             survey.take(verdict)
             self._say(f"{census.name}: {len(census.revisions)} manifests, {len(census.layers)} blobs")
 
@@ -310,7 +369,13 @@ class Collector:
 
         :param underway: those that have been yielded and are not known yet.
         """
-        look = partial(take_census, self._driver, tags=self._rules.deleteuntagged, walk=walk)
+
+        def look(name: str) -> Census:
+            with self._meter.apart() as requests:
+                census = take_census(self._driver, name, tags=self._rules.deleteuntagged, walk=walk)
+            census.requests = requests
+            return census
+
         for census in self._listing.map(look, names):
             for manifest in census.revisions:
                 if self._remembered.get(manifest) is None:
@@ -368,14 +433,10 @@ class Collector:
                     del links[digest]
         found = sum(1 for _ in survey.lines())
         # Manifests first and by themselves: none may stay whose blobs go.
-        for batch in set_aside(self._driver, again.manifests_aside()):
-            outcome.revisions += len(batch)
-            outcome.unfinished |= not self._delete((link.path for link in batch), announced)
-        self._forget_manifests(again, announced)
-        if not outcome.unfinished:
-            for batch in set_aside(self._driver, again.layers_aside()):
-                outcome.layers += len(batch)
-                outcome.unfinished |= not self._delete((link.path for link in batch), announced)
+        self._set_aside(again.manifests_aside(), announced, outcome)
+        self._forget_manifests(again, announced, outcome)
+        if not outcome.unfinished and not outcome.refused:
+            self._set_aside(again.layers_aside(), announced, outcome)
         # A link that goes now counts as well: the grace period of its bytes has only begun. So do those that
         # another collection has set aside meanwhile.
         recent = _recent(aside_lists(self._driver), survey.now - self._rules.grace)
@@ -387,13 +448,24 @@ class Collector:
         }
         if self._inventory is not None:
             data = self._still_old(data, survey.now)
-        for part in _batches(data):
-            if not self._delete(map(paths.blob_data, part), announced):
-                outcome.unfinished = True
-                break
-            for digest in part:
-                outcome.deleted.add(data[digest])
-        outcome.spared = found - outcome.layers - outcome.revisions - len(data)
+        sizes = ((paths.blob_data(digest), size) for digest, size in data.items())
+        for part in _batches(sizes):
+            size_of = dict(part)
+            for gone in self._delete(size_of, announced, outcome):
+                for path in gone:
+                    outcome.deleted.add(size_of[path])
+        going = sum(1 for _ in again.manifests_aside()) + sum(1 for _ in again.layers_aside())
+        outcome.spared = found - going - len(data)
+
+    def _set_aside(self, links: Iterable[AsideLink], announced: Announced, outcome: Outcome) -> None:
+        """Write down links, and delete them."""
+        for batch in set_aside(self._driver, links):
+            by_path = {link.path: link for link in batch}
+            for paths_gone in self._delete(by_path, announced, outcome):
+                gone = [by_path[path] for path in paths_gone]
+                outcome.layers += sum(link.kind == "layer" for link in gone)
+                outcome.revisions += sum(link.kind == "manifest" for link in gone)
+                self._tell(gone)
 
     def _still_old(self, data: Mapping[Digest, int], now: float) -> dict[Digest, int]:
         """Return the bytes that have not been written anew since the report."""
@@ -412,29 +484,46 @@ class Collector:
                 found[digest] = size
         return found
 
-    def _delete(self, doomed: Iterable[str], announced: Announced) -> bool:
-        """Delete, as long as the announcement stands, and return whether it does."""
+    def _delete(self, doomed: Iterable[str], announced: Announced, outcome: Outcome) -> Iterator[list[str]]:
+        """Delete, as long as the announcement stands, and yield what is gone. An object that the storage does
+        not delete keeps no other one.
+        """
         for batch in _batches(doomed):
             self._lease.renew()
             if not self._condemned.stands(announced):
-                return False
+                outcome.unfinished = True
+                return
             self._deletes = True
-            self._driver.delete(batch)
+            left = self._refused(batch)
             self._deletes = False
-        return True
+            outcome.refused.update(left)
+            yield [path for path in batch if path not in left]
 
-    def _forget_manifests(self, survey: Survey, announced: Announced) -> None:
+    def _refused(self, batch: list[str]) -> Mapping[str, str]:
+        """Delete, and return what the storage did not delete, with what it said."""
+        try:
+            self._driver.delete(batch)
+        except NotDeleted as error:
+            return error.codes
+        except StorageRefused as error:
+            if len(batch) > 1:  # not for one object's sake
+                raise
+            return {batch[0]: str(error)}
+        return {}
+
+    def _forget_manifests(self, survey: Survey, announced: Announced, outcome: Outcome) -> None:
         """Delete what the registry keeps about manifests that were set aside: types, and descriptors in lists
         of referrers.
         """
         for verdict in survey.verdicts.values():
             if not verdict.revisions:
                 continue
-            types = (paths.manifest_type(verdict.name, digest) for digest in verdict.revisions)
-            self._delete(types, announced)
+            doomed = [paths.manifest_type(verdict.name, digest) for digest in verdict.revisions]
             names = {f"{digest.algorithm}-{digest.hex}" for digest in verdict.revisions}
             listed = (path for path, _ in self._driver.walk(paths.all_referrers(verdict.name)))
-            self._delete((path for path in listed if path.rpartition("/")[2] in names), announced)
+            doomed += (path for path in listed if path.rpartition("/")[2] in names)
+            for _ in self._delete(doomed, announced, outcome):
+                pass
 
     def _forget(self, aside: list[AsideList], now: float) -> None:
         """Delete the lists whose grace period was over before this collection looked at the bytes."""

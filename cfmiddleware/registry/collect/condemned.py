@@ -29,12 +29,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeVar
 from uuid import uuid4
 
 from cfmiddleware.digest import Digest
-from cfmiddleware.errors import BeingCollected, ObjectNotFound
+from cfmiddleware.errors import BeingCollected, ObjectNotFound, StorageError
 from cfmiddleware.process.owner import has_ended, this_process
 from cfmiddleware.registry.store import paths
 from cfmiddleware.storage.driver import Driver
@@ -94,7 +94,7 @@ class Announced(NamedTuple):
     :param began: when it began to, by its clock.
     """
 
-    paths: Sequence[str]
+    paths: list[str]
     began: float
 
 
@@ -280,14 +280,19 @@ class Condemned:
 
         :param lines: what may be deleted.
         """
-        written, began = [], self.clock()
-        for batch in _batches(lines):
-            path = f"{paths.CONDEMNED}{uuid4()}"
-            # The first line says whose it is, and is no line that anybody asks for.
-            self._driver.write(path, "\n".join((this_process(), *batch)).encode())
-            written.append(path)
-        self.sleep(SETTLE)
-        return Announced(written, began)
+        announced = Announced([], self.clock())
+        try:
+            for batch in _batches(lines):
+                path = f"{paths.CONDEMNED}{uuid4()}"
+                announced.paths.append(path)
+                # The first line says whose it is, and is no line that anybody asks for.
+                self._driver.write(path, "\n".join((this_process(), *batch)).encode())
+            self.sleep(SETTLE)
+        except BaseException:
+            with contextlib.suppress(StorageError):
+                self._remove(announced.paths)  # nothing was deleted
+            raise
+        return announced
 
     def stands(self, announced: Announced) -> bool:
         """Return whether a collector may act on an announcement now. It asks before each of its requests that

@@ -95,6 +95,11 @@ class Remembered:
             # With no manifests, it is joined with others: that deletes it.
             return path, _Part(b"")
 
+    @property
+    def objects(self) -> int:
+        """In how many objects it is kept."""
+        return len(self._parts)
+
     def get(self, manifest: Digest) -> Known | None:
         """Return what is known of a manifest, or None if it has to be read."""
         name = bytes.fromhex(manifest.hex)

@@ -64,6 +64,9 @@ LEASE = _COLLECT + "lease"
 #: An object that is written to learn the storage's time.
 CLOCK = _COLLECT + "clock"
 
+#: What became of the last collection.
+LAST_COLLECTION = _COLLECT + "last"
+
 
 def blob_data(digest: Digest) -> str:
     """Return where the bytes of *digest* are."""

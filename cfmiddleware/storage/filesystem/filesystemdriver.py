@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from stat import S_ISREG
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from cfmiddleware.errors import (
     ConfigError,
@@ -26,6 +26,9 @@ from cfmiddleware.storage.pathcheck import InvalidPath, check_path, check_prefix
 from cfmiddleware.storage.writer import SingleUseWriter
 
 from . import durable
+
+if TYPE_CHECKING:
+    from cfmiddleware.storage.requestmeter import RequestMeter
 
 # The errors of the system that mean that there is no object: no file, a path below a file, a directory, a
 # name that no file can have.
@@ -75,6 +78,10 @@ class FilesystemDriver:
         parsed = read(given, {"rootdirectory": exact_text, "maxthreads": integer}, f"{where}.")
         # maxthreads has no effect: the server decides about threads, and each request has one.
         return cls(here / parsed.get("rootdirectory", "/var/lib/registry"), where=where)
+
+    def metered(self, meter: RequestMeter) -> Self:
+        """Return this driver, which makes no requests."""
+        return self
 
     def identity(self) -> str:
         """Return a text that stands for the directory, without links on the way to it."""

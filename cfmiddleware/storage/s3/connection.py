@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from urllib3.exceptions import InsecureRequestWarning
 
 from cfmiddleware.process.cache import PerProcess
+from cfmiddleware.storage.requestmeter import RequestMeter
 from cfmiddleware.tracing.switch import is_on
 
 from .advice import log_advice
@@ -45,11 +46,14 @@ class ClientPerProcess:
     Connections must not cross a fork: two processes would read each other's answers.
 
     :param where: the place of the options in the configuration, for the log.
+    :param meter: what every request passes through; None for nothing.
     """
 
-    def __init__(self, options: S3Options, where: str = "storage.s3") -> None:
+    def __init__(
+        self, options: S3Options, where: str = "storage.s3", meter: RequestMeter | None = None
+    ) -> None:
         def make() -> Connection:
-            connection = connect(options)
+            connection = connect(options, meter)
             log_advice(connection.client, options, where)
             return connection
 
@@ -64,19 +68,19 @@ class ClientPerProcess:
         return self._connection()
 
 
-def connect(options: S3Options) -> Connection:
+def connect(options: S3Options, meter: RequestMeter | None = None) -> Connection:
     """Return a new client with its credentials, without connecting."""
     # Here, for the same reason as boto3 below.
     from .plainclient import plain_client
 
     session = _session(options)
     credentials = session.get_credentials()
-    return Connection(plain_client(_client(session, options), credentials, options), credentials)
+    return Connection(plain_client(_client(session, options, meter), credentials, options), credentials)
 
 
-def make_client(options: S3Options) -> S3Client:
+def make_client(options: S3Options, meter: RequestMeter | None = None) -> S3Client:
     """Return a new client, without connecting."""
-    return _client(_session(options), options)
+    return _client(_session(options), options, meter)
 
 
 def preload(options: S3Options) -> None:
@@ -131,7 +135,9 @@ def _session(options: S3Options) -> boto3.session.Session:
     )
 
 
-def _client(session: boto3.session.Session, options: S3Options) -> S3Client:
+def _client(
+    session: boto3.session.Session, options: S3Options, meter: RequestMeter | None = None
+) -> S3Client:
     if options.skipverify:
         # The operator was told at the start; urllib3 would say it again with every request.
         warnings.filterwarnings("ignore", category=InsecureRequestWarning)
@@ -156,6 +162,10 @@ def _client(session: boto3.session.Session, options: S3Options) -> S3Client:
         events.register("before-sign.s3", _sign_the_path_as_sent)
     if options.log_requests:
         log_requests(client)
+    if meter is not None:
+        from .meteredsession import meter_requests
+
+        meter_requests(client, meter)
     return client
 
 

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -19,11 +20,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cfmiddleware.errors import (
     ConfigError,
+    NotDeleted,
     ObjectExists,
     ObjectNotFound,
     StorageError,
-    StorageFailed,
-    StorageRefused,
     StorageUnavailable,
 )
 from cfmiddleware.parse import Parser, anything, boolean, read
@@ -39,6 +39,7 @@ from cfmiddleware.storage.pathcheck import (
     clean_root,
     sort_names,
 )
+from cfmiddleware.storage.requestmeter import RequestMeter
 
 from .connection import ClientPerProcess, make_client, preload
 from .copyplan import Part, Source, Span, plan
@@ -79,6 +80,10 @@ _CONFLICTS = 5
 # Attempts at the keys of one DeleteObjects, and the codes of a key for which another one may help.
 _DELETES = 4
 _PASSING = frozenset(("InternalError", "ServiceUnavailable", "SlowDown"))
+_GONE = "NoSuchKey"
+
+# Attempts at each request of work that has time: with SlowDown they last about a minute.
+_PATIENT = 10
 
 # Where the start tries to write, which no registry reads.
 _CHECKS = "/docker/registry/v2/_cfmiddleware/"
@@ -99,6 +104,7 @@ class S3Driver:
 
     :param where: the place of the options in the configuration, for messages.
     :param page_size: how many keys one request lists or deletes, 1,000 at the most. Tests set it.
+    :param meter: what every request passes through; None for nothing.
     """
 
     name = "s3"
@@ -107,9 +113,15 @@ class S3Driver:
     remote = True
 
     def __init__(
-        self, options: S3Options, *, where: str = "storage.s3", page_size: int = _LARGEST_PAGE
+        self,
+        options: S3Options,
+        *,
+        where: str = "storage.s3",
+        page_size: int = _LARGEST_PAGE,
+        meter: RequestMeter | None = None,
     ) -> None:
         self._page_size = page_size
+        self._meter = meter
         self.smallest_piece = options.smallest_part
         self.largest_piece = options.most_parts * options.chunksize
         #: What it was told.
@@ -117,7 +129,7 @@ class S3Driver:
         self._where = where
         self._bucket = options.bucket
         self._root = clean_root(options.rootdirectory)
-        self._client = ClientPerProcess(options, where)
+        self._client = ClientPerProcess(options, where, meter)
         self._bodies = PerProcess(OpenBodies)
         self._lists = SideBySide(_LISTS_AT_A_TIME)
         #: Signs URLs for the whole key of an object: ``(key, expires) -> (url, expires)``.
@@ -144,6 +156,15 @@ class S3Driver:
             _log.warning("%s.%s", where, warning)
         return cls(options, where=where)
 
+    def metered(self, meter: RequestMeter) -> Self:
+        """Return a driver of the same bucket whose requests pass through *meter*; it has time."""
+        options = replace(
+            self.options,
+            maxattempts=max(self.options.maxattempts, _PATIENT),
+            maxconnections=max(self.options.maxconnections, meter.parallel),
+        )
+        return type(self)(options, where=self._where, page_size=self._page_size, meter=meter)
+
     def identity(self) -> str:
         """Return a text that stands for the directory of the bucket."""
         options = self.options
@@ -164,7 +185,7 @@ class S3Driver:
         :raises ConfigError: when S3 refuses or does not answer; the line names the option at fault.
         """
         try:
-            client = make_client(self.options.for_check())
+            client = make_client(self.options.for_check(), self._meter)
             client.list_objects_v2(Bucket=self._bucket, Prefix=self._key_prefix("/"), MaxKeys=1)
         except (ClientError, BotoCoreError, OSError, ValueError) as error:
             raise config_error(error, self.options, self._where) from error
@@ -531,18 +552,22 @@ class S3Driver:
 
     def _delete_keys(self, keys: Iterable[str]) -> None:
         remaining = iter(keys)
+        left: dict[str, str] = {}
         while batch := list(islice(remaining, self._page_size)):
             if len(batch) == 1 or not self._has_batch_deletes:
                 self._delete_singly(batch)
                 continue
             try:
-                self._delete_batch(batch)
+                left.update(self._delete_batch(batch))
             except ClientError as error:
                 if not is_unknown_here(error):
                     raise storage_error(error, "/" + batch[0]) from error
                 self._delete_singly(batch)
                 # One by one they can be deleted.
                 self._has_batch_deletes = False
+        if left:
+            paths = {"/" + key.removeprefix(self._key_prefix("/")): code for key, code in left.items()}
+            raise NotDeleted("S3", paths, lasting=not _PASSING.issuperset(left.values()))
 
     def _delete_singly(self, keys: Sequence[str]) -> None:
         for key in keys:
@@ -552,11 +577,13 @@ class S3Driver:
             except ObjectNotFound:  # which not every server takes for deleted
                 continue
 
-    def _delete_batch(self, keys: Sequence[str]) -> None:
-        """Delete keys with one request.
+    def _delete_batch(self, keys: Sequence[str]) -> Mapping[str, str]:
+        """Delete keys with one request, and again those that S3 had no time for; return those that are left,
+        with S3's code of each.
 
         :raises ClientError: if S3 refuses the request as a whole.
         """
+        left: dict[str, str] = {}
         for attempt in range(_DELETES):
             try:
                 answer = self._client().delete_objects(
@@ -565,17 +592,17 @@ class S3Driver:
                 )
             except (BotoCoreError, OSError) as error:
                 raise storage_error(error, "/" + keys[0]) from error
-            failed = [error for error in answer.get("Errors", ()) if error.get("Code") != "NoSuchKey"]
-            if not failed:
-                return
+            failed = {error.get("Key", ""): str(error.get("Code")) for error in answer.get("Errors", ())}
             # The request succeeded, so boto3 sends nothing again; the keys that S3 had no time for are ours.
-            if attempt + 1 == _DELETES or any(error.get("Code") not in _PASSING for error in failed):
-                break
-            time.sleep(0.1 * 2**attempt)
-            keys = [error["Key"] for error in failed]
-        first, code = f"/{failed[0].get('Key')}", failed[0].get("Code")
-        kind = StorageFailed if code in _PASSING else StorageRefused
-        raise kind(f"S3 did not delete {len(failed)} objects, the first {first}: {code}")
+            keys = [key for key, code in failed.items() if code in _PASSING]
+            left.update((key, code) for key, code in failed.items() if code not in (*_PASSING, _GONE))
+            if not keys:
+                return left
+            if self._meter is not None:
+                self._meter.busy()
+            if attempt + 1 < _DELETES:
+                time.sleep(0.1 * 2**attempt)
+        return {**left, **{key: failed[key] for key in keys}}
 
 
 def _size_in(content_range: str, path: str) -> int:
