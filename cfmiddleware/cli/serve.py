@@ -17,7 +17,7 @@ from cfmiddleware.config.embedded import default_directory, embedded
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.health.board import Board
 from cfmiddleware.metrics.cells import VARIABLE, new_directory
-from cfmiddleware.serving import supervisor
+from cfmiddleware.serving import supervisor, systemd
 from cfmiddleware.serving.master import check_gunicorn
 from cfmiddleware.serving.services import Service, debug_service, edge_service, registry_service
 from cfmiddleware.serving.signals import ending_well
@@ -103,6 +103,7 @@ def serving_command(prepare: Callable[[], Prepared]) -> int:
 
 def _serve(prepare: Callable[[], Prepared]) -> int:
     check_gunicorn()
+    systemd.check_names()
     with logs.held_back() as messages:
         config, services, text, drain, counts = prepare()
     log = config.log_options()

@@ -25,6 +25,7 @@ from cfmiddleware.storage.driver import Driver
 from cfmiddleware.tracing import is_on, traced
 from cfmiddleware.wsgi.accesslog import AccessLog
 
+from . import systemd
 from .certificates import Certificates, certificates_of
 from .storagecheck import check_storage
 
@@ -81,12 +82,14 @@ class Service(NamedTuple):
     :param socket: where it listens.
     :param served: what the configuration made of it.
     :param reread: reads the configuration again.
+    :param is_given: whether somebody else made the socket, and keeps it.
     """
 
     name: str
     socket: socket.socket
     served: Served
     reread: Callable[[], Served]
+    is_given: bool = False
 
     @property
     def url(self) -> str:
@@ -117,8 +120,8 @@ def registry_service(
     served = _registry(config, address, board)
     check_storage(config)
     option = f"{config.source}: http.addr" if address is None else "--addr"
-    listener = listen(served.address, option)
-    return Service("registry", listener, served, lambda: _registry(read(), address, board))
+    listener, is_given = _listener("registry", served.address, option)
+    return Service("registry", listener, served, lambda: _registry(read(), address, board), is_given)
 
 
 def debug_service(read: Callable[[], Config], config: Config, board: Board) -> Service:
@@ -129,8 +132,8 @@ def debug_service(read: Callable[[], Config], config: Config, board: Board) -> S
     :raises ConfigError: for a configuration that cannot work, a taken port.
     """
     served = _debug(config, board)
-    listener = listen(served.address, f"{config.source}: http.debug.addr")
-    return Service(DEBUG, listener, served, lambda: _debug(read(), board))
+    listener, is_given = _listener("debug", served.address, f"{config.source}: http.debug.addr")
+    return Service(DEBUG, listener, served, lambda: _debug(read(), board), is_given)
 
 
 def edge_service(read: Callable[[], Config], config: Config, address: str | None = None) -> Service:
@@ -141,7 +144,8 @@ def edge_service(read: Callable[[], Config], config: Config, address: str | None
     """
     served = _edge(config, address)
     option = "--edge-addr" if address else f"{config.source}: edge.addr"
-    return Service("edge", listen(served.address, option), served, lambda: _edge(read(), address))
+    listener, is_given = _listener("edge", served.address, option)
+    return Service("edge", listener, served, lambda: _edge(read(), address), is_given)
 
 
 def _registry(config: Config, address: str | None, board: Board | None) -> Served:
@@ -198,6 +202,16 @@ def _edge(config: Config, address: str | None) -> Served:
         where or DEFAULT_EDGE,
         traces=is_on(),
     )
+
+
+def _listener(name: str, address: Address | SocketPath, option: str) -> tuple[socket.socket, bool]:
+    """Return a listening socket, and whether systemd has given it."""
+    given = systemd.listener(name)
+    if given is None:
+        return listen(address, option), False
+    if given.family != socket.AF_UNIX:
+        _prepare(given)
+    return given, True
 
 
 def listen(address: Address | SocketPath, option: str) -> socket.socket:

@@ -28,6 +28,7 @@ from .signals import (
     signals_held,
     terminal_watch,
 )
+from .systemd import Notifier
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -54,6 +55,7 @@ def run(services: Sequence[Service], drain: Drain | None = None) -> int:
     :param drain: what comes between a SIGTERM and the end of the services; None for nothing.
     """
     has_lost_terminal = terminal_watch()
+    systemd = Notifier()
     children: dict[int, str] = {}
     signals: list[int] = []
     stops: list[int] = []
@@ -62,6 +64,7 @@ def run(services: Sequence[Service], drain: Drain | None = None) -> int:
         if number == signal.SIGHUP and not has_lost_terminal():
             signal_all(children, number)
             return
+        systemd.tell("STOPPING=1")
         if not signals:
             _log.info("stopping: %s", signal.Signals(number).name)
         signals.append(number)
@@ -94,6 +97,7 @@ def run(services: Sequence[Service], drain: Drain | None = None) -> int:
         signal.signal(signal.SIGALRM, stop)
     for service in services:
         service.socket.close()
+    systemd.tell("READY=1")
 
     status = 0
     while children:
@@ -107,7 +111,7 @@ def run(services: Sequence[Service], drain: Drain | None = None) -> int:
         if name is not None and stops and set(children.values()) == {DEBUG}:
             signal_all(children, signal.SIGTERM)
     for service in services:
-        if isinstance(service.served.address, SocketPath):
+        if isinstance(service.served.address, SocketPath) and not service.is_given:
             Path(service.served.address).unlink(missing_ok=True)
     return 0 if status == 0 else 1
 
