@@ -146,6 +146,19 @@ class State:
         """Have a method called in each process that begins to count: it sets gauges that seldom change."""
         self._tellers.append(WeakMethod(teller) if hasattr(teller, "__self__") else lambda: teller)
 
+    @contextlib.contextmanager
+    def told_anew(self) -> Iterator[None]:
+        """Have objects from before the block tell no more, because the block makes those that take their
+        place; they go on if it fails.
+        """
+        before = self._tellers
+        self._tellers = [each for each in before if not isinstance(each, WeakMethod)]
+        try:
+            yield
+        except BaseException:
+            self._tellers = before
+            raise
+
     def begin(self) -> None:
         """Begin to count in this process, unless metrics are off. Threads that come meanwhile wait for it:
         what they counted would be lost.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cfmiddleware import logs
 from cfmiddleware.errors import ConfigError
+from cfmiddleware.metrics.cells import STATE
 
 from .filelimit import raise_limit
 from .services import Served, Service
@@ -70,7 +71,7 @@ def serve(service: Service) -> None:
         def reload(self) -> None:
             """Read the configuration again. gunicorn then starts new workers, and lets the old ones end."""
             try:
-                with logs.held_back() as messages:
+                with logs.held_back() as messages, STATE.told_anew():
                     served = service.reread()
             except ConfigError as error:
                 _log.error("the %s goes on with the configuration that it has: %s", service.name, error)

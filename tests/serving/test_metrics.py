@@ -186,6 +186,24 @@ def test_keys_that_are_taken_and_refused(tmp_path: Path):
             )
 
 
+def test_a_key_of_an_earlier_configuration_signs_no_more(tmp_path: Path):
+    name = "cfmiddleware_signing_key_timestamp_seconds"
+    with counted(tmp_path) as registry:
+        assert registry.value(name, id="KFIRST") > 0
+        (tmp_path / "pk-KNEXT.pem").write_text(generate("ecdsa").private_pem)
+        file = tmp_path / "config.yml"
+        before = file.read_text()
+        for text, signs, stays in (
+            ("this is no configuration", "KFIRST", "KNEXT"),
+            (before.replace("privatekey: keys", "privatekey: pk-KNEXT.pem"), "KNEXT", "KFIRST"),
+            (before, "KFIRST", "KNEXT"),
+        ):
+            file.write_text(text)
+            os.kill(registry.master(), signal.SIGHUP)
+            assert eventually(lambda id=signs: registry.value(name, id=id) > 0)  # type: ignore[misc]
+            assert eventually(lambda id=stays: registry.value(name, id=id) == 0)  # type: ignore[misc]
+
+
 def test_requests_to_s3_by_operation_and_outcome_with_retries(tmp_path: Path, s3: WatchedS3):
     name = "cfmiddleware_s3_requests_total"
     with counted(tmp_path, storage=of_s3(s3, 2)) as registry:
