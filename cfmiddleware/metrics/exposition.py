@@ -33,7 +33,9 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
         return [b"" if environ["REQUEST_METHOD"] == "HEAD" else text]
     client: Any = import_module("prometheus_client")
     expose: Callable[..., Iterable[bytes]] = client.make_wsgi_app(registry())
-    return expose(environ, start_response)
+    # It knows no HEAD, and no server that leaves out an empty path.
+    body = expose({"PATH_INFO": "", **environ, "REQUEST_METHOD": "GET"}, start_response)
+    return [b""] if environ["REQUEST_METHOD"] == "HEAD" else body
 
 
 def registry() -> Any:

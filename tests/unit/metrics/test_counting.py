@@ -60,6 +60,16 @@ def test_counting_does_nothing_while_metrics_are_off():
     assert b"http.debug.prometheus.enabled" in body
 
 
+@pytest.mark.parametrize(
+    ("method", "status"), [("GET", "200"), ("HEAD", "200"), ("POST", "405"), ("OPTIONS", "405")]
+)
+def test_the_counts_are_for_get_and_head(directory: Path, method: str, status: str):
+    answer: list[Any] = []
+    body = b"".join(metrics.app({"REQUEST_METHOD": method}, lambda *given: answer.append(given)))
+    assert answer[0][0][:3] == status
+    assert bool(body) == (method == "GET")
+
+
 def test_a_scrape_at_the_moment_in_which_a_file_is_made_reads_the_others(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ):
