@@ -171,6 +171,16 @@ class Config:
                 registry, self.settings, entry.options, registry.place_of(entry.options.prefix)
             )
 
+    def announced(self, app: CloudFrontMiddleware) -> App:
+        """Return an app that was wrapped, and of whose requests the endpoints of ``notifications`` are told.
+
+        A registry of this package that tells of them itself goes on to do so.
+        """
+        from cfmiddleware.middleware.announced import Announced
+
+        notifier = self.notifier
+        return app if notifier is None else Announced(app, notifier, app.prefix)
+
     def app(self, health: Health | None = None) -> App:
         """Return the registry, wrapped if the file says so, with ``http.headers`` on all of its responses.
 

@@ -96,7 +96,8 @@ class CloudFrontMiddleware:
         self.rootdirectory = options.rootdirectory
         #: The Origin Path that CloudFront must have.
         self.originpath = options.cloudfront_originpath
-        self._prefix = options.prefix
+        #: What stands in front of ``/v2/``.
+        self.prefix = self._prefix = options.prefix
         self._layout = Layout(options.layout, self.rootdirectory)
         #: The key that signs, looked after where it lies; None where nothing is signed.
         self.keys = key_ring(options.privatekey, options.keypairid) if options.privatekey else None

@@ -19,6 +19,13 @@ Action = Literal["pull", "push", "mount", "delete"]
 #: What endpoints can be told of.
 ACTIONS: tuple[Action, ...] = ("pull", "push", "mount", "delete")
 
+#: What Distribution says of every blob.
+BLOB = "application/octet-stream"
+
+#: Where a registry that tells of a request itself finds who would tell of it otherwise, and says so by
+#: setting its ``is_told``. No client can set it: names of header fields begin with ``HTTP_``.
+TELLER = "cfmiddleware.teller"
+
 # Go's JSON has these as escapes, so that it can stand in HTML and JavaScript.
 _ESCAPES = str.maketrans({char: f"\\u{ord(char):04x}" for char in "&<>\u2028\u2029"})
 

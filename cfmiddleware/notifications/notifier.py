@@ -46,7 +46,7 @@ class Notifier:
         self.spool = spool
         self._source = source.text()
         self.references = references
-        self._refuses = refuses
+        self.refuses = refuses
         self.trustedproxies = trustedproxies
         self._wanted = frozenset(
             action for action in ACTIONS if any(action not in each.actions for each in endpoints)
@@ -85,7 +85,7 @@ class Notifier:
 
         :raises NotRecorded: if there is none, and that which is done must not go untold.
         """
-        if not self._refuses:
+        if not self.refuses:
             return
         try:
             is_full = self.spool.is_full()
@@ -122,7 +122,7 @@ class Notifier:
             self._complain("events get lost, because the spool fails: %s", error)
         for entry in lost:
             NOTIFICATIONS_LOST.inc(entry.endpoint)
-        if self._refuses and any(entry.action != "pull" for entry in lost):
+        if self.refuses and any(entry.action != "pull" for entry in lost):
             raise NotRecorded
         delivery = self._delivery.made()
         if delivery is not None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.notifications.envelope import (
+    BLOB,
+    TELLER,
     Action,
     Happened,
     NotRecorded,
@@ -20,8 +22,8 @@ from cfmiddleware.notifications.envelope import (
     new_id,
     references,
 )
+from cfmiddleware.notifications.requester import requester
 from cfmiddleware.version import __version__
-from cfmiddleware.wsgi.client import client_text
 
 from . import errors
 from .auth.access import GrantedRequest
@@ -30,8 +32,6 @@ from .requests import Request
 if TYPE_CHECKING:
     from cfmiddleware.notifications.notifier import Notifier
 
-# What Distribution says of every blob.
-_BLOB = "application/octet-stream"
 
 Environ = Mapping[str, Any]
 
@@ -48,14 +48,18 @@ class Announcements:
         #: Whether events of manifests say what the manifests refer to.
         self.have_references = notifier is not None and notifier.references
 
-    def begin(self, method: str) -> None:
+    def begin(self, method: str, environ: Environ | None = None) -> None:
         """Have this process deliver what waits, and see that there is room for what *method* may cause.
+
+        :param environ: the request's, so that nobody else tells of it.
 
         :raises RegistryError: ``UNAVAILABLE`` (503) if there is none, where the operator wants no event lost.
         """
         if self._notifier is None:
             return
         self._notifier.start()
+        if environ is not None:
+            _take(environ)
         if method not in ("PUT", "POST", "DELETE"):
             return
         try:
@@ -126,6 +130,7 @@ class Announcements:
     def _record(self, happened: list[Happened], user: str, environ: Environ) -> None:
         notifier = self._notifier
         assert notifier is not None  # noqa: S101 (the callers looked)
+        _take(environ)
         self._keep(happened, requester(environ, notifier.trustedproxies), user)
 
     def _keep(self, happened: list[Happened], requester: Requester, user: str) -> None:
@@ -135,23 +140,6 @@ class Announcements:
             notifier.record(happened, requester, user)
         except NotRecorded:
             raise errors.event_not_kept() from None
-
-
-def requester(environ: Environ, trustedproxies: int = 0) -> Requester:
-    """Return what an event says of a request.
-
-    :param trustedproxies: how many proxies are in front. With any, the client's port is not known.
-    """
-    # A wrapper that asks whether a client may have a blob does so for a GET, whatever it asks by.
-    method = "GET" if "cfmiddleware.probe" in environ else environ["REQUEST_METHOD"]
-    if trustedproxies:
-        addr = client_text(environ, trustedproxies)
-    else:
-        addr, port = environ.get("REMOTE_ADDR") or "", environ.get("REMOTE_PORT")
-        if addr and port:
-            addr = f"[{addr}]:{port}" if ":" in addr else f"{addr}:{port}"
-    host, agent = environ.get("HTTP_HOST", ""), environ.get("HTTP_USER_AGENT", "")
-    return Requester(new_id(), _text(addr), _text(host), method, _text(agent))
 
 
 def parse_references(content: bytes) -> tuple[Mapping[str, Any], ...]:
@@ -165,9 +153,11 @@ def parse_references(content: bytes) -> tuple[Mapping[str, Any], ...]:
         return ()
 
 
-def _text(header: str) -> str:
-    """Return the text of a header, whose bytes are the characters of a WSGI string (PEP 3333)."""
-    return header if header.isascii() else header.encode("latin-1", "replace").decode("utf-8", "replace")
+def _take(environ: Environ) -> None:
+    """See that nobody else tells of a request."""
+    teller = environ.get(TELLER)
+    if teller is not None:
+        teller.is_told = True
 
 
 def _user(request: Request) -> str:
@@ -184,7 +174,7 @@ def blob_target(repository: str, digest: str, size: int, front: str) -> Target:
 
     :param front: what stands in front of ``/v2/`` in its URL.
     """
-    return Target(repository, _BLOB, size, digest, url=f"{front}/v2/{repository}/blobs/{digest}")
+    return Target(repository, BLOB, size, digest, url=f"{front}/v2/{repository}/blobs/{digest}")
 
 
 def _manifest(request: Request, manifest: Target) -> Target:

@@ -13,6 +13,7 @@ from cfmiddleware.metrics.names import AUTHENTICATIONS
 from cfmiddleware.storage.driver import Driver
 from cfmiddleware.wsgi.accessrecord import ACCESS, AccessRecord
 from cfmiddleware.wsgi.blobplace import PulledPlace
+from cfmiddleware.wsgi.origin import origin
 from cfmiddleware.wsgi.response import NO_BYTES, STATUS_LINES, Response, as_json, empty
 
 from . import errors
@@ -27,7 +28,7 @@ from .errors import RegistryError
 from .manifests import Manifests
 from .reading import Reading
 from .referrers import Referrers
-from .requests import Request, origin
+from .requests import Request
 from .retention.tagguard import TagGuard
 from .retention.tagrules import TagPolicy
 from .routes import Resource, Route, below_v2_without_slash, blob_route, parse_route
@@ -203,7 +204,7 @@ class Registry:
             place = self._blobs.place(repository, digest)
             if not self._events.of_pulls:
                 return place
-            self._events.begin("GET")
+            self._events.begin("GET", environ)
             front = "" if self._relative else origin(environ) if self._host is None else self._host
             blob = blob_target(repository, str(digest), place.size or 0, front + self._base(environ))
             return PulledPlace(place, self._events.redirect_of(blob, user, environ))
@@ -246,7 +247,7 @@ class Registry:
         handler = methods.get(environ["REQUEST_METHOD"])
         if handler is None:
             raise errors.method_unsupported(methods, readonly=self._readonly)
-        self._events.begin(request.method)
+        self._events.begin(request.method, environ)
         if request.method not in ADMITTED:
             return handler(request)
         expect = self._expectations.get(route.resource)

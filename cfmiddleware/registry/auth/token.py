@@ -15,7 +15,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.process.watchedfile import WatchedFiles
 from cfmiddleware.registry.errors import RegistryError
-from cfmiddleware.registry.requests import HOST, Request
+from cfmiddleware.registry.requests import Request
+from cfmiddleware.wsgi.origin import HOST
 
 from .access import Grant, needed, wanted
 from .challenge import check_parameter, unauthorized

@@ -16,8 +16,8 @@ from cfmiddleware.notifications.endpoint import Endpoint
 from cfmiddleware.notifications.entries import SpoolError
 from cfmiddleware.notifications.envelope import Source
 from cfmiddleware.notifications.notifier import Notifier
+from cfmiddleware.notifications.requester import requester
 from cfmiddleware.notifications.spool import Spool
-from cfmiddleware.registry.announcements import requester
 from cfmiddleware.registry.app import Registry
 from cfmiddleware.signing.keys import generate
 from cfmiddleware.storage.memory import MemoryDriver
