@@ -19,6 +19,7 @@ from cfmiddleware.registry.collect.collector import Collector, Outcome, Survey
 from cfmiddleware.registry.collect.inventory import Inventory, open_inventory
 from cfmiddleware.registry.collect.journal import collect_on_record
 from cfmiddleware.registry.collect.lease import LeaseTaken
+from cfmiddleware.registry.collect.otherwriters import OtherWriter
 from cfmiddleware.registry.collect.price import PRICE_LIST, forecast, price
 from cfmiddleware.registry.collect.verdict import Rules
 from cfmiddleware.registry.collect.why import why
@@ -89,6 +90,12 @@ def add_parser(commands: Commands) -> None:
         help="look where this report of S3 Inventory says, instead of listing the bucket: a directory, a "
         "manifest.json or an s3:// URL of one, with files of CSV or Parquet",
     )
+    parser.add_argument(
+        "--beside-distribution",
+        action="store_true",
+        help="collect although Distribution may push into the same storage, which may cost an image that it "
+        "has just acknowledged; without this nothing goes while it does",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object, for programs")
     parser.set_defaults(run=run)
 
@@ -99,11 +106,20 @@ def run(arguments: Any) -> int:
         grace=parse.period(arguments.grace, "--grace"),
         deleteuntagged=arguments.delete_untagged,
         olderthan=parse.period(arguments.older_than, "--older-than"),
+        besidedistribution=arguments.beside_distribution,
     )
     parallel = parse.integer(arguments.parallel, "--parallel", 1, 256)
     wanted = None if arguments.why is None else _digest(arguments.why)
     persecond = parse.integer(arguments.requests_per_second, "--requests-per-second")
     config = Config.load(arguments.config)
+    if config.settings.registry.required.collectable and not (
+        rules.besidedistribution or arguments.dry_run or wanted is not None
+    ):
+        raise ConfigError(
+            f"{arguments.config}: validation.manifests.mediatypes: says that Distribution uses this storage "
+            "too, whose pushes a collection may break; stop it or make it read-only meanwhile, and give "
+            "--beside-distribution"
+        )
     meter = RequestMeter(parallel, persecond)
     driver = config.driver().metered(meter)
     driver.check()
@@ -130,6 +146,13 @@ def run(arguments: Any) -> int:
                     _print_cost("of a run", forecast(survey, made))
                 return 0
             outcome = collect_on_record(driver, collector, meter)
+    except OtherWriter as other:
+        print(
+            f"cfmiddleware: {arguments.config}: nothing was deleted, because Distribution pushes into this "
+            f"storage: {other}; stop it or make it read-only meanwhile, or give --beside-distribution",
+            file=sys.stderr,
+        )
+        return 1
     except LeaseTaken as taken:
         print(f"cfmiddleware: {arguments.config}: a collection runs: {taken}", file=sys.stderr)
         return 1

@@ -68,12 +68,19 @@ def take_census(driver: Driver, name: str, *, tags: bool, walk: Walk | None = No
     return census
 
 
-def repository_names(driver: Driver, listing: SideBySide) -> Iterator[str]:
-    """Yield all repositories, in no special order; folders of one depth are listed at the same time."""
+def repository_names(
+    driver: Driver, listing: SideBySide, uploading: Callable[[str], object] = lambda _: None
+) -> Iterator[str]:
+    """Yield all repositories, in no special order; folders of one depth are listed at the same time.
+
+    :param uploading: is told of each that has uploads, or nothing else yet.
+    """
     waiting = [""]
     while waiting:
         below: list[str] = []
         for name, entries in listing.map(partial(_entries, driver), waiting):
+            if name and "_uploads/" in entries:
+                uploading(name)
             if name and ("_manifests/" in entries or "_layers/" in entries):
                 yield name
             folders = (entry[:-1] for entry in entries if entry.endswith("/") and entry[0] != "_")

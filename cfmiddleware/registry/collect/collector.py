@@ -27,6 +27,7 @@ from .census import Census, Walk, blobs, repository_names, take_census
 from .condemned import Announced, Condemned, of_data, of_repository, storage_time
 from .fingerprints import Fingerprints, fingerprint_of
 from .lease import Lease
+from .otherwriters import refuse_other_writers
 from .references import references
 from .remembered import Known, Remembered
 from .verdict import Rules, Verdict, judge
@@ -217,6 +218,7 @@ class Collector:
         self._naming: Counter[str] = Counter()
         #: What :meth:`collect` has done so far, when it has begun to.
         self.outcome: Outcome | None = None
+        self._uploading: set[str] = set()
 
     def survey(self) -> Survey:
         """Find out what would go, and change nothing but what is remembered of manifests."""
@@ -226,10 +228,12 @@ class Collector:
         """Collect.
 
         :raises LeaseTaken: when another collection runs.
+        :raises OtherWriter: when Distribution pushes meanwhile, and the rules do not allow that.
         """
         with self._lease.held():
             self._condemned.clean_up()
             survey, aside = self._first_look()
+            self._refuse_other_writers(survey.now)
             outcome = self.outcome = Outcome(survey)
             for verdict in survey.verdicts.values():
                 if verdict.restored:
@@ -289,7 +293,14 @@ class Collector:
         if self._inventory is not None:
             return self._inventory.repositories()
         with self._meter.apart() as self._naming:
-            return sorted(repository_names(self._driver, self._listing))
+            return sorted(self._listed())
+
+    def _listed(self) -> Iterator[str]:
+        return repository_names(self._driver, self._listing, self._uploading.add)
+
+    def _refuse_other_writers(self, now: float) -> None:
+        if not self._rules.besidedistribution:
+            refuse_other_writers(self._driver, sorted(self._uploading), now)
 
     def _survey(self, now: float, aside: list[AsideList], names: list[str]) -> Survey:
         """Look at all repositories, and then at the bytes.
@@ -323,8 +334,9 @@ class Collector:
         """Look once more, and in the storage itself, at what is about to go."""
         again = Survey(survey.now, wanted=Fingerprints(map(fingerprint_of, survey.data)))
         names = [name for name, verdict in survey.verdicts.items() if verdict.layers or verdict.revisions]
+        self._uploading.update(names)
         # A link concerns its repository alone; bytes may be named by any.
-        self._judge(repository_names(self._driver, self._listing) if survey.data else names, again, {})
+        self._judge(self._listed() if survey.data else names, again, {})
         return again
 
     def _judge(
@@ -423,6 +435,7 @@ class Collector:
         """Look at everything again, and delete what is still garbage."""
         survey, again = outcome.survey, self._survey_again(outcome.survey)
         self._remembered.save()
+        self._refuse_other_writers(survey.now)
         for verdict in again.verdicts.values():
             before = survey.verdicts.get(verdict.name)
             for links, once in (

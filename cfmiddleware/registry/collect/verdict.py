@@ -22,11 +22,13 @@ class Rules:
         been without a link before they are deleted.
     :param deleteuntagged: whether manifests go that no tag names.
     :param olderthan: how many seconds old an untagged manifest must be.
+    :param besidedistribution: whether links and bytes go while Distribution pushes into the storage.
     """
 
     grace: float = 24 * 3600
     deleteuntagged: bool = False
     olderthan: float = 7 * 24 * 3600
+    besidedistribution: bool = False
 
 
 @dataclass

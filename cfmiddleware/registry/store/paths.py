@@ -147,6 +147,11 @@ def revisions(name: str) -> str:
     return f"{REPOSITORIES}{name}/_manifests/revisions/"
 
 
+def uploads(name: str) -> str:
+    """Return the folder of a repository's uploads."""
+    return f"{REPOSITORIES}{name}/_uploads/"
+
+
 def upload(name: str, uuid: str) -> str:
     """Return the folder of an upload."""
     return f"{REPOSITORIES}{name}/_uploads/{uuid}/"
