@@ -8,9 +8,11 @@ import uuid
 import pytest
 from botocore.exceptions import ClientError
 from lab.registry_client import RegistryClient
+from lab.s3_proxy import Request, always, refuse
 from lab.verifying import CASES, verify, whole_image
 from lab.watched_s3 import WATCHED, WatchedS3
 
+from cfmiddleware.registry.store import paths
 from cfmiddleware.registry.verify.faults import Fault, Kind
 
 
@@ -56,6 +58,24 @@ def test_keys_that_are_not_paths_are_shown_escaped_and_folders_of_consoles_are_n
         (Kind.KEY, f"docker/registry/v2/repositories/app/_layers/{shown}: no registry writes such a key")
         for shown in expected
     }
+
+
+def test_an_object_that_s3_does_not_give_is_a_fault(server: WatchedS3):
+    client = RegistryClient(server.driver(f"team/{uuid.uuid4()}"))
+    _, layer = whole_image(client)
+    key = client.driver.key(paths.blob_data(layer))
+
+    def is_archived(environ: dict[str, object]) -> bool:
+        request = Request.of(environ)
+        return request.operation == "GetObject" and request.path.endswith(key)
+
+    with server.failing(always(refuse("403 Forbidden", "InvalidObjectState"), is_archived)):
+        (fault,) = verify(client.driver).faults
+
+    assert fault.kind is Kind.UNREADABLE
+    assert fault.says.startswith(f"blob {layer} cannot be read: ")
+    assert "InvalidObjectState" in fault.says
+    assert fault.remedy == "look at the storage: the disk, the rights, the storage class of the object"
 
 
 def test_nothing_is_written(server: WatchedS3, client: RegistryClient):

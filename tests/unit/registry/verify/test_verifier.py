@@ -14,6 +14,7 @@ from lab.verifying import CASES, push, sized, verify, whole_image
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import StorageFailed, StorageUnavailable
 from cfmiddleware.registry.store import paths
+from cfmiddleware.registry.verify import repositorycheck
 from cfmiddleware.registry.verify.faults import Fault, Kind
 from cfmiddleware.registry.verify.secondlook import SecondLooks
 from cfmiddleware.registry.verify.sizes import Sizes
@@ -230,6 +231,19 @@ def test_an_object_that_cannot_be_read_is_a_fault(memory: RegistryClient) -> Non
         [f"blob {layer} {why}", f"blob {manifest} {why}", f"manifest {manifest} {why}"]
     )
     assert {fault.kind for fault in faults} == {Kind.UNREADABLE}
+
+
+def test_a_manifest_that_is_larger_than_any_is_not_read(
+    memory: RegistryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, _ = whole_image(memory)
+    size = len(memory.driver.read(paths.blob_data(manifest)))
+    monkeypatch.setattr(repositorycheck, "_LARGEST", size - 1)
+
+    (fault,) = verify(ReadOnly(memory.driver, paths.blob_data(manifest)), sample=0).faults
+
+    assert fault.kind is Kind.MANIFEST
+    assert fault.says == f"manifest {manifest} has {size} bytes, more than any manifest"
 
 
 def test_where_nothing_can_be_read_any_more_the_verification_ends(memory: RegistryClient) -> None:
