@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 from cfmiddleware.logs import TRACE, Json, Redacted
@@ -17,6 +18,9 @@ _OF_CLIENTS = ("opentelemetry.baggage", "opentelemetry.trace.propagation", "open
 
 # No message of OpenTelemetry's is shown beyond this.
 _LONGEST = 500
+
+# A user and a password of a URL, and its query.
+_SECRET = re.compile(r"(?<=//)[^/@\s'\"]+(?=@)|(?<=\?)[^\s'\")]+")
 
 # What an exception carries out of the span that it ended.
 _CARRIED = "_cfmiddleware_trace"
@@ -77,7 +81,9 @@ class _OneLine(logging.Handler):
         error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
         if error is not None:
             text = f"{text} {type(error).__name__}: {error}"
-        logging.getLogger("cfmiddleware").warning("tracing: %s", text[:_LONGEST])
+        # A collector's URL may have a password or a key in it.
+        text = _SECRET.sub("...", text[:_LONGEST])
+        logging.getLogger("cfmiddleware").warning("tracing: %s", text)
 
 
 def ignore_clients() -> None:

@@ -175,8 +175,11 @@ class Day:
             stack.enter_context(self.beside(begin))
             self.quiet(seconds)
 
-    def storage_fails(self, seconds: float, fault: Fault) -> None:
-        """Let the storage be in a bad way."""
+    def storage_fails(self, seconds: float, fault: Fault, until: Callable[[], bool] | None = None) -> None:
+        """Let the storage be in a bad way.
+
+        :param until: what is to be seen of it at least, so that Prometheus sees it too.
+        """
 
         def push(over: threading.Event) -> None:
             while not over.wait(0.1):
@@ -185,6 +188,8 @@ class Day:
 
         with self._s3.failing(fault), self.beside(push):
             self.quiet(seconds)
+            if until is not None and eventually(until, 20):
+                self.quiet(2)
 
     def redis_stops(self, seconds: float) -> None:
         """Let Redis be gone for a while."""
@@ -201,6 +206,9 @@ class Day:
         (self._directory / "keys" / f"pk-K{next(self._keys)}.pem").write_text("this is not a key")
         self.quiet(2.5)
 
+    def _is_unwell(self) -> bool:
+        return b'failing{check="storagedriver_s3"} 1.0' in self.metrics()
+
     def live(self, unit: float) -> None:
         """Let all of it happen, each thing for *unit* seconds."""
         self.begin()
@@ -215,7 +223,7 @@ class Day:
         self.quiet(unit / 2)
         self.storage_fails(unit, refuse("403 Forbidden", "AccessDenied"))
         self.quiet(unit / 2)
-        self.storage_fails(1.5 * unit, unheard)
+        self.storage_fails(1.5 * unit, unheard, until=self._is_unwell)
         self.quiet(unit)
 
 

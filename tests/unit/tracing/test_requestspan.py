@@ -164,6 +164,19 @@ def test_headers_that_make_no_sense_are_no_lines_of_the_log(
     assert not caplog.records
 
 
+def test_a_line_about_a_collector_has_nothing_secret_of_its_url(caplog: pytest.LogCaptureFixture):
+    from cfmiddleware.tracing.loglines import _OneLine
+
+    error = "Pool(host='a'): Max retries exceeded with url: /v1/traces?key=hush&b=hush (no route)"
+    said = f"{error} http://user:hush@a/v1/traces?key=hush"
+    _OneLine().emit(logging.makeLogRecord({"msg": said, "levelno": logging.WARNING}))
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "cfmiddleware"]
+    assert line == (
+        "tracing: Pool(host='a'): Max retries exceeded with url: /v1/traces?... (no route) "
+        "http://...@a/v1/traces?..."
+    )
+
+
 @pytest.mark.parametrize("traceparent", ["", "00", f"00-{TRACE}-{ABOVE}-01"])
 @pytest.mark.parametrize("tracestate", ["", "x" * 9000, "no members"])
 def test_a_state_that_belongs_to_no_parent_is_not_handed_on(spans: Spans, traceparent: str, tracestate: str):
