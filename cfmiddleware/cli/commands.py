@@ -8,28 +8,33 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from cfmiddleware.errors import ConfigError, StorageNotReached
 
-from . import (
-    addreferrers,
-    applyretention,
-    checkcommand,
-    collectgarbage,
-    completion,
-    configcommand,
-    explaincommand,
-    keygen,
-    managekeys,
-    notificationscommand,
-    printtemplate,
-    serve,
-    sign,
-    verifystorage,
-)
 from .commandparser import CommandParser
 from .firststeps import FIRST_STEPS
 from .versions import versions
+
+# Where each command is added to the parser, in the order of the help. Only the file of the command that is
+# asked for is imported: all of them together take half a second of the processor.
+_COMMANDS = {
+    "serve": "serve.add_parser",
+    "edge": "serve.add_edge_parser",
+    "sign": "sign.add_parser",
+    "keygen": "keygen.add_parser",
+    "template": "printtemplate.add_parser",
+    "check": "checkcommand.add_parser",
+    "explain": "explaincommand.add_parser",
+    "keys": "managekeys.add_parser",
+    "notifications": "notificationscommand.add_parser",
+    "referrers": "addreferrers.add_parser",
+    "gc": "collectgarbage.add_parser",
+    "verify": "verifystorage.add_parser",
+    "config": "configcommand.add_parser",
+    "completion": "completion.add_parser",
+    "retention": "applyretention.add_parser",
+}
 
 # EX_TEMPFAIL of sysexits.h, which supervisors know: the same command may succeed later.
 _LATER = 75
@@ -42,7 +47,7 @@ def run(arguments: Sequence[str]) -> int:
     if not arguments:
         print(FIRST_STEPS, end="")
         return 0
-    options = command_line().parse_args(arguments)
+    options = command_line(arguments[0]).parse_args(arguments)
     try:
         status: int = options.run(options)
     except StorageNotReached as error:
@@ -58,8 +63,11 @@ def run(arguments: Sequence[str]) -> int:
     return status
 
 
-def command_line() -> CommandParser:
-    """Return the parser of the whole command line. Its text is the only source of help and completion."""
+def command_line(first: str = "") -> CommandParser:
+    """Return the parser of the whole command line. Its text is the only source of help and completion.
+
+    :param first: a command that is all that is wanted, or anything else.
+    """
     parser = CommandParser(
         prog="cfmiddleware",
         description="Serve container images through CloudFront: a registry whose pulls are redirected to "
@@ -71,24 +79,10 @@ def command_line() -> CommandParser:
     commands: argparse._SubParsersAction[argparse.ArgumentParser] = parser.add_subparsers(
         title="commands", required=True, metavar="COMMAND", dest="command", parser_class=CommandParser
     )
-    for add_parser in (
-        serve.add_parser,
-        serve.add_edge_parser,
-        sign.add_parser,
-        keygen.add_parser,
-        printtemplate.add_parser,
-        checkcommand.add_parser,
-        explaincommand.add_parser,
-        managekeys.add_parser,
-        notificationscommand.add_parser,
-        addreferrers.add_parser,
-        collectgarbage.add_parser,
-        verifystorage.add_parser,
-        configcommand.add_parser,
-        completion.add_parser,
-        applyretention.add_parser,
-    ):
-        add_parser(commands)
+    wanted = (_COMMANDS[first],) if first in _COMMANDS else _COMMANDS.values()
+    for place in wanted:
+        module, _, function = place.partition(".")
+        getattr(import_module(f".{module}", __package__), function)(commands)
     return parser
 
 

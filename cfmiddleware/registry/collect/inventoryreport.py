@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, Protocol
 
-from cfmiddleware.errors import ConfigError, ObjectNotFound, cannot_be_read
+from cfmiddleware.errors import ConfigError, ObjectNotFound, StorageRefused, cannot_be_read
 from cfmiddleware.storage.s3 import S3Driver
 
 _OPTION = "--inventory"
 _MANIFEST = "manifest.json"
 _CHUNK = 1 << 20
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 #: Columns that a collection needs, by what the report's own schema calls them: in CSV, and in Parquet.
 COLUMNS = {"Key": "key", "Size": "size", "LastModifiedDate": "last_modified_date"}
@@ -167,6 +168,8 @@ class _InBucket:
 
     def __init__(self, url: str, driver: S3Driver) -> None:
         self._bucket, _, key = url.removeprefix("s3://").partition("/")
+        if not _BUCKET.fullmatch(self._bucket):
+            raise refusal(f"{url} names no bucket: it is s3://BUCKET/FOLDER")
         self._key = key if key.endswith(".json") else "/".join(filter(None, (key.rstrip("/"), _MANIFEST)))
         self._driver = driver
 
@@ -187,6 +190,8 @@ class _InBucket:
                 yield body
         except ObjectNotFound:
             raise refusal(f"s3://{self._bucket}/{key} is not there: is the report complete?") from None
+        except StorageRefused as error:
+            raise refusal(str(error)) from None
 
 
 def _md5_of(path: Path) -> str:
