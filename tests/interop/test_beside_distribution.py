@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from lab.collecting import collect, digests_stored
-from lab.docker_registry import require_docker_registry, running_with
+from lab.docker_registry import DockerRegistry, require_docker_registry, running_with
 from lab.registry_client import CONFIG, LAYER, OCI_MANIFEST
 from lab.servers import S3Server
 from lab.serving import Answer, ask
@@ -35,8 +35,9 @@ DIGEST = Digest.of(CONTENT)
 class Theirs:
     """A Distribution and its storage."""
 
-    def __init__(self, address: str, driver: Any, tick: float) -> None:
-        self.url = f"http://{address}/v2/app"
+    def __init__(self, registry: DockerRegistry, driver: Any, tick: float) -> None:
+        self.url = f"http://{registry.address}/v2/app"
+        self.registry = registry
         self.driver = driver
         self._tick = tick
 
@@ -81,7 +82,7 @@ def running(directory: Path, place: dict[str, Any], tick: float, **more: Any) ->
     storage = {**place, "delete": {"enabled": True}, **more}
     with running_with(directory / "theirs", storage=storage) as registry:
         driver = Config({"version": "0.1", "storage": place}, "config.yml", directory).driver()
-        yield Theirs(registry.address, driver, tick)
+        yield Theirs(registry, driver, tick)
 
 
 def directory_in(path: Path) -> dict[str, Any]:
@@ -195,6 +196,24 @@ def test_bytes_that_are_pushed_again_just_before_they_go_are_lost(theirs: Theirs
     assert theirs.gives(DIGEST)
 
 
+def test_an_image_that_is_acknowledged_just_before_its_bytes_go_lacks_them(theirs: Theirs):
+    theirs.push(CONTENT)
+    theirs.collect()
+    answers: list[Answer] = []
+
+    def push_the_image() -> None:
+        answers.append(theirs.tag(theirs.push(b"{}", CONFIG), theirs.push(CONTENT)))
+
+    path = paths.blob_data(DIGEST)
+    theirs.collect(BeforeDelete(theirs.driver, path, push_the_image), besidedistribution=True)
+
+    assert [answer.status for answer in answers] == [201]
+    assert not theirs.gives(DIGEST)
+    (fault,) = verify(theirs.driver).faults
+    assert fault.kind is Kind.PART
+    assert f"needs {DIGEST} (layers), which is not there" in fault.says
+
+
 def test_with_a_descriptor_cache_distribution_acknowledges_an_image_without_its_layers(tmp_path: Path):
     """It never asks the storage again for what it remembers, until it is started anew."""
     require_docker_registry()
@@ -211,6 +230,18 @@ def test_with_a_descriptor_cache_distribution_acknowledges_an_image_without_its_
         assert {fault.kind for fault in verify(theirs.driver).faults} == {Kind.PART}
         assert theirs.push(CONTENT) == layer
         assert theirs.gives(DIGEST)
+
+
+def test_links_that_distributions_own_collector_leaves_go_with_a_collection(theirs: Theirs):
+    answer = theirs.tag(theirs.push(b"{}", CONFIG), theirs.push(CONTENT))
+    digest = answer.headers["Docker-Content-Digest"]
+    assert ask("DELETE", f"{theirs.url}/manifests/{digest}").status == 202
+    theirs.registry.collect_garbage()
+    assert [fault.kind for fault in verify(theirs.driver).faults] == [Kind.LINK, Kind.LINK]
+
+    assert theirs.collect().layers == 2
+
+    assert verify(theirs.driver, every=True).faults == []
 
 
 def test_while_distribution_uploads_nothing_goes(theirs: Theirs):
