@@ -30,6 +30,7 @@ _COMMANDS = {
     "notifications": "notificationscommand.add_parser",
     "referrers": "addreferrers.add_parser",
     "gc": "collectgarbage.add_parser",
+    "purge": "purgeuploads.add_parser",
     "verify": "verifystorage.add_parser",
     "config": "configcommand.add_parser",
     "completion": "completion.add_parser",

@@ -300,8 +300,13 @@ def chores(settings: Settings, name: str) -> Chores | None:
     """
     if settings.storage.driver is None or settings.storage.maintenance.readonly:
         return None
+    driver, purging = settings.storage.driver, settings.storage.maintenance.uploadpurging
     found: list[Chore] = []
-    return Chores(found, name if settings.storage.driver.shared else "") if found else None
+    if purging.enabled:
+        from cfmiddleware.registry.purging.purgebyitself import PurgeByItself
+
+        found.append(PurgeByItself(driver, purging.age, purging.interval, dryrun=purging.dryrun))
+    return Chores(found, name if driver.shared else "") if found else None
 
 
 def descriptors(settings: Settings) -> DescriptorCache | None:

@@ -52,10 +52,6 @@ def _is_on(value: object) -> bool:
     return any(has_value(e) and not (isinstance(e, Mapping) and e.get("disabled")) for e in entries)
 
 
-def _purges(value: object) -> bool:
-    return isinstance(value, Mapping) and bool(value) and value.get("enabled", True) not in (False, "false")
-
-
 def _enabled(value: object) -> bool:
     return isinstance(value, Mapping) and value.get("enabled") not in (None, False, "false")
 
@@ -148,10 +144,9 @@ KEYS: tuple[Key, ...] = (
     Key("storage.cache", "acted on", "", _words("blobdescriptor blobdescriptorsize layerinfo")),
     Key(
         "storage.maintenance.uploadpurging",
-        "warned",
-        "uploads that clients have abandoned stay in the storage, and take room, until somebody deletes them",
+        "acted on",
+        "an upload's age is counted from when somebody last wrote to it",
         _words("enabled age interval dryrun"),
-        _purges,
     ),
     Key("storage.maintenance.readonly.enabled", "acted on", ""),
     Key("auth.silly", "error", "there are htpasswd and token", _words("realm service")),

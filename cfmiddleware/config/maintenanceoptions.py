@@ -4,6 +4,8 @@ storage:
   maintenance:
     readonly:
       enabled: false
+    uploadpurging:                            # see purgeoptions.py
+      enabled: true
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from cfmiddleware import parse
+
+from .purgeoptions import PurgeOptions, read_purging
 
 
 def _readonly(value: object, name: str) -> bool:
@@ -26,11 +30,13 @@ class MaintenanceOptions:
 
     :param readonly: ``enabled``: whether every request that would change something gets 405, as during
         garbage collection; false by default. Then nothing is changed in the background either.
+    :param uploadpurging: what becomes of uploads that nobody finishes.
     """
 
     readonly: bool = field(default=False, metadata={"form": "section"})
+    uploadpurging: PurgeOptions = field(default_factory=PurgeOptions, metadata={"form": "section"})
 
-    PARSERS: ClassVar[Mapping[str, parse.Parser]] = {"readonly": _readonly}
+    PARSERS: ClassVar[Mapping[str, parse.Parser]] = {"readonly": _readonly, "uploadpurging": read_purging}
 
 
 def read_maintenance(value: object, name: str) -> MaintenanceOptions:
@@ -39,5 +45,4 @@ def read_maintenance(value: object, name: str) -> MaintenanceOptions:
     :param name: its place in the configuration.
     :raises ConfigError: for an unknown option, or a value that cannot work.
     """
-    given = {key: each for key, each in parse.section(value, name).items() if key != "uploadpurging"}
-    return parse.options(MaintenanceOptions, given, name)
+    return parse.options(MaintenanceOptions, parse.section(value, name), name)

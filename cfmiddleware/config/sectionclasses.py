@@ -29,6 +29,7 @@ from .notificationsoptions import (
     NotificationsOptions,
     SpoolOptions,
 )
+from .purgeoptions import PurgeOptions
 from .redisoptions import RedisOptions, RedisTLSOptions
 from .retentionoptions import KeepOptions, RetentionOptions
 from .serveroptions import ServerOptions
@@ -95,6 +96,11 @@ SECTION_CLASSES = (
     SectionClass("storage.cache", CacheOptions, lambda s: [("storage.cache", s.storage.cache)]),
     SectionClass(
         "storage.maintenance", MaintenanceOptions, lambda s: [("storage.maintenance", s.storage.maintenance)]
+    ),
+    SectionClass(
+        "storage.maintenance.uploadpurging",
+        PurgeOptions,
+        lambda s: [("storage.maintenance.uploadpurging", s.storage.maintenance.uploadpurging)],
     ),
     SectionClass("middleware.storage[].options", WrapperOptions, _wrapper),
     SectionClass("middleware.storage[].options", RewriteOptions, _nothing),

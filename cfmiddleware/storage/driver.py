@@ -35,6 +35,29 @@ class Stat(NamedTuple):
     modified: float
 
 
+class Unfinished(NamedTuple):
+    """An object that somebody has begun to write and not finished: parts of it, or a temporary file.
+
+    :param name: what it is, for people: the path of the object that it would be, or the temporary file.
+    :param size: how many bytes of it there are, as far as they were counted.
+    :param touched: when the last of them came, in Unix seconds by the storage's clock.
+    :param folder: what :func:`folder_mark` returns for the folder that the object would be in; empty if
+        nobody knows.
+    :param handle: what the driver finds it by.
+    """
+
+    name: str
+    size: int
+    touched: float
+    folder: str
+    handle: tuple[str, ...]
+
+
+def folder_mark(path: str) -> str:
+    """Return a short text that stands for the folder of the object at *path*."""
+    return fingerprint(path.rpartition("/")[0])
+
+
 class Reader(Protocol):
     """An object's bytes, as they were when the reader was opened, in chunks of :data:`LARGEST_CHUNK` at most.
 
@@ -244,6 +267,17 @@ class Driver(Protocol):
 
     def delete_prefix(self, prefix: str) -> None:
         """Delete every object below *prefix*."""
+
+    def unfinished(self, prefix: str, before: float) -> Iterator[Unfinished]:
+        """Yield the objects below *prefix* that somebody has begun to write and not finished. A driver that
+        does not know what they would be yields those of other prefixes as well.
+
+        :param before: for what was begun after this time, in Unix seconds, ``touched`` may be the time when
+            it was begun.
+        """
+
+    def discard(self, unfinished: Unfinished) -> None:
+        """Forget what somebody has begun to write. Whoever still does so fails."""
 
 
 def fingerprint(*parts: str) -> str:

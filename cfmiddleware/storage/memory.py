@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 from cfmiddleware.errors import ObjectExists, ObjectNotFound
 from cfmiddleware.parse import read
 
-from .driver import LARGEST_CHUNK, Bytes, Stat
+from .driver import LARGEST_CHUNK, Bytes, Stat, Unfinished
 from .pathcheck import check_path, check_prefix, check_range, clean_root, root_option, sort_names
 from .writer import SingleUseWriter
 
@@ -138,6 +138,14 @@ class MemoryDriver:
     def delete_prefix(self, prefix: str) -> None:
         """Delete every object below *prefix*."""
         self.delete(self._below(check_prefix(prefix)))
+
+    def unfinished(self, prefix: str, before: float) -> Iterator[Unfinished]:
+        """Yield nothing: what is being written ends with whoever writes it."""
+        check_prefix(prefix)
+        yield from ()
+
+    def discard(self, unfinished: Unfinished) -> None:
+        """Do nothing, because there is nothing."""
 
     def _get(self, path: str) -> tuple[bytes, float]:
         entry = self._objects.get(check_path(path))

@@ -21,7 +21,8 @@ from lab.watched_s3 import WATCHED, WatchedS3
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.registry.collect.condemned import Condemned
-from cfmiddleware.registry.store.paths import blob_data
+from cfmiddleware.registry.purging.purger import Purger
+from cfmiddleware.registry.store.paths import BLOBS, blob_data
 from cfmiddleware.registry.verify.faults import Kind
 
 PAGE = (PROJECT / "docs" / "s3-permissions.rst").read_text(encoding="utf-8")
@@ -115,6 +116,19 @@ def garbage(client: RegistryClient) -> None:
         collect(client.driver)
 
 
+def purge(client: RegistryClient) -> None:
+    """Purge an upload, and parts that nobody made an object of; both are as old as the collection took."""
+    Purger(client.driver, 1).purge()
+
+
+def abandoned(client: RegistryClient, server: WatchedS3) -> None:
+    assert client.patch(client.start("app"), data=LARGE[:20000]).status_code == 202
+    key = client.driver.key(f"{BLOBS}sha256/aa/bb/data")
+    upload = server.client.create_multipart_upload(Bucket=server.bucket, Key=key)
+    part = {"Bucket": server.bucket, "Key": key, "UploadId": upload["UploadId"], "PartNumber": 1}
+    server.client.upload_part(**part, Body=LARGE[:SMALLEST_PART])
+
+
 USES: dict[str, Callable[[RegistryClient], None]] = {
     "Start": start,
     "Push of an image": push,
@@ -124,6 +138,7 @@ USES: dict[str, Callable[[RegistryClient], None]] = {
     "Delete": delete,
     "Catalog, tags": lists,
     "Garbage collection": garbage,
+    "Purge of uploads": purge,
 }
 
 
@@ -141,6 +156,7 @@ def client(server: WatchedS3) -> RegistryClient:
     client = RegistryClient(driver, inline_limit=SMALLEST_PART, condemned=condemned)
     for tag, seed in (("latest", b""), ("second", b"1"), ("second", b"2")):
         client.push_image("app", tag, seed)
+    abandoned(client, server)
     return client
 
 

@@ -47,6 +47,8 @@ VALUES: dict[str, Any] = {
     "storage.redirect.disable": True,
     "storage.cache.blobdescriptor": "inmemory",
     "storage.cache.layerinfo": "inmemory",
+    "storage.maintenance.uploadpurging.age": "168h",
+    "storage.maintenance.uploadpurging.dryrun": False,
     "storage.tag.concurrencylimit": 8,
     "auth.token.signingalgorithms": ["RS256"],
     "middleware.storage.name": "cloudfront",

@@ -371,7 +371,7 @@ CASES: dict[str, Case] = {
     "an upload without its start": Case(
         _upload_without_start,
         Kind.UPLOAD,
-        f"upload {OLD_UUID}: nothing says when it began, so no purge takes it",
+        f"upload {OLD_UUID}: nothing says when it began, so Distribution does not purge it",
         _PURGE,
         later=7200.0,
     ),

@@ -1,7 +1,7 @@
-"""One collection at a time.
+"""One collection at a time, and one purge of uploads.
 
-This saves work and nothing more: two collections at once would do no harm (see ``condemned.py``). So a
-lease that two take in the same moment, on a storage without create-only writes, is no danger.
+This saves work and nothing more: two at once would do no harm (see ``condemned.py``). So a lease that two
+take in the same moment, on a storage without create-only writes, is no danger.
 """
 
 from __future__ import annotations
@@ -17,24 +17,28 @@ from cfmiddleware.storage.driver import Driver
 
 from .condemned import storage_time
 
-# How often a collection says that it still runs, and after how long without a word its lease is free.
+# How often its holder says that it still runs, and after how long without a word its lease is free.
 _RENEW = 10.0
 _FREE = 90.0
 
 
 class LeaseTaken(Exception):
-    """Another collection runs."""
+    """Another process has the lease."""
 
 
 class Lease:
-    """The right to collect, which a crash gives up.
+    """The right to do something alone, which a crash gives up.
 
     :param driver: where it is.
     :param clock: tells the seconds, from any moment on.
+    :param path: the object that says who has it: by default the right to collect garbage.
     """
 
-    def __init__(self, driver: Driver, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, driver: Driver, clock: Callable[[], float] = time.monotonic, path: str = paths.LEASE
+    ) -> None:
         self._driver = driver
+        self._path = path
         self._owner = this_process().encode()
         self._clock = clock
         self._renewed: float | None = None
@@ -43,23 +47,23 @@ class Lease:
     def held(self) -> Iterator[None]:
         """Hold the lease inside the block.
 
-        :raises LeaseTaken: when another collection has it.
+        :raises LeaseTaken: when another process has it.
         """
         self._take()
         try:
             yield
         finally:
             self._renewed = None
-            self._driver.delete([paths.LEASE])
+            self._driver.delete([self._path])
 
     def _take(self) -> None:
         for _ in range(3):
             try:
-                self._driver.create(paths.LEASE, self._owner)
+                self._driver.create(self._path, self._owner)
             except ObjectExists:
                 if not self._is_free():
                     raise LeaseTaken(self._taken_by()) from None
-                self._driver.delete([paths.LEASE])
+                self._driver.delete([self._path])
             else:
                 self._renewed = self._clock()
                 return
@@ -69,18 +73,18 @@ class Lease:
         if has_ended(self._taken_by()):
             return True
         try:
-            return storage_time(self._driver) - self._driver.stat(paths.LEASE).modified > _FREE
+            return storage_time(self._driver) - self._driver.stat(self._path).modified > _FREE
         except ObjectNotFound:
             return True
 
     def _taken_by(self) -> str:
         try:
-            return self._driver.read(paths.LEASE).decode("utf-8", "replace")
+            return self._driver.read(self._path).decode("utf-8", "replace")
         except ObjectNotFound:
-            return "another collection"
+            return "another process"
 
     def renew(self) -> None:
-        """Say that the collection still runs, if it holds the lease and it is time to."""
+        """Say that what it is for still runs, if it holds the lease and it is time to."""
         if self._renewed is not None and self._clock() - self._renewed > _RENEW:
-            self._driver.write(paths.LEASE, self._owner)
+            self._driver.write(self._path, self._owner)
             self._renewed = self._clock()

@@ -19,12 +19,15 @@ marked with ``*`` is ours alone, and Distribution skips it.
         _uploads/<uuid>/                                                an upload whose URL does not say all
             startedat                                                   when it began
           * cancelled                                                   none of its URLs counts any more
+          * purging                                                     the same, while it is purged
           * algorithm-<algorithm>                                       what to hash with, unless sha256
           * state-<n as 8 digits>                                       the n-th link of the upload's chain
           * piece-<uuid>                                                bytes that one request brought
   * _cfmiddleware/uploadsecret                                          what signs the URLs of uploads
   * _cfmiddleware/collect/                                              what garbage collections keep
   * _cfmiddleware/events/                                               events that nobody has taken yet
+  * _cfmiddleware/purge/                                                which process purges uploads, and when
+                                                                        one last did
 
 A ``link`` is the text of a digest without a newline. Its content, not its name, says where the data is.
 """
@@ -60,6 +63,18 @@ REMEMBERED = _COLLECT + "remembered/"
 
 #: The object that says which collection runs.
 LEASE = _COLLECT + "lease"
+
+#: The folder of the registry's own objects.
+OWN = _ROOT + "_cfmiddleware/"
+
+#: Everything that belongs to the registry.
+EVERYTHING = _ROOT
+
+#: The object that says which process purges uploads.
+PURGE_LEASE = OWN + "purge/lease"
+
+#: What the last purge of uploads has done; its time is when it ended.
+LAST_PURGE = OWN + "purge/last"
 
 #: An object that is written to learn the storage's time.
 CLOCK = _COLLECT + "clock"

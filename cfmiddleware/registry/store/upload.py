@@ -61,7 +61,12 @@ DEFAULT_INLINE_LIMIT = 1 << 20
 _MOST_SOURCES = 1000
 
 _STARTED = "startedat"
-_CANCELLED = "cancelled"
+
+#: The name in an upload's folder that ends it, and that stays for as long as it has URLs.
+CANCELLED = "cancelled"
+
+#: The name in an upload's folder that ends it for as long as it is purged.
+PURGING = "purging"
 _STATE = "state-"
 _PIECE = "piece-"
 _ALGORITHM = "algorithm-"
@@ -69,7 +74,7 @@ _ALGORITHM = "algorithm-"
 _LOOKS = 10
 
 # What is in the folder of an upload that cannot be continued here: one of Distribution's, or a cancelled one.
-_ENDS = {"data", "hashstates/", _CANCELLED}
+_ENDS = {"data", "hashstates/", CANCELLED, PURGING}
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -372,6 +377,7 @@ class Upload:
         :raises ObjectExists: if another request continued from the same state and was faster.
         :raises UploadUnknown: if the upload has ended meanwhile; then nothing of *state* stays.
         """
+        begins = not self.kept
         self.keep()
         written = [_name(before.number - 1)] if before.follows_bytes else []
         for name in written:
@@ -385,9 +391,10 @@ class Upload:
         self.chained = True
         written.append(_name(state.number))
         self._known.update(written)
-        # After a first small chunk this is not checked. Nearly every upload of a small blob has no other
-        # request that could end it meanwhile, and at most one state stays behind.
-        if (state.number > 1 or state.pieces) and not self._is_there():
+        # After a first small chunk this is not checked, unless the upload was there before. Nearly every
+        # upload of a small blob has no other request that could end it meanwhile, and at most one state stays
+        # behind. Nor is it old enough to be purged.
+        if (state.number > 1 or state.pieces or not begins) and not self._is_there():
             self._clean_up([*written, *(p.name for p in state.pieces)])
             raise UploadUnknown(self.uuid)
 
@@ -500,7 +507,7 @@ class Upload:
         """Remove the upload as :meth:`end` does, after its outcome is settled: that it fails is logged."""
         if self.kept:
             if self._known:
-                self._known.add(_CANCELLED)  # by a request that came too late
+                self._known.add(CANCELLED)  # by a request that came too late
             with self._spared(), contextlib.suppress(UploadUnknown):
                 self.end()
 
@@ -517,7 +524,7 @@ class Upload:
         if self.look():
             self.end()
         self._write_start(time.time())
-        self._driver.write(self._folder + _CANCELLED, b"")
+        self._driver.write(self._folder + CANCELLED, b"")
 
     @contextlib.contextmanager
     def _spared(self) -> Iterator[None]:

@@ -28,8 +28,8 @@ from .uploadsecret import UploadSecret
 #: cancelled upload leaves behind so that its tickets stay invalid.
 VALID = 5 * 24 * 3600
 
-# How many seconds the clocks of two machines may differ.
-_SKEW = 600
+#: How many seconds the clocks of two machines may differ.
+SKEW = 600
 
 # An id, and the ticket's fields, in the letters that Distribution allows in the id of an upload.
 _FORM = re.compile(
@@ -85,7 +85,7 @@ class Tickets:
         uuid = form["uuid"]
         started = int(form["started"], 16)
         algorithm, hexadecimal = form["algorithm"], form["hex"]
-        if not started - _SKEW <= self._clock() <= started + VALID or algorithm not in HEX_LENGTHS:
+        if not started - SKEW <= self._clock() <= started + VALID or algorithm not in HEX_LENGTHS:
             return uuid, None
         if not self._is_ours(repository, uuid, form["claim"], form["mac"]):
             return uuid, None

@@ -23,7 +23,7 @@ _OTHERS = (
 
 # Objects of an upload, ours and Distribution's.
 _OF_UPLOAD = re.compile(
-    r"startedat|cancelled|algorithm-[a-z0-9]+|state-[0-9]{8}|piece-[0-9a-f-]{36}"
+    r"startedat|cancelled|purging|algorithm-[a-z0-9]+|state-[0-9]{8}|piece-[0-9a-f-]{36}"
     r"|data|hashstates/[a-z0-9]+/[0-9]+"
 )
 

@@ -30,7 +30,7 @@ def problem(objects: StoredObjects, repository: str, uuid: str, found: Mapping[s
         return ""
     silent = now - max(stat.modified for stat in found.values())
     if "startedat" not in found:
-        return "nothing says when it began, so no purge takes it" if silent > _LOST else ""
+        return "nothing says when it began, so Distribution does not purge it" if silent > _LOST else ""
     if silent > ABANDONED:
         return f"nobody has written to it for {silent / 86400:.0f} days"
     newest = max((name for name in found if name.startswith(_STATE)), default=None)

@@ -10,7 +10,7 @@ import errno
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from io import FileIO
 
@@ -38,15 +38,30 @@ class TemporaryFiles:
         self.directory = os.path.join(root, TEMPORARY)
         self._purged = PerProcess(self._purge)
 
-    def name(self) -> str:
-        """Return a new name in the directory, which exists when this returns."""
+    def name(self, mark: str = "") -> str:
+        """Return a new name in the directory, which exists when this returns.
+
+        :param mark: what :meth:`all` says of the file.
+        """
         os.makedirs(self.directory, exist_ok=True)
         self._purged()
-        return os.path.join(self.directory, f"{os.getpid()}-{secrets.token_hex(8)}")
+        return os.path.join(self.directory, f"{os.getpid()}-{secrets.token_hex(8)}-{mark}".rstrip("-"))
 
-    def open(self) -> FileIO:
+    def open(self, mark: str = "") -> FileIO:
         """Return a new, empty, unbuffered file; its ``name`` is its path."""
-        return FileIO(self.name(), "xb")
+        return FileIO(self.name(mark), "xb")
+
+    def all(self) -> Iterator[tuple[str, str, os.stat_result]]:
+        """Yield the path of each file, its mark and its stat, as far as they are still there."""
+        try:
+            with os.scandir(self.directory) as entries:
+                found = [*entries]
+        except FileNotFoundError:
+            return
+        for entry in found:
+            with suppress(FileNotFoundError):
+                mark = entry.name.split("-")[2:3]
+                yield entry.path, mark[0] if mark else "", entry.stat(follow_symlinks=False)
 
     def _purge(self) -> None:
         oldest = time.time() - _STALE_SECONDS

@@ -21,7 +21,7 @@ from cfmiddleware.errors import (
     StorageUnavailable,
 )
 from cfmiddleware.parse import exact_text, integer, read
-from cfmiddleware.storage.driver import LARGEST_CHUNK, Bytes, Stat, fingerprint
+from cfmiddleware.storage.driver import LARGEST_CHUNK, Bytes, Stat, Unfinished, fingerprint, folder_mark
 from cfmiddleware.storage.pathcheck import InvalidPath, check_path, check_prefix, check_range, sort_names
 from cfmiddleware.storage.writer import SingleUseWriter
 
@@ -178,7 +178,7 @@ class FilesystemDriver:
         """Begin an object at *path*, in a temporary file."""
         target = self._file(path)
         with _errors("write", path, absent=False):
-            return FileWriter(path, self._temporary.open(), target)
+            return FileWriter(path, self._temporary.open(folder_mark(path)), target)
 
     def compose(self, path: str, sources: Sequence[str]) -> None:
         """Put the contents of *sources* at *path*: a single one as a hard link, which copies nothing."""
@@ -244,6 +244,20 @@ class FilesystemDriver:
         for directory, _, _ in os.walk(top, topdown=False):
             if directory != self._temporary.directory:
                 durable.prune(directory, self._root + "/")
+
+    def unfinished(self, prefix: str, before: float) -> Iterator[Unfinished]:
+        """Yield the temporary files, whatever they would become."""
+        check_prefix(prefix)
+        with _errors("list", f"/{durable.TEMPORARY}/", absent=False):
+            for file, mark, stat in self._temporary.all():
+                # The inode's own time as well, which linking changes: a second name of an old object is new.
+                touched = max(stat.st_mtime, stat.st_ctime)
+                yield Unfinished(file[len(self._root) :], stat.st_size, touched, mark, (file,))
+
+    def discard(self, unfinished: Unfinished) -> None:
+        """Remove a temporary file."""
+        with _errors("delete", unfinished.name), suppress(FileNotFoundError):
+            os.unlink(*unfinished.handle)
 
     def _file(self, path: str) -> str:
         if check_path(path).startswith(f"/{durable.TEMPORARY}/") or path == f"/{durable.TEMPORARY}":

@@ -30,7 +30,7 @@ from cfmiddleware.parse import Parser, anything, boolean, read
 from cfmiddleware.process.cache import PerProcess
 from cfmiddleware.process.sidebyside import SideBySide
 from cfmiddleware.process.throttle import Throttle
-from cfmiddleware.storage.driver import Stat, fingerprint
+from cfmiddleware.storage.driver import Stat, Unfinished, fingerprint, folder_mark
 from cfmiddleware.storage.pathcheck import (
     InvalidPath,
     check_path,
@@ -61,6 +61,7 @@ from .openbodies import OpenBodies
 from .options import S3Options
 from .partbudget import PartBudget
 from .presign import Presigner
+from .unfinishedparts import open_uploads
 from .writecheck import check_writes
 
 if TYPE_CHECKING:
@@ -473,6 +474,24 @@ class S3Driver:
                     )
         for upload in unfinished:
             abort_upload(client, self._bucket, upload["Key"], upload["UploadId"])
+
+    def unfinished(self, prefix: str, before: float) -> Iterator[Unfinished]:
+        """Yield the multipart uploads of keys below *prefix* that are neither completed nor aborted."""
+        root = len(self._key_prefix("/"))
+        found = open_uploads(self._client(), self._bucket, self._key_prefix(prefix), before)
+        for key, upload_id, size, touched in found:
+            path = "/" + key[root:]
+            yield Unfinished(path, size, touched, folder_mark(path), (key, upload_id))
+
+    def discard(self, unfinished: Unfinished) -> None:
+        """Abort a multipart upload."""
+        key, upload_id = unfinished.handle
+        with translated(unfinished.name):
+            try:
+                self._client().abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload_id)
+            except ClientError as error:
+                if code_of(error) != "NoSuchUpload":
+                    raise
 
     def _key_prefix(self, prefix: str) -> str:
         return (self._root + check_prefix(prefix)).removeprefix("/")

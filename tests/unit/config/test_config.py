@@ -238,7 +238,7 @@ def test_each_kind_that_is_not_acted_on_is_said_in_a_line_of_its_own(
         """
         version: 0.1
         log: {level: info, hooks: [{type: mail}]}
-        storage: {inmemory: , maintenance: {uploadpurging: {enabled: true, age: 1h}}}
+        storage: {inmemory: }
         http: {addr: ":5000", h2c: {enabled: true}}
         policy: {repository: {classes: [image]}}
         """,
@@ -250,7 +250,6 @@ def test_each_kind_that_is_not_acted_on_is_said_in_a_line_of_its_own(
         f"{directory}/config.yml: {name}"
         for name in (
             "log.hooks",
-            "storage.maintenance.uploadpurging",
             "http.h2c.enabled",
             "policy.repository.classes",
         )

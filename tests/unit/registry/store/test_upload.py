@@ -329,7 +329,8 @@ def test_what_was_joined_in_steps_goes_when_the_upload_ended_meanwhile(driver, m
 def test_a_state_written_after_the_end_brings_no_upload_back(upload):
     late = upload.extend(upload.state(), [b"late"])
     upload.end()
-    upload.install(late, State())
+    with pytest.raises(UploadUnknown):
+        upload.install(late, State())
     with pytest.raises(UploadUnknown):
         upload.state()
 

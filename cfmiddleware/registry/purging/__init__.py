@@ -1,0 +1,1 @@
+"""Uploads that nobody finishes, and what failures left: found, and deleted when they are old enough."""
