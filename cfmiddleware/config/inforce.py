@@ -104,7 +104,7 @@ def _shown(place: str, value: object) -> str:
     text = value if isinstance(value, str) else _as_yaml(value)
     if _PEM in text or (text and (_SECRET.search(name) or _HEADERS.search(place))):
         return HIDDEN
-    return _without_user(text) if "@" in text and "://" in text else text
+    return _without_secrets(text) if "://" in text else text
 
 
 def _as_yaml(value: object) -> str:
@@ -112,13 +112,15 @@ def _as_yaml(value: object) -> str:
     return text.removesuffix("\n...\n").strip()
 
 
-def _without_user(text: str) -> str:
-    """Return a text whose URL has no user and no password."""
+def _without_secrets(text: str) -> str:
+    """Return a text whose URL has no user, no password and no query, in which some services have a key."""
     try:
         parts = urlsplit(text)
     except ValueError:
         return HIDDEN
-    if parts.username is None:
-        return text
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{HIDDEN}@{host}"))
+    user, _, host = parts.netloc.rpartition("@")
+    if user:
+        parts = parts._replace(netloc=f"{HIDDEN}@{host}")
+    if parts.query:
+        parts = parts._replace(query=HIDDEN)
+    return urlunsplit(parts)

@@ -80,9 +80,9 @@ storage:
 redis: {addr: "localhost:6379", password: OPEN-4}
 http: {secret: OPEN-5}
 health:
-  http: [{uri: "http://me:OPEN-6@example.com/", headers: {Authorization: [OPEN-7]}}]
+  http: [{uri: "http://me:OPEN-6@example.com/alive?key=OPEN-12", headers: {Authorization: [OPEN-7]}}]
 notifications:
-  endpoints: [{name: a, url: "https://u:OPEN-8@example.com/x", headers: {X-Key: [OPEN-9]}}]
+  endpoints: [{name: a, url: "https://u:OPEN-8@example.com/x?key=OPEN-13", headers: {X-Key: [OPEN-9]}}]
 middleware:
   storage:
     - name: cloudfront
@@ -101,7 +101,7 @@ def test_no_secret_is_shown(tmp_path: Path):
     assert not any("OPEN" in value for value, _ in values.values())
     assert values["storage.s3.secretkey"] == (HIDDEN, "line 4")
     assert values["middleware.storage[0].options.privatekey"] == (HIDDEN, "line 18")
-    assert values["health.http[0].uri"][0] == f"http://{HIDDEN}@example.com/"
+    assert values["health.http[0].uri"][0] == f"http://{HIDDEN}@example.com/alive?{HIDDEN}"
 
 
 def test_what_cannot_be_used_is_refused_as_at_the_start(tmp_path: Path):
