@@ -115,7 +115,7 @@ def post_worker_init(worker: Any) -> None:
             worker.log.warning("cfmiddleware.gunicorn: the app is wrapped already, and is not wrapped again")
         else:
             config = Config(*checked)
-            worker.wsgi = watched(config, config.announced(config.wrap(app)))
+            worker.wsgi = watched(config, config.surrounded(app))
     except ConfigError as error:
         refuse(error)
 

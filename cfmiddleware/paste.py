@@ -40,7 +40,7 @@ def filter_factory(global_conf: Mapping[str, str], **local_conf: str) -> Callabl
             if file is None:
                 return CloudFrontMiddleware(app, WrapperOptions.read(given, here=here))
             config = Config.load(here / str(file))
-            wrapped = watched(config, config.announced(config.wrap(app, resolve_paths(given, here))))
+            wrapped = watched(config, config.surrounded(app, resolve_paths(given, here)))
         except ConfigError as error:
             refuse(_located(error, global_conf))
         return wrapped

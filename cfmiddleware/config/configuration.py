@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("cfmiddleware")
 
+# How many apps may surround another one.
+_DEEPEST = 20
+
 
 class Config:
     """A configuration that was read and checked as a whole, and what can be built from it.
@@ -171,6 +174,20 @@ class Config:
                 registry, self.settings, entry.options, registry.place_of(entry.options.prefix)
             )
 
+    def surrounded(self, app: App, further: Mapping[str, Any] | None = None) -> App:
+        """Return *app* wrapped, with what the sections ``notifications`` and ``health`` say.
+
+        :param further: as for :meth:`wrap`.
+        """
+        wrapped = self.wrap(app, further)
+        told = self.announced(wrapped)
+        if not self.settings.health.has_checks or _is_ours(app):
+            return told
+        from cfmiddleware.middleware.guarded import Guarded
+
+        health = self.health()
+        return told if health is None else Guarded(told, health, wrapped.prefix)
+
     def announced(self, app: CloudFrontMiddleware) -> App:
         """Return an app that was wrapped, and of whose requests the endpoints of ``notifications`` are told.
 
@@ -288,3 +305,14 @@ class Config:
                 "(gunicorn: --certfile and --keyfile)",
                 self.source,
             )
+
+
+def _is_ours(app: object) -> bool:
+    """Return whether an app is this package's registry, as far as what surrounds it can be looked through."""
+    from cfmiddleware.registry.app import Registry
+
+    for _ in range(_DEEPEST):
+        if app is None or isinstance(app, Registry):
+            break
+        app = getattr(app, "app", None)
+    return isinstance(app, Registry)

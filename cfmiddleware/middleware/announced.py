@@ -1,7 +1,7 @@
 """Events of a registry of any kind, from its requests and its answers.
 
 For an app that has none of its own. What neither a request nor its answer says is not in the event, such as
-the size of a blob that is redirected.
+the size of a blob that is mounted.
 """
 
 from __future__ import annotations
@@ -86,14 +86,19 @@ class Announced:
             return answer.unless_lost(self.app(own, answer.start_response))
         return self.app(own, answer.start_response)
 
-    def tell(self, resource: _Resource, environ: Environ, status: str, headers: Mapping[str, str]) -> None:
+    def tell(
+        self, resource: _Resource, environ: Environ, status: str, headers: Mapping[str, str], size: int
+    ) -> None:
         """Keep the event of an answer, if it is one that somebody wants to know of.
 
         :param headers: the answer's, their names in lower case.
+        :param size: of the blob that the client is redirected to; 0 if it is not known.
         :raises NotRecorded: if it could not be kept, and none may get lost.
         """
         found = self._happened(resource, environ, status[:3], headers)
         if found is not None and self._notifier.wants(found.action):
+            if size and found.target.size == 0:
+                found = found._replace(target=found.target._replace(size=size))
             told = requester(environ, self._notifier.trustedproxies)
             self._notifier.record([found], told, _user(environ))
 
@@ -164,7 +169,7 @@ class _Answer:
     :param announced: keeps its event.
     """
 
-    __slots__ = ("_announced", "_environ", "_is_lost", "_resource", "_start", "is_told")
+    __slots__ = ("_announced", "_environ", "_is_lost", "_resource", "_start", "is_told", "size")
 
     def __init__(
         self, announced: Announced, resource: _Resource, environ: Environ, start_response: StartResponse
@@ -176,6 +181,8 @@ class _Answer:
         self._is_lost = False
         #: Whether there is nothing to tell any more.
         self.is_told = False
+        #: The size of the blob that the client is redirected to, if the app has said it.
+        self.size = 0
 
     def start_response(self, status: str, headers: Headers, exc_info: ExcInfo | None = None) -> Write:
         """Be the ``start_response`` that the app sees: the event is kept before the client has an answer."""
@@ -184,7 +191,7 @@ class _Answer:
             named = {name.lower(): value for name, value in headers}
             environ, self._environ = self._environ, {}  # which holds this
             try:
-                self._announced.tell(self._resource, environ, status, named)
+                self._announced.tell(self._resource, environ, status, named, self.size)
             except NotRecorded:
                 self._is_lost = True
                 _refuse(self._start)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from cfmiddleware.metrics.cells import STATE
 from cfmiddleware.metrics.names import PROBE_CACHE, PROBE_SECONDS
+from cfmiddleware.notifications.envelope import TELLER
 from cfmiddleware.tracing.childspan import asking
 from cfmiddleware.wsgi.accessrecord import ACCESS
 from cfmiddleware.wsgi.client import client_text
 
 from .binding import Binding
-from .blobsizes import BlobSizes, counting_by_name
+from .blobsizes import BlobSizes, content_length, counting_by_name
 from .bloburls import BlobURLs
 from .judge import Judge
 from .keptheaders import KeptHeaders, remembered
@@ -103,6 +104,10 @@ class Pulls:
             return response
         if record is not None:
             record.sent = pull.sent
+        teller = environ.get(TELLER)
+        if teller is not None:
+            size = pull.probe.size
+            teller.size = max(0, content_length(pull.headers) if size is None else size)
         if "HTTP_RANGE" in environ:
             self._sizes.count_part(blob, pull.sent)
         else:

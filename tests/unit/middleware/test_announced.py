@@ -125,6 +125,17 @@ def test_a_redirect_is_a_pull_and_a_registry_that_tells_by_itself_is_not_talked_
             assert [each["action"] for each in pulls] == ["pull", "pull"], (own, options)
             assert {each["target"]["digest"] for each in pulls} == {str(DIGEST)}
             assert {each["request"]["method"] for each in pulls} == {"GET"}
+            assert pulls[0]["target"].get("size") == (5000 if own else None)
+
+
+def test_a_redirect_is_as_large_as_the_app_said(tmp_path: Path):
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Docker-Content-Digest", str(DIGEST)), ("Content-Length", "5000")])
+        return [LAYER]
+
+    told = Told(tmp_path)
+    assert send(Announced(wrap(app), told), "GET", f"/v2/app/blobs/{DIGEST}").code == 307
+    assert told.events()[0]["target"]["size"] == 5000
 
 
 def test_who_was_let_in_is_who_acted(tmp_path: Path):
