@@ -37,7 +37,9 @@ class Census:
 Walk = Callable[[str], Iterator[tuple[str, Stat]]]
 
 
-def take_census(driver: Driver, name: str, *, tags: bool, walk: Walk | None = None) -> Census:
+def take_census(
+    driver: Driver, name: str, *, tags: bool, walk: Walk | None = None, reading: SideBySide | None = None
+) -> Census:
     """List a repository.
 
     The links of blobs come first, and the manifests that may refer to them after: what is pushed between the
@@ -45,6 +47,7 @@ def take_census(driver: Driver, name: str, *, tags: bool, walk: Walk | None = No
 
     :param tags: whether the tags' manifests are wanted.
     :param walk: lists the repository; by default the driver does.
+    :param reading: reads several tags at a time; by default they are read one after the other.
     """
     walk = walk or driver.walk
     census = Census(name)
@@ -61,8 +64,12 @@ def take_census(driver: Driver, name: str, *, tags: bool, walk: Walk | None = No
             tag, _, rest = path[len(tag_folder) :].partition("/")
             if rest == paths.CURRENT_LINK:
                 named[tag] = None
-    for tag in named:
-        current = read_link(driver, paths.tag_current(name, tag))
+
+    def current_of(tag: str) -> Digest | None:
+        return read_link(driver, paths.tag_current(name, tag))
+
+    found = map(current_of, named) if reading is None else reading.map(current_of, named)
+    for tag, current in zip(named, found, strict=True):
         if current is not None:
             census.tags[tag] = current
     return census

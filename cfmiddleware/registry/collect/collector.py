@@ -384,7 +384,9 @@ class Collector:
 
         def look(name: str) -> Census:
             with self._meter.apart() as requests:
-                census = take_census(self._driver, name, tags=self._rules.deleteuntagged, walk=walk)
+                census = take_census(
+                    self._driver, name, tags=self._rules.deleteuntagged, walk=walk, reading=self._reading
+                )
             census.requests = requests
             return census
 

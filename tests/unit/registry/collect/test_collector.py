@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from lab.registry_client import DRIVERS, OCI_INDEX, OCI_MANIFEST, RegistryClient
 from cfmiddleware.digest import Digest
 from cfmiddleware.registry.collect.lease import LeaseTaken
 from cfmiddleware.registry.store import paths
+from cfmiddleware.storage.memory import MemoryDriver
 
 
 @pytest.fixture(params=DRIVERS)
@@ -377,3 +379,23 @@ def test_a_manifest_whose_bytes_are_others_counts_as_unreadable(client: Registry
     collect_all(client.driver)
 
     assert pull(client, "app", "v1") == [200, 200, 200]
+
+
+def test_the_tags_of_one_repository_are_read_side_by_side() -> None:
+    both = threading.Barrier(2)
+
+    class Waiting(MemoryDriver):
+        def read(self, path: str) -> bytes:
+            if path.endswith("/current/link"):
+                # One after the other would wait for ever.
+                both.wait(20)
+            return super().read(path)
+
+    written = RegistryClient(MemoryDriver())
+    for tag in ("v1", "v2"):
+        written.push_image("app", tag, tag.encode())
+    driver = Waiting()
+    for path, _ in written.driver.walk("/"):
+        driver.write(path, written.driver.read(path))
+
+    assert not collect(driver, deleteuntagged=True).revisions
