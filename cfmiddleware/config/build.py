@@ -206,7 +206,7 @@ def notifier(settings: Settings, name: str) -> Notifier | None:
         for each in options.enabled
     ]
     wrapper = settings.cloudfront.options if settings.cloudfront is not None else None
-    told = Notifier(
+    return Notifier(
         endpoints,
         kept,
         Source(_source(settings), new_id()),
@@ -214,12 +214,6 @@ def notifier(settings: Settings, name: str) -> Notifier | None:
         refuses=options.spool.whenfull == "refuse",
         trustedproxies=wrapper.trustedproxies if wrapper is not None else 0,
     )
-    if wrapper is not None and wrapper.probe == "none" and told.wants("pull"):
-        _log.warning(
-            "notifications: with 'probe: none' the registry hears of no pull that is redirected, so there is "
-            "no event of it"
-        )
-    return told
 
 
 def _source(settings: Settings) -> str:

@@ -205,7 +205,14 @@ class Config:
         """
         self.turn_on_metrics()
         registry = self.registry(health)
-        return self.with_headers(self._wrapped(registry) if self.has_wrapper() else registry)
+        if not self.has_wrapper():
+            return self.with_headers(registry)
+        wrapped = self._wrapped(registry)
+        entry, notifier = self.settings.cloudfront, self.notifier
+        asks_nobody = entry is not None and entry.options.probe == "none"
+        # The registry then hears of no pull that is redirected.
+        tells = asks_nobody and notifier is not None and notifier.wants("pull")
+        return self.with_headers(self.announced(wrapped) if tells else wrapped)
 
     def with_headers(self, app: App) -> App:
         """Return *app* with ``http.headers`` on all of its responses."""

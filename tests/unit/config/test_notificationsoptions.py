@@ -140,14 +140,6 @@ def test_a_spool_that_no_directory_is_named_for_is_said(tmp_path: Path, caplog, 
     assert f"are kept in {made}" in caplog.text
 
 
-def test_a_registry_that_is_not_asked_says_that_it_tells_nothing(directory: Path, caplog):
-    options = {"baseurl": "d1.example", "privatekey": "keys", "probe": "none"}
-    middleware = {"storage": [{"name": "cloudfront", "options": options}]}
-    section = {"endpoints": [ONE], "spool": {"directory": "spool"}}
-    read(section, directory, middleware=middleware).app()
-    assert "with 'probe: none' the registry hears of no pull that is redirected" in caplog.text
-
-
 @pytest.mark.parametrize(
     ("storage", "spool", "error"),
     [

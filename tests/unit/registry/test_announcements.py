@@ -273,6 +273,33 @@ def test_an_index_refers_to_its_entries(client: RegistryClient, told: Told):
     assert told.events()[-1]["target"]["references"] == [entry]
 
 
+def test_a_redirect_of_which_the_registry_is_not_asked_is_a_pull(tmp_path: Path):
+    (tmp_path / "pk-K1.pem").write_text(generate("ecdsa").private_pem)
+    options = {"baseurl": "d1.example", "privatekey": "pk-K1.pem", "probe": "none"}
+    config = Config(
+        {
+            "storage": {"filesystem": {"rootdirectory": str(tmp_path / "data")}},
+            "middleware": {"storage": [{"name": "cloudfront", "options": options}]},
+            "notifications": {
+                "endpoints": [{"name": "a", "url": "http://127.0.0.1:9/"}],
+                "spool": {"directory": "spool"},
+            },
+        },
+        "config.yml",
+        tmp_path,
+    )
+    app = config.app()
+    assert config.notifier is not None
+    config.notifier.start = lambda: None  # type: ignore[method-assign]
+    assert ask(app, push_request()).code == 201
+    assert ask(app, request(f"/v2/app/blobs/{DIGEST}")).code == 307
+    assert ask(app, request(f"/v2/app/blobs/{DIGEST}", "HEAD")).code == 200
+    events = [json.loads(each.body) for each in config.spool().all()]
+    said = [(each["action"], each["request"]["method"]) for each in events]
+    assert said == [("push", "POST"), ("pull", "GET"), ("pull", "HEAD")]
+    assert {each["target"]["digest"] for each in events} == {str(DIGEST)}
+
+
 def test_a_wrapper_of_the_same_configuration_tells_of_its_redirects(tmp_path: Path, monkeypatch):
     directory = tmp_path
     (directory / "pk-K1.pem").write_text(generate("ecdsa").private_pem)
