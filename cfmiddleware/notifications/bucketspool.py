@@ -127,7 +127,12 @@ class BucketSpool:
             turn = self._turn()
             if not turn.take():
                 return None
-            self._queue = BucketQueue(self, turn, endpoints)
+            try:
+                self._queue = BucketQueue(self, turn, endpoints)
+            except BaseException:
+                with contextlib.suppress(StorageError):
+                    turn.give_up()  # or the next try would wait until nobody has said anything for long
+                raise
             return self._queue
 
     def newest(self) -> int:

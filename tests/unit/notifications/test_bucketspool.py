@@ -319,6 +319,18 @@ def test_a_repository_that_fails_does_not_keep_what_is_read_from_being_bounded(s
     assert len(deliver(spool)) == 1800
 
 
+def test_a_process_that_cannot_begin_to_deliver_leaves_the_turn_to_others(storage, clock, monkeypatch):
+    spool = spool_of(storage, clock)
+    spool.add([entry(1)])
+    with monkeypatch.context() as patched:
+        patched.setattr(BucketQueue, "_count", lambda self: (_ for _ in ()).throw(StorageUnavailable("no")))
+        with pytest.raises(SpoolError):
+            spool.turn(["a"])
+    other = spool_of(storage, clock)
+    assert other.turn(["a"]) is not None
+    assert deliver(other) == ["1"]
+
+
 def test_objects_of_somebody_else_are_one_line(storage, clock):
     storage.write(f"{PREFIX}state", b"{}")
     with pytest.raises(SpoolError, match="'state' is not of this spool"):
