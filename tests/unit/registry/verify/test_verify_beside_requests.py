@@ -146,7 +146,7 @@ def play(scenario: str, plan: list[tuple[int, int]]) -> tuple[Relay, Result]:
 
 
 def plans(scenario: str) -> Iterator[list[tuple[int, int]]]:
-    """Yield where the request begins, where it stops, and where it goes on; all of them in the long run."""
+    """Yield where the request begins, stops, and goes on; a fifth of all orders in the long run."""
     relay, _ = play(scenario, [(0, FOREVER)])
     of_request = relay.steps[0]
     relay, _ = play(scenario, [(1, FOREVER)])
