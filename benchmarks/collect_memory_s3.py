@@ -50,6 +50,22 @@ class Contents(NamedTuple):
     lost: int = 1
 
 
+def blob_paths(contents: Contents, count: int) -> list[str]:
+    """Return the paths of some blobs for clients of the registry."""
+    images = contents.manifests // contents.repositories
+    blobs = _LAYERS * (images + contents.lost) * contents.repositories
+    step = max(1, blobs // count)
+    return [
+        f"/v2/team/app{number % contents.repositories:06}/blobs/sha256:{_blob_digest(number, blobs)}"
+        for number in range(0, blobs, step)
+    ][:count]
+
+
+def _blob_digest(number: int, blobs: int) -> str:
+    """Return the digest of a blob in hex; a greater number has a greater one."""
+    return f"{number * ((1 << 32) // blobs):08x}{number ^ 0x5A5A5A5A:08x}" * 4
+
+
 class Bucket:
     """A bucket, with five blobs of its own for each image and one that all of a repository share."""
 
@@ -101,8 +117,7 @@ class Bucket:
         ).encode()
 
     def _blob(self, number: int) -> str:
-        """Return the digest of a blob in hex; a greater number has a greater one."""
-        return f"{number * self._step:08x}{number ^ 0x5A5A5A5A:08x}" * 4
+        return _blob_digest(number, self.blobs)
 
     def _blobs_before(self, digest: bytes) -> int:
         place = min(int.from_bytes(digest[:4], "big") // self._step + 1, self.blobs)
