@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import warnings
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -122,11 +123,23 @@ def _is_secure(endpoint: str | None, options: S3Options) -> bool:
     return endpoint.startswith("https:") if endpoint else options.secure
 
 
+@lru_cache(maxsize=1)
+def _models() -> Any:
+    """Return what knows S3's requests: a file of a megabyte, which each session would read for itself."""
+    import botocore.session
+
+    return botocore.session.Session().get_component("data_loader")
+
+
 def _session(options: S3Options) -> boto3.session.Session:
     # Here, because boto3 takes much memory, and the processes that only start others never use it.
     import boto3.session
+    import botocore.session
 
+    core = botocore.session.Session()
+    core.register_component("data_loader", _models())
     return boto3.session.Session(
+        botocore_session=core,
         aws_access_key_id=options.accesskey or None,
         aws_secret_access_key=options.secretkey or None,
         aws_session_token=options.sessiontoken or None,
