@@ -31,6 +31,7 @@ _COMMANDS = {
     "referrers": "addreferrers.add_parser",
     "gc": "collectgarbage.add_parser",
     "purge": "purgeuploads.add_parser",
+    "delete": "deletecommand.add_parser",
     "verify": "verifystorage.add_parser",
     "config": "configcommand.add_parser",
     "completion": "completion.add_parser",

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from cfmiddleware.notifications.entries import EventSpool
     from cfmiddleware.notifications.notifier import Notifier
     from cfmiddleware.registry.app import Registry
+    from cfmiddleware.registry.deletes import Deletes
     from cfmiddleware.registry.retention.expiry import Retention
     from cfmiddleware.registry.retention.tagguard import TagGuard
     from cfmiddleware.storage.driver import Driver
@@ -259,6 +260,22 @@ def registry(
         auth=settings.auth.authenticator() if settings.auth is not None else None,
         chores=chores,
     )
+
+
+def deletes(settings: Settings, notifier: Notifier | None) -> Deletes:
+    """Return what deletes at an operator's word, as a client would.
+
+    :param notifier: is told of the deletes.
+    """
+    from cfmiddleware.registry.announcements import Announcements
+    from cfmiddleware.registry.app import Registry
+    from cfmiddleware.registry.deletes import Deletes
+
+    driver, known = storage(settings), descriptors(settings)
+    registry = Registry(
+        driver, delete=True, descriptors=known, notifier=notifier, retention=settings.retention
+    )
+    return Deletes(driver, registry, tag_guard(settings), Announcements(notifier), known)
 
 
 def retention(

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from cfmiddleware.process.chores import Chores
     from cfmiddleware.registry.app import Registry
     from cfmiddleware.registry.cache.descriptors import DescriptorCache
+    from cfmiddleware.registry.deletes import Deletes
     from cfmiddleware.registry.retention.expiry import Retention
     from cfmiddleware.registry.retention.tagguard import TagGuard
     from cfmiddleware.storage.driver import Driver
@@ -124,6 +125,15 @@ class Config:
         notifier = self.notifier if tell else None
         with self.located():
             return build.retention(self.settings, notifier, parallel, say)
+
+    def deletes(self, *, tell: bool = True) -> Deletes:
+        """Return what deletes at an operator's word, as a client would.
+
+        :param tell: whether the endpoints of ``notifications`` are told.
+        """
+        notifier = self.notifier if tell else None
+        with self.located():
+            return build.deletes(self.settings, notifier)
 
     def tag_guard(self) -> TagGuard:
         """Return what tells whether a tag, a manifest or a blob may be deleted, or is protected."""

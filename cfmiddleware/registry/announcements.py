@@ -123,6 +123,16 @@ class Announcements:
             requester = Requester(new_id(), "", "", "DELETE", f"cfmiddleware/{__version__}")
             self._keep([Happened("delete", Target(repository, tag=tag))], requester, "retention")
 
+    def repository_deleted(self, repository: str, digests: Iterable[Digest], tags: Iterable[str]) -> None:
+        """Tell that an operator has deleted manifests, blobs and tags with their repository."""
+        if self._notifier is None:
+            return
+        requester = Requester(new_id(), "", "", "DELETE", f"cfmiddleware/{__version__}")
+        gone = [Target(repository, digest=str(digest)) for digest in digests]
+        gone += [Target(repository, tag=tag) for tag in tags]
+        if gone:
+            self._keep([Happened("delete", target) for target in gone], requester, "delete")
+
     def _tell(self, request: Request, told: Iterable[tuple[Action, Target]]) -> None:
         if self._notifier is not None:
             self._record([Happened(*each) for each in told], _user(request), request.environ)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 from lab import PROJECT
-from lab.collecting import collect
+from lab.collecting import VirtualClock, collect
 from lab.registry_client import RegistryClient, error_code
 from lab.s3_proxy import Request, always, refuse
 from lab.servers import SMALLEST_PART
@@ -22,6 +22,7 @@ from lab.watched_s3 import WATCHED, WatchedS3
 from cfmiddleware.digest import Digest
 from cfmiddleware.registry.collect.condemned import Condemned
 from cfmiddleware.registry.purging.purger import Purger
+from cfmiddleware.registry.repositorydelete import RepositoryDelete
 from cfmiddleware.registry.store.paths import BLOBS, blob_data
 from cfmiddleware.registry.verify.faults import Kind
 
@@ -121,6 +122,13 @@ def purge(client: RegistryClient) -> None:
     Purger(client.driver, 1).purge()
 
 
+def delete_repository(client: RegistryClient) -> None:
+    """Delete a repository, which is as old as the collections took."""
+    clock = VirtualClock()
+    done = RepositoryDelete(client.driver, Condemned(client.driver, clock, clock.sleep)).delete("gone")
+    assert (done.tags, len(done.blobs), done.kept) == (["latest"], 2, 0)
+
+
 def abandoned(client: RegistryClient, server: WatchedS3) -> None:
     assert client.patch(client.start("app"), data=LARGE[:20000]).status_code == 202
     key = client.driver.key(f"{BLOBS}sha256/aa/bb/data")
@@ -139,6 +147,7 @@ USES: dict[str, Callable[[RegistryClient], None]] = {
     "Catalog, tags": lists,
     "Garbage collection": garbage,
     "Purge of uploads": purge,
+    "Delete of a repository": delete_repository,
 }
 
 
@@ -156,6 +165,7 @@ def client(server: WatchedS3) -> RegistryClient:
     client = RegistryClient(driver, inline_limit=SMALLEST_PART, condemned=condemned)
     for tag, seed in (("latest", b""), ("second", b"1"), ("second", b"2")):
         client.push_image("app", tag, seed)
+    client.push_image("gone", "latest", b"gone")
     abandoned(client, server)
     return client
 

@@ -33,6 +33,7 @@ def output(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["edge"], ["CONFIG", "--addr", "edge.addr", "Origin Path", "without its signature"]),
         (["sign"], ["URL-or-digest", "--config", "--data", "--privatekey", "--keypairid", "--address"]),
         (["check"], ["CONFIG", "--data", "--digest", "--url", "--login", "--json", "Exit status: 0 without"]),
+        (["delete"], ["CONFIG", "NAME[:TAG|@DIGEST]", "--dry-run", "--yes", "--json", "Protected", "gc"]),
         (["purge"], ["CONFIG", "--dry-run", "--age", "168h", "--json", "Exit status: 0", "at any moment"]),
         (["verify"], ["CONFIG", "--all", "--sample", "--rate", "--repository", "--json", "75 where"]),
         (["explain"], ["URL", "--config", "--answer", "--offline", "--json", "No signature is printed"]),
