@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import time
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
+from lab.docker_registry import require_docker_registry, running_docker_registry
 from lab.purging import of_uploads
 from lab.registry_client import RegistryClient
 from lab.s3_proxy import Request, always, refuse
-from lab.servers import SMALLEST_PART
+from lab.servers import SMALLEST_PART, S3Server
+from lab.serving import ask
 from lab.watched_s3 import WATCHED, WatchedS3
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import StorageRefused
 from cfmiddleware.registry.purging.purger import Purger
+from cfmiddleware.storage.s3 import S3Driver
 
 PART = b"0" * SMALLEST_PART
 
@@ -137,3 +141,27 @@ def test_the_requests_of_a_purge_are_bounded(server: WatchedS3, driver: Any) -> 
     time.sleep(2.1)
     Purger(driver, 1).purge()
     assert sum(server.counts().values()) <= 14 + 20 * 6
+
+
+def test_uploads_of_distribution_go_with_their_parts_and_one_that_goes_on_stays(
+    ceph: S3Server, tmp_path: Path
+) -> None:
+    require_docker_registry()
+    bucket = ceph.new_bucket()
+    driver = S3Driver.from_options(ceph.driver_options(bucket, rootdirectory="/team"), "s3", tmp_path)
+    with running_docker_registry(tmp_path, ceph, bucket, "team") as distribution:
+        url = f"http://{distribution.address}/v2/app/blobs/uploads/"
+        silent, written = (ask("POST", url).headers["Location"] for _ in range(2))
+        # More than one of its parts, so that some are in S3 and the object is not.
+        content = b"0" * (11 << 20)
+        silent, written = (ask("PATCH", each, content).headers["Location"] for each in (silent, written))
+        time.sleep(5.1)
+        written = ask("PATCH", written, content).headers["Location"]
+
+        done = Purger(driver, 3).purge()
+
+        assert [each.kind for each in done.gone][:1] == ["upload"]
+        assert len({path.split("/")[2] for path in of_uploads(driver)}) == 1
+        assert ask("GET", silent).status == 404
+        digest = Digest.of(content * 2)
+        assert ask("PUT", f"{written}&digest={digest}", b"").status == 201

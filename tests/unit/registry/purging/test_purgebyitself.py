@@ -138,3 +138,27 @@ def test_a_registry_purges_unless_it_is_told_not_to_or_is_read_only(
     (tmp_path / "config.yml").write_text(f"storage: {{inmemory: , maintenance: {text}}}")
     found = Config.load(tmp_path / "config.yml", {}).chores
     assert [chore.name for chore in (found._chores if found else ())] == chores
+
+
+class Started:
+    """Chores that count how often they are begun."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def start(self) -> None:
+        self.times += 1
+
+
+def test_under_any_server_the_first_request_begins_and_a_redirect_costs_nothing() -> None:
+    chores = Started()
+    client = RegistryClient(MemoryDriver(), chores=chores)
+    digest = client.push_blob("app", b"x")
+    before = chores.times
+    assert before
+    ask = client.registry.place_of("")
+    assert ask is not None
+    assert ask("app", digest, {"REQUEST_METHOD": "GET"}, lambda *_: lambda _: None)
+    assert chores.times == before
+    assert client.get("/v2/").status_code == 200
+    assert chores.times == before + 1
