@@ -10,8 +10,9 @@ from cfmiddleware.digest import Digest
 from cfmiddleware.registry.collect.collector import Collector
 from cfmiddleware.registry.collect.condemned import Condemned
 from cfmiddleware.registry.collect.verdict import Rules
+from cfmiddleware.storage.driver import Driver
 from cfmiddleware.storage.memory import MemoryDriver
-from lab.actors import World, one_thread
+from lab.actors import STEP, Actor, World, one_thread
 from lab.pagedstorage import PagedStorage
 from lab.pushing import Ledger, Pusher, image
 from lab.registry_client import OCI_MANIFEST, RegistryClient, descriptor
@@ -30,6 +31,8 @@ class Scene:
     :param page: how many keys a page of a listing has.
     :param untagged: whether manifests stay that no tag leads to.
     :param one_machine: whether the actors see which of the others have ended.
+    :param pace: returns how many seconds an actor's next step takes.
+    :param inner: where everything is; memory by default.
     """
 
     def __init__(
@@ -40,11 +43,13 @@ class Scene:
         *,
         untagged: bool = False,
         one_machine: bool = True,
+        pace: Callable[[Actor], float] = lambda _: STEP,
+        inner: Driver | None = None,
     ) -> None:
-        self.world = World(plan, one_machine=one_machine)
+        self.world = World(plan, pace, one_machine=one_machine)
         self.world.use(patch)
         one_thread(patch)
-        self.inner = MemoryDriver("root")
+        self.inner = inner or MemoryDriver("root")
         self.storage = PagedStorage(self.inner, self.world, page, single=page < 1000)
         self.ledger = Ledger()
         self.untagged = untagged

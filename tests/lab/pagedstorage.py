@@ -13,12 +13,11 @@ from functools import partial
 from typing import Any
 
 from cfmiddleware.errors import StorageFailed
-from cfmiddleware.storage.driver import Stat
-from cfmiddleware.storage.memory import MemoryDriver
+from cfmiddleware.storage.driver import Driver, Stat
 from lab.actors import Killed, World
 
 # How many seconds after the end of its client a storage still deletes what it was asked to.
-_STILL_DELETES = 2.5
+_STILL_DELETES = 20.0
 
 # How many seconds old the signature of a request may be.
 _SIGNED_FOR = 900
@@ -41,22 +40,30 @@ class PagedStorage:
     remote = False
     presigner = None
 
-    def __init__(self, inner: MemoryDriver, world: World, page: int = 1000, *, single: bool = False) -> None:
+    def __init__(self, inner: Driver, world: World, page: int = 1000, *, single: bool = False) -> None:
         self.inner = inner
         self._world = world
         self._page = page
         self._single = single
+        # When each object was written, in the world's time, which only a storage in memory knows.
+        self._written: dict[str, float] = {}
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self.inner, name)
         if name not in ("stat", "read", "open", "write", "create", "compose", "writer"):
             return attribute
 
-        def operation(*arguments: Any, **options: Any) -> Any:
+        def operation(path: str, *arguments: Any, **options: Any) -> Any:
             self._world.step()
-            return attribute(*arguments, **options)
+            result = attribute(path, *arguments, **options)
+            if name in ("write", "create", "compose", "writer"):
+                self._written[path] = self._world.now
+            return self._dated(path, result) if name == "stat" else result
 
         return operation
+
+    def _dated(self, path: str, stat: Stat) -> Stat:
+        return stat._replace(modified=self._written.get(path, stat.modified))
 
     def walk(self, prefix: str) -> Iterator[tuple[str, Stat]]:
         """Yield what is below a prefix, in the order of the keys and page by page."""
@@ -64,7 +71,7 @@ class PagedStorage:
         while True:
             self._world.step()
             found = sorted(entry for entry in self.inner.walk(prefix) if entry[0] > last)
-            yield from found[: self._page]
+            yield from ((path, self._dated(path, stat)) for path, stat in found[: self._page])
             if len(found) <= self._page:
                 return
             last = found[self._page - 1][0]

@@ -84,11 +84,24 @@ class Ledger:
         for name, tag, digest in self.promised(untagged=untagged):
             if tag and holdings.tags.get((name, tag)) != digest:
                 faults.append(f"{name}:{tag} is not {digest[:15]} but {holdings.tags.get((name, tag))}")
-            faults += holdings.faults(name, digest)
+            faults += holdings.faults(name, digest, self._ended(name, digest))
         for (name, tag), digest in holdings.tags.items():
             if (name, digest) in holdings.revisions:  # otherwise a client's delete was cut off
-                faults += [f"{name}:{tag}: {fault}" for fault in holdings.faults(name, digest)]
+                ended = self._ended(name, digest)
+                faults += [f"{name}:{tag}: {fault}" for fault in holdings.faults(name, digest, ended)]
         return faults
+
+    def _ended(self, name: str, parent: str) -> set[str]:
+        """Return what clients have deleted of a repository by digest, but for what was over before each push
+        of the manifest *parent*.
+        """
+        pushes = [r for r in self.requests if r.kind == "push" and (r.name, r.digest) == (name, parent)]
+        return {
+            delete.digest
+            for delete in self.requests
+            if delete.kind == "delete" and delete.name == name and delete.digest
+            and not all(delete.is_over_before(push) for push in pushes)
+        }  # fmt: skip
 
 
 def _may_end(other: Request, push: Request) -> bool:

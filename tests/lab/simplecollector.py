@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from cfmiddleware.storage.driver import Driver
@@ -57,8 +57,11 @@ class Holdings:
         assert isinstance(content, dict)
         return content
 
-    def faults(self, name: str, digest: str) -> Iterator[str]:
-        """Yield what is missing of an image, and what of it has other bytes."""
+    def faults(self, name: str, digest: str, ended: Collection[str] = ()) -> Iterator[str]:
+        """Yield what is missing of an image, and what of it has other bytes.
+
+        :param ended: manifests that a client has deleted, and that an index may miss.
+        """
         link = self.revisions.get((name, digest))
         if link is None:
             yield f"{name}@{digest[:15]}: no manifest"
@@ -67,7 +70,8 @@ class Holdings:
         else:
             content = self.manifest(name, digest)
             for entry in content.get("manifests", ()):
-                yield from self.faults(name, entry["digest"])
+                if entry["digest"] not in ended:
+                    yield from self.faults(name, entry["digest"])
             for entry in (*content.get("layers", ()), *filter(None, [content.get("config")])):
                 blob = self.layers.get((name, entry["digest"]))
                 if blob is None:
@@ -111,6 +115,8 @@ class Holdings:
         needed = {(name, other) for name, digest in kept for other in self._names(name, digest)}
         data = {self.revisions[revision] for revision in kept}
         data |= {link for key, link in self.layers.items() if key in needed}
+        # Also the bytes of what is named and is not part of a repository, such as a subject that was deleted.
+        data |= {digest for _, digest in needed}
         return [
             *(f"blob {name}@{digest}" for name, digest in self.layers if (name, digest) not in needed),
             *(f"manifest {name}@{digest}" for name, digest in set(self.revisions) - kept),

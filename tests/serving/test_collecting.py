@@ -26,6 +26,9 @@ from cfmiddleware.storage.driver import Driver
 NAMES = ("team/one", "team/two", "three")
 SHARED = [b"shared layer %d" % number * 50 for number in range(8)]
 
+# Read before the tests' own environment is cleaned.
+SECONDS = float(os.environ.get("CFMIDDLEWARE_COLLECT_SECONDS", "60"))
+
 COLLECT = [CFMIDDLEWARE, "gc", "config.yml", "--grace", "1s", "--delete-untagged", "--older-than", "1s"]
 
 
@@ -148,7 +151,7 @@ def referred_to(driver: Driver) -> set[str]:
 
 @pytest.mark.long
 def test_nothing_that_was_acknowledged_is_lost_and_no_garbage_stays(any_s3: S3Server, tmp_path: Path) -> None:
-    seconds = float(os.environ.get("CFMIDDLEWARE_COLLECT_SECONDS", "60"))
+    seconds = SECONDS
     write_config(tmp_path, any_s3.driver_options(any_s3.new_bucket()))
     driver = Config.load(tmp_path / "config.yml").driver()
     with serving(tmp_path, "config.yml", edge=False) as service:
