@@ -2,7 +2,7 @@
 
 log:
   level: info               # error, warn, info or debug
-  formatter: text           # or json; logstash is json
+  formatter: text           # or json; logstash is json; auto is text on a terminal, else json
   fields: {service: registry}
   accesslog:
     disabled: false
@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +24,7 @@ from cfmiddleware.logs import MEMBERS, LogOptions, Scalar
 _log = logging.getLogger("cfmiddleware")
 
 _LEVELS = {"error": "ERROR", "warn": "WARNING", "warning": "WARNING", "info": "INFO", "debug": "DEBUG"}
-_FORMATTERS = ("text", "json", "logstash")
+_FORMATTERS = ("text", "json", "logstash", "auto")
 _FIELD = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 
@@ -44,7 +45,7 @@ def read_log(section: Mapping[str, Any], level: object = None) -> LogOptions:
     read = parse.read(section, parsers, "log.")
     return LogOptions(
         level=read.get("level") or older.get("loglevel", LogOptions.level),
-        json=read.get("formatter", "text") != "text",
+        json=_is_json(read.get("formatter", "text")),
         access=read.get("accesslog", LogOptions.access),
         fields=read.get("fields", {}),
     )
@@ -59,6 +60,11 @@ def _formatter(value: object, name: str) -> str:
     if formatter == "logstash":
         _log.warning("%s: logstash: lines are objects as 'json' has them", name)
     return formatter
+
+
+def _is_json(formatter: str) -> bool:
+    """Return whether lines are objects. For people at a terminal ``auto`` writes text."""
+    return formatter != "text" and not (formatter == "auto" and sys.stderr.isatty())
 
 
 def _access_log(value: object, name: str) -> bool:

@@ -36,7 +36,10 @@ def test_logstash_is_json_and_says_so(caplog: pytest.LogCaptureFixture):
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"formatter": "jsn"}, "formatter: 'jsn' is none of text, json, logstash (did you mean 'json'?)"),
+        (
+            {"formatter": "jsn"},
+            "formatter: 'jsn' is none of text, json, logstash, auto (did you mean",
+        ),
         ({"accesslog": True}, "accesslog: must be a section with 'disabled'"),
         ({"accesslog": {"disable": True}}, "accesslog.disable: there is no such option (did you mean 'disab"),
         ({"accesslog": {"disabled": "perhaps"}}, "accesslog.disabled: 'perhaps' is neither true nor false"),
@@ -69,3 +72,11 @@ def test_the_older_name_of_the_level_counts_where_the_newer_is_absent(tree: dict
 def test_a_mistake_in_the_older_name_is_told_too():
     with pytest.raises(ConfigError, match=r"^config\.yml: loglevel: 'loud' is none of error"):
         Config({"loglevel": "loud"}, "config.yml", Path())
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_auto_writes_text_on_a_terminal_and_objects_elsewhere(
+    is_terminal: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal)
+    assert log_options(formatter="auto").json is not is_terminal
