@@ -145,8 +145,8 @@ def test_a_ctrl_c_while_python_is_still_importing_prints_no_traceback(module: st
 
     ended = subprocess.run(command, capture_output=True, text=True, timeout=SOON)
 
-    # Some are imported when they are needed, and so never here.
-    assert (ended.returncode, ended.stderr) in ((-signal.SIGINT, ""), (0, ""))
+    # Some are imported when they are needed: never here, or by the command that is about to run.
+    assert (ended.returncode, ended.stderr) in ((-signal.SIGINT, ""), (130, ""), (0, ""))
     if module != "boto3":
         assert ended.returncode == -signal.SIGINT
 
