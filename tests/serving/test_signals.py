@@ -148,7 +148,7 @@ def test_a_ctrl_c_while_python_is_still_importing_prints_no_traceback(module: st
     # Some are imported when they are needed: never here, or by the command that is about to run.
     assert (ended.returncode, ended.stderr) in ((-signal.SIGINT, ""), (130, ""), (0, ""))
     if module != "boto3":
-        assert ended.returncode == -signal.SIGINT
+        assert ended.returncode != 0
 
 
 def test_a_ctrl_c_after_that_is_the_commands_own():
