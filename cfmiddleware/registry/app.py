@@ -119,7 +119,7 @@ class Registry:
         self._auth = auth
         self._health = health
         self._chores = chores
-        reading = Reading()
+        reading = self._reading = Reading()
         events = self._events = Announcements(notifier)
         condemned = condemned or Condemned(driver)
         policy = retention or TagPolicy()
@@ -254,6 +254,7 @@ class Registry:
         if expect is not None and request.header("Expect"):
             # The client waits with the body for a 100 Continue, which it gets when the body is first read.
             expect(request)
+        self._reading.pushed()
         with self._admission.admit(request) as admitted:
             return handler(admitted)
 

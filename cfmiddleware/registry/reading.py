@@ -8,6 +8,8 @@ in a line before they begin. What a redirect needs does not.
 from __future__ import annotations
 
 import contextlib
+import math
+import mmap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +18,12 @@ from cfmiddleware.process.cache import PerProcess
 
 # With so many under way the processor and a storage nearby are busy; more would only wait for each other.
 _AT_ONCE = 8
+
+# With so many, what a push asks of that storage does not wait long; pulls alone would be slower than need be.
+_BESIDE_PUSHES = 3
+
+# For so many seconds after one request of a push the next one is awaited, in this process or another.
+_PUSHING = 1.0
 
 # A turn that has lasted as many seconds waits for a storage that is far away or hangs; it keeps nothing busy.
 _TURN = 0.3
@@ -26,17 +34,28 @@ class Reading:
     or for a moment if that takes long. Safe to share between threads or greenlets.
 
     :param at_once: how many turns there are.
+    :param beside: how many there are while somebody pushes.
     :param turn: how long a turn keeps others waiting at the most, in seconds.
     :param clock: seconds that never go backwards.
     """
 
     def __init__(
-        self, at_once: int = _AT_ONCE, turn: float = _TURN, clock: Callable[[], float] = time.monotonic
+        self,
+        at_once: int = _AT_ONCE,
+        turn: float = _TURN,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        beside: int = _BESIDE_PUSHES,
     ) -> None:
         self._at_once = at_once
+        self._beside = min(at_once, beside)
         self._seconds = turn
         self._clock = clock
         self._state = PerProcess(_State)
+        # When the last request of a push came: one number in memory that is shared with the processes that
+        # are forked from this one. A push on one connection is all in one of them, and disturbed by all.
+        self._pushed = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("d")
+        self._pushed[0] = -math.inf
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
@@ -53,17 +72,24 @@ class Reading:
                 state.began.pop(mine, None)
             state.left.set()
 
+    def pushed(self) -> None:
+        """Leave room in the storage for a push: one of its requests has come."""
+        self._pushed[0] = self._clock()
+
     def _enter(self, state: _State, mine: object) -> float:
         """Begin a turn and return 0, or return after how many seconds there will be one at the latest."""
         with state.lock:
             state.left.clear()
-            if len(state.began) >= self._at_once:
+            now = self._clock()
+            pushing = self._pushed[0] + _PUSHING - now
+            turns = self._beside if pushing > 0 else self._at_once
+            while len(state.began) >= turns:  # by more than one where a push has just begun
                 oldest, at = next(iter(state.began.items()))
-                wait = at + self._seconds - self._clock()
+                wait = at + self._seconds - now
                 if wait > 0:
-                    return wait
+                    return min(wait, pushing) if pushing > 0 else wait
                 del state.began[oldest]
-            state.began[mine] = self._clock()
+            state.began[mine] = now
             return 0
 
 

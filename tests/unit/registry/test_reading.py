@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from lab.signing_material import in_a_fork
+
 from cfmiddleware.registry.reading import Reading
 
 # Seconds after which a pull that has no turn is taken for one that gets none. Turns last longer.
@@ -28,6 +30,18 @@ def all_had_turns(reading: Reading, pulls: int, each: Callable[[], None] = lambd
     thread.start()
     thread.join(SOON)
     return not thread.is_alive()
+
+
+def had_turn_within(reading: Reading, seconds: float) -> bool:
+    """Return whether a pull has its turn in this time. Otherwise it has one later."""
+    began = threading.Event()
+
+    def pull() -> None:
+        with reading.turn():
+            began.set()
+
+    threading.Thread(target=pull, daemon=True).start()
+    return began.wait(seconds)
 
 
 def test_a_pull_beyond_the_number_waits_until_another_has_its_first_bytes():
@@ -56,6 +70,39 @@ def test_a_turn_that_lasts_long_keeps_nobody_waiting():
     reading = Reading(at_once=1, turn=0.01)
     with reading.turn(), reading.turn():
         assert all_had_turns(reading, 1)
+
+
+def test_fewer_begin_while_somebody_pushes_and_as_many_as_before_soon_after():
+    now = [0.0]
+    reading = Reading(at_once=3, turn=1000, clock=lambda: now[0], beside=2)
+    reading.pushed()
+    with reading.turn():
+        assert all_had_turns(reading, 1)
+        with reading.turn():
+            assert not had_turn_within(reading, 0.1)
+            now[0] = 1.5
+            assert all_had_turns(reading, 1)
+
+
+def test_a_push_in_one_process_leaves_room_in_the_others():
+    reading = Reading(at_once=2, turn=1000, beside=1)
+
+    def push() -> None:
+        reading.pushed()
+
+    in_a_fork(push)
+    with reading.turn():
+        assert not had_turn_within(reading, 0.1)
+
+
+def test_a_push_that_begins_beside_many_pulls_waits_for_some_of_them_to_end():
+    reading = Reading(at_once=3, turn=1000, beside=2)
+    with contextlib.ExitStack() as pulls:
+        for _ in range(3):
+            pulls.enter_context(reading.turn())
+        reading.pushed()
+        assert not had_turn_within(reading, 0.1)
+    assert all_had_turns(reading, 3)
 
 
 def test_a_turn_that_others_did_not_wait_for_gives_back_no_other_turn():
