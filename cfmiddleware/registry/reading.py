@@ -19,8 +19,10 @@ from cfmiddleware.process.cache import PerProcess
 # With so many under way the processor and a storage nearby are busy; more would only wait for each other.
 _AT_ONCE = 8
 
-# With so many, what a push asks of that storage does not wait long; pulls alone would be slower than need be.
+# With so many, what a push asks of that storage does not wait long. It is for when more pulls stand in the
+# line of a process than clients of good will make: those are served faster with more turns.
 _BESIDE_PUSHES = 3
+_CROWD = 64
 
 # For so many seconds after one request of a push the next one is awaited, in this process or another.
 _PUSHING = 1.0
@@ -34,7 +36,8 @@ class Reading:
     or for a moment if that takes long. Safe to share between threads or greenlets.
 
     :param at_once: how many turns there are.
-    :param beside: how many there are while somebody pushes.
+    :param beside: how many there are while somebody pushes and a crowd waits.
+    :param crowd: how many that are.
     :param turn: how long a turn keeps others waiting at the most, in seconds.
     :param clock: seconds that never go backwards.
     """
@@ -46,9 +49,11 @@ class Reading:
         clock: Callable[[], float] = time.monotonic,
         *,
         beside: int = _BESIDE_PUSHES,
+        crowd: int = _CROWD,
     ) -> None:
         self._at_once = at_once
         self._beside = min(at_once, beside)
+        self._crowd = crowd
         self._seconds = turn
         self._clock = clock
         self._state = PerProcess(_State)
@@ -62,9 +67,15 @@ class Reading:
         """Wait for a turn, which ends with the block."""
         state = self._state()
         mine = object()
-        with state.door:
-            while (wait := self._enter(state, mine)) > 0:
-                state.left.wait(wait)
+        with state.lock:
+            state.waiting += 1
+        try:
+            with state.door:
+                while (wait := self._enter(state, mine)) > 0:
+                    state.left.wait(wait)
+        finally:
+            with state.lock:
+                state.waiting -= 1
         try:
             yield
         finally:
@@ -82,7 +93,7 @@ class Reading:
             state.left.clear()
             now = self._clock()
             pushing = self._pushed[0] + _PUSHING - now
-            turns = self._beside if pushing > 0 else self._at_once
+            turns = self._beside if pushing > 0 and state.waiting > self._crowd else self._at_once
             while len(state.began) >= turns:  # by more than one where a push has just begun
                 oldest, at = next(iter(state.began.items()))
                 wait = at + self._seconds - now
@@ -96,7 +107,7 @@ class Reading:
 class _State:
     """The turns of one process."""
 
-    __slots__ = ("began", "door", "left", "lock")
+    __slots__ = ("began", "door", "left", "lock", "waiting")
 
     def __init__(self) -> None:
         #: Held by the first in the line while it waits.
@@ -106,3 +117,5 @@ class _State:
         self.left = threading.Event()
         #: When each turn began, in this order.
         self.began: dict[object, float] = {}
+        #: How many stand in the line.
+        self.waiting = 0

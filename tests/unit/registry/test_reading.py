@@ -74,7 +74,7 @@ def test_a_turn_that_lasts_long_keeps_nobody_waiting():
 
 def test_fewer_begin_while_somebody_pushes_and_as_many_as_before_soon_after():
     now = [0.0]
-    reading = Reading(at_once=3, turn=1000, clock=lambda: now[0], beside=2)
+    reading = Reading(at_once=3, turn=1000, clock=lambda: now[0], beside=2, crowd=0)
     reading.pushed()
     with reading.turn():
         assert all_had_turns(reading, 1)
@@ -84,8 +84,15 @@ def test_fewer_begin_while_somebody_pushes_and_as_many_as_before_soon_after():
             assert all_had_turns(reading, 1)
 
 
+def test_a_few_pulls_beside_a_push_have_all_turns():
+    reading = Reading(at_once=3, turn=1000, beside=1, crowd=1)
+    reading.pushed()
+    with reading.turn(), reading.turn():
+        assert had_turn_within(reading, 5)
+
+
 def test_a_push_in_one_process_leaves_room_in_the_others():
-    reading = Reading(at_once=2, turn=1000, beside=1)
+    reading = Reading(at_once=2, turn=1000, beside=1, crowd=0)
 
     def push() -> None:
         reading.pushed()
@@ -96,7 +103,7 @@ def test_a_push_in_one_process_leaves_room_in_the_others():
 
 
 def test_a_push_that_begins_beside_many_pulls_waits_for_some_of_them_to_end():
-    reading = Reading(at_once=3, turn=1000, beside=2)
+    reading = Reading(at_once=3, turn=1000, beside=2, crowd=0)
     with contextlib.ExitStack() as pulls:
         for _ in range(3):
             pulls.enter_context(reading.turn())
