@@ -21,6 +21,7 @@ from cfmiddleware.registry.collect.journal import collect_on_record
 from cfmiddleware.registry.collect.lease import LeaseTaken
 from cfmiddleware.registry.collect.otherwriters import OtherWriter
 from cfmiddleware.registry.collect.price import PRICE_LIST, forecast, price
+from cfmiddleware.registry.collect.told import Told
 from cfmiddleware.registry.collect.verdict import Rules
 from cfmiddleware.registry.collect.why import why
 from cfmiddleware.storage.driver import Driver
@@ -32,6 +33,8 @@ from .sigterm import sigterm_as_ctrl_c
 from .sizetext import size_text as _size
 
 if TYPE_CHECKING:
+    from cfmiddleware.notifications.notifier import Notifier
+
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
@@ -128,7 +131,15 @@ def run(arguments: Any) -> int:
         raise ConfigError("--why: looks at the storage itself; leave out --inventory")
     try:
         with sigterm_as_ctrl_c(), _inventory(arguments.inventory, driver) as inventory:
-            collector = Collector(driver, rules, parallel, say=progress, inventory=inventory, meter=meter)
+            collector = Collector(
+                driver,
+                rules,
+                parallel,
+                say=progress,
+                inventory=inventory,
+                meter=meter,
+                tell=Told(_notifier(config)),
+            )
             if wanted is not None:
                 for line in why(driver, wanted, rules):
                     print(line)
@@ -181,6 +192,13 @@ def _inventory(where: str | None, driver: Driver) -> Iterator[Inventory | None]:
         raise ConfigError("--inventory: the storage is not a bucket")
     with open_inventory(where, driver, driver.options.bucket) as inventory:
         yield inventory
+
+
+def _notifier(config: Config) -> Notifier | None:
+    """Return what is told of what goes, where a server of this configuration keeps events."""
+    if not config.settings.notifications.enabled or not config.spool().exists():
+        return None
+    return config.notifier
 
 
 def _digest(text: str) -> Digest:

@@ -304,10 +304,11 @@ def tag_guard(settings: Settings) -> TagGuard:
     return TagGuard(driver, Tags(driver, policy=policy), policy)
 
 
-def chores(settings: Settings, name: str) -> Chores | None:
+def chores(settings: Settings, name: str, given: Callable[[], bytes]) -> Chores | None:
     """Return what a process that serves the registry does beside its requests, or None if that is nothing.
 
     :param name: by which processes find one another.
+    :param given: returns what a process of its own makes the same configuration of.
     """
     if settings.storage.driver is None or settings.storage.maintenance.readonly:
         return None
@@ -317,6 +318,12 @@ def chores(settings: Settings, name: str) -> Chores | None:
         from cfmiddleware.registry.purging.purgebyitself import PurgeByItself
 
         found.append(PurgeByItself(driver, purging.age, purging.interval, dryrun=purging.dryrun))
+    collections = settings.storage.maintenance.garbagecollect
+    if collections.enabled:
+        from cfmiddleware.registry.collect.byitself import CollectionByItself, Schedule
+
+        schedule = Schedule(collections.interval, collections.window)
+        found.append(CollectionByItself(driver, schedule, given))
     return Chores(found, name if driver.shared else "") if found else None
 
 

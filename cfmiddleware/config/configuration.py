@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import pickle
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -59,6 +60,8 @@ class Config:
     def __init__(self, tree: Mapping[str, Any], source: str, here: Path) -> None:
         self.source = source
         self._here = here
+        # For processes of their own that need the same configuration.
+        self._given = (tree, source, here)
         with self.located():
             #: What the sections say.
             self.settings = read_settings(known_sections(with_secrets(tree, here), source), here)
@@ -144,7 +147,7 @@ class Config:
     def chores(self) -> Chores | None:
         """What a process that serves the registry does beside its requests, or None if that is nothing."""
         with self.located():
-            return build.chores(self.settings, self._name)
+            return build.chores(self.settings, self._name, lambda: pickle.dumps(self._given))
 
     def spool(self) -> EventSpool:
         """Return where events are kept until their endpoints have taken them."""

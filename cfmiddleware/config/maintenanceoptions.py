@@ -6,6 +6,8 @@ storage:
       enabled: false
     uploadpurging:                            # see purgeoptions.py
       enabled: true
+    garbagecollect:                         # see collectionoptions.py
+      enabled: false
 """
 
 from __future__ import annotations
@@ -16,12 +18,17 @@ from typing import ClassVar
 
 from cfmiddleware import parse
 
+from .collectionoptions import CollectionOptions
 from .purgeoptions import PurgeOptions, read_purging
 
 
 def _readonly(value: object, name: str) -> bool:
     section = parse.section(value, name, "with 'enabled'")
     return bool(parse.read(section, {"enabled": parse.boolean}, f"{name}.").get("enabled", False))
+
+
+def _garbagecollect(value: object, name: str) -> CollectionOptions:
+    return parse.options(CollectionOptions, parse.section(value, name), name)
 
 
 @dataclass(frozen=True)
@@ -31,12 +38,18 @@ class MaintenanceOptions:
     :param readonly: ``enabled``: whether every request that would change something gets 405, as during
         garbage collection; false by default. Then nothing is changed in the background either.
     :param uploadpurging: what becomes of uploads that nobody finishes.
+    :param garbagecollect: garbage collections that begin by themselves.
     """
 
     readonly: bool = field(default=False, metadata={"form": "section"})
     uploadpurging: PurgeOptions = field(default_factory=PurgeOptions, metadata={"form": "section"})
+    garbagecollect: CollectionOptions = field(default_factory=CollectionOptions, metadata={"form": "section"})
 
-    PARSERS: ClassVar[Mapping[str, parse.Parser]] = {"readonly": _readonly, "uploadpurging": read_purging}
+    PARSERS: ClassVar[Mapping[str, parse.Parser]] = {
+        "readonly": _readonly,
+        "uploadpurging": read_purging,
+        "garbagecollect": _garbagecollect,
+    }
 
 
 def read_maintenance(value: object, name: str) -> MaintenanceOptions:

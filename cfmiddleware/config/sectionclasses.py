@@ -10,6 +10,7 @@ from cfmiddleware.middleware.rewriteoptions import RewriteOptions
 from cfmiddleware.storage.s3.options import S3Options
 
 from .cacheoptions import CacheOptions
+from .collectionoptions import CollectionOptions
 from .debugoptions import DebugOptions, PrometheusOptions
 from .edgeoptions import EdgeOptions
 from .healthoptions import (
@@ -101,6 +102,11 @@ SECTION_CLASSES = (
         "storage.maintenance.uploadpurging",
         PurgeOptions,
         lambda s: [("storage.maintenance.uploadpurging", s.storage.maintenance.uploadpurging)],
+    ),
+    SectionClass(
+        "storage.maintenance.garbagecollect",
+        CollectionOptions,
+        lambda s: [("storage.maintenance.garbagecollect", s.storage.maintenance.garbagecollect)],
     ),
     SectionClass("middleware.storage[].options", WrapperOptions, _wrapper),
     SectionClass("middleware.storage[].options", RewriteOptions, _nothing),

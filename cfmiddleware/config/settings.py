@@ -168,6 +168,17 @@ def bucket_directory(driver: Driver | None) -> str:
 
 def _check(settings: Settings) -> None:
     """See that the sections go together."""
+    driver, collections = settings.storage.driver, settings.storage.maintenance.garbagecollect
+    if collections.enabled and driver is not None and not driver.shared:
+        raise ConfigError(
+            f"storage.maintenance.garbagecollect: storage.{driver.name} is the memory of one process, which "
+            "another one cannot collect in"
+        )
+    if collections.enabled and settings.registry.required.collectable and not collections.besidedistribution:
+        raise ConfigError(
+            "storage.maintenance.garbagecollect: deletes nothing where Distribution uses the storage too "
+            "(validation.manifests.mediatypes: distribution); see besidedistribution"
+        )
     if settings.storage.cache.kind == "redis" and settings.redis is None:
         raise ConfigError("storage.cache.blobdescriptor: redis needs a section 'redis' with 'addr'")
     if settings.cloudfront is not None:

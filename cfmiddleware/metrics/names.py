@@ -160,6 +160,37 @@ S3_REQUESTS = Counter(
 S3_RETRIES = Counter(
     "cfmiddleware_s3_retries", "Requests to S3 that were sent again.", {"operation": _S3_OPERATIONS}
 )
+COLLECTIONS = Counter(
+    "cfmiddleware_collections",
+    "Garbage collections that this server has begun by itself, by what became of them.",
+    {"outcome": ("done", "unfinished", "stopped", "failed")},
+)
+COLLECTED = Counter(
+    "cfmiddleware_collected",
+    "What these have taken: links of blobs and manifests from repositories, and blobs from the storage.",
+    {"kind": ("link", "manifest", "blob")},
+)
+COLLECTED_BYTES = Counter("cfmiddleware_collected_bytes", "The bytes of the blobs that these have deleted.")
+COLLECTION_REQUESTS = Counter(
+    "cfmiddleware_collection_requests",
+    "Requests to S3 of these, those that were sent again included; they are in no other metric.",
+    {"kind": ("list", "put", "get", "head", "delete")},
+)
+COLLECTION_ENDED = LatestGauge(
+    "cfmiddleware_collection_ended_timestamp_seconds",
+    "When the storage's last garbage collection ended, whoever began it, in Unix seconds; 0 for never.",
+)
+COLLECTION_SUCCESS = LatestGauge(
+    "cfmiddleware_collection_success_timestamp_seconds",
+    "When the last garbage collection ended that was done; before the first, since when one is due.",
+)
+COLLECTION_SECONDS = LatestGauge(
+    "cfmiddleware_collection_duration_seconds", "How long the storage's last garbage collection took."
+)
+COLLECTION_INTERVAL = LatestGauge(
+    "cfmiddleware_collection_interval_seconds",
+    "How often garbage is collected (storage.maintenance.garbagecollect); 0 where it is not by itself.",
+)
 REDIS_FAILURES = Counter(
     "cfmiddleware_redis_failures", "Times that Redis failed and the storage was asked in its place."
 )

@@ -293,7 +293,12 @@ def _configuration(
         "maxattempts": 2,
     }
     return {
-        "storage": {"s3": bucket, "cache": {"blobdescriptor": "redis", "blobdescriptorttl": "3s"}},
+        "storage": {
+            "s3": bucket,
+            "cache": {"blobdescriptor": "redis", "blobdescriptorttl": "3s"},
+            # What is pushed here is referred to by nothing, and young.
+            "maintenance": {"garbagecollect": {"enabled": True, "interval": "10s"}},
+        },
         "redis": {"addr": redis.address},
         "auth": {"htpasswd": {"realm": "registry", "path": "htpasswd"}},
         "http": {

@@ -72,6 +72,7 @@ class Spent:
     :param objects: in how many objects that is, before and after.
     :param aside: how many lists of links that were set aside there are.
     :param expired: how many of these have no use any more.
+    :param uploading: how many repositories are looked at for uploads of Distribution's.
     """
 
     naming: Counter[str] = field(default_factory=Counter)
@@ -81,6 +82,7 @@ class Spent:
     objects: tuple[int, int] = (0, 0)
     aside: int = 0
     expired: int = 0
+    uploading: int = 0
 
 
 @dataclass
@@ -272,6 +274,7 @@ class Collector:
             len(aside),
         )
         spent.expired = sum(listed.written < survey.now - self._rules.grace for listed in aside)
+        spent.uploading = 0 if self._rules.besidedistribution else len(self._uploading)
         return survey, aside
 
     def _begin(self) -> tuple[float, list[AsideList], list[str]]:

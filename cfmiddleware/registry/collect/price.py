@@ -53,9 +53,11 @@ def forecast(survey: Survey, made: Mapping[str, int]) -> Mapping[str, int]:
         if back:
             counts.update({"list": 1, "get": spent.aside, "head": 2 * back, "put": back})
             counts["get"] += sum(link.kind == "manifest" for link in verdict.restored)
+    counts["list"] += spent.uploading
     lines = sum(1 for _ in survey.lines())
     if lines:
         counts.update(_second_look(survey))
+        counts["list"] += spent.uploading
         deletes, lists = 0, 0
         for links in (survey.manifests_aside(), survey.layers_aside()):
             full, rest = divmod(sum(1 for _ in links), _LINES)
