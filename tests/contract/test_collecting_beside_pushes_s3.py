@@ -43,7 +43,7 @@ def test_what_was_acknowledged_is_whole(name: str, s3_server: S3Server) -> None:
         play(s3_server, name, plan)
 
 
-@pytest.mark.long
+@pytest.mark.orders
 @pytest.mark.parametrize("name", SCENES)
 def test_what_was_acknowledged_is_whole_in_more_orders(name: str, any_s3: S3Server) -> None:
     for plan in plans(name, 6):

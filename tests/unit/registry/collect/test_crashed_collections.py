@@ -89,7 +89,7 @@ def test_two_collections_at_once_do_no_harm(name: str, monkeypatch: pytest.Monke
         play(name, plan, page=chance.choice([1, 2, 1000]))
 
 
-@pytest.mark.long
+@pytest.mark.orders
 @pytest.mark.parametrize("name", PUSHES)
 def test_two_collections_and_a_push_in_many_orders(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     chance = random.Random(name)

@@ -30,13 +30,13 @@ def check(seed: int) -> None:
         play(random_history(seed), patch).check()
 
 
-@settings(max_examples=examples(1000))
+@settings(max_examples=examples(300))
 @given(st.integers(0, 1 << 40))
 def test_what_was_acknowledged_is_whole_in_a_random_history(seed: int) -> None:
     check(seed)
 
 
-@pytest.mark.long
+@pytest.mark.orders
 def test_what_was_acknowledged_is_whole_in_ten_thousand_histories() -> None:
     for seed in range(HISTORIES):
         try:

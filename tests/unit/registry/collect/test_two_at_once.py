@@ -65,7 +65,7 @@ def test_what_was_acknowledged_is_whole(name: str) -> None:
     assert try_all(name, 60)
 
 
-@pytest.mark.long
+@pytest.mark.orders
 @pytest.mark.parametrize("name", SCENES)
 def test_what_was_acknowledged_is_whole_in_every_order(name: str) -> None:
     assert try_all(name, 0)
