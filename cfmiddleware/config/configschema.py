@@ -118,7 +118,8 @@ def _place(node: Schema, path: list[str], what: Schema, *, replaces: bool = Fals
             below.pop(other, None)
         below = below.setdefault("items", _section())
     else:
-        below["type"] = ["object", "null"]
+        # What only Distribution acts on may be a list of sections there.
+        below["type"] = ["object", "null"] if replaces else below.get("type", ["object", "array", "null"])
         below.pop("default", None)
     below.setdefault("properties", {})
     if rest:

@@ -107,7 +107,9 @@ def test_a_long_walk_finds_everything_once(server, monkeypatch, begins_in_the_mi
     parts = []
     inner = S3Driver._walk_part
     monkeypatch.setattr(
-        S3Driver, "_walk_part", lambda self, prefix, part: (parts.append(part), inner(self, prefix, part))[1]
+        S3Driver,
+        "_walk_part",
+        lambda self, prefix, part, *rest: (parts.append(part), inner(self, prefix, part, *rest))[1],
     )
 
     for folder in ("/blobs/", "/links/", "/"):

@@ -21,7 +21,7 @@ from cfmiddleware.config.sectionclasses import SECTION_CLASSES
 
 jsonschema = pytest.importorskip("jsonschema")
 
-REFERENCE = Path("/usr/share/doc/docker-registry/docs/configuration.md.gz")
+REFERENCE = Path("/usr/share/doc/docker-registry/configuration.md.gz")
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,8 @@ def test_the_example_of_distributions_reference_is_valid(validator: Any):
         cannot_run(f"{REFERENCE}: not installed; Debian has it in docker-registry")
     text = gzip.decompress(REFERENCE.read_bytes()).decode()
     (example,) = re.findall(r"^version: 0\.1\nlog:\n.*?(?=^```)", text, re.MULTILINE | re.DOTALL)[:1]
-    assert mistakes(validator, yaml.safe_load(example)) == []
+    # It has the word for a kind of value where a value stands.
+    assert mistakes(validator, yaml.safe_load(example.replace("<http.Header>", "{}"))) == []
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,10 @@ def rules() -> list[dict[str, Any]]:
 
 
 def without_thresholds(expression: str) -> list[str]:
-    """Return what an alert looks at: each expression that `and` joins, less its last comparison."""
-    parts = re.split(r"\n\s*and\s*\n", expression.strip())
+    """Return what an alert looks at: each expression that `and` joins, less its last comparison, and less a
+    second look at another metric; of what is absent, what is looked for.
+    """
+    if (absent := re.fullmatch(r"absent\((.*)\)", expression.strip())) is not None:
+        return [absent[1]]
+    parts = re.split(r"\n\s*(?:and\s*\n|> 3 \* )", expression.strip())
     return [re.sub(r"\s*(?:>|==)\s*[0-9.]+$", "", part.strip()) for part in parts]

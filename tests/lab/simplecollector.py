@@ -104,7 +104,8 @@ class Holdings:
         return [subject["digest"]] if subject else []
 
     def _names(self, name: str, digest: str) -> set[str]:
-        return set(_DIGEST.findall(self.data[self.revisions[name, digest]].decode()))
+        # A push that was killed may leave a manifest without its bytes, which nobody was promised.
+        return set(_DIGEST.findall(self.data.get(self.revisions[name, digest], b"").decode()))
 
     def garbage(self, *, untagged: bool) -> list[str]:
         """Return what nothing needs: links of blobs, manifests and bytes.

@@ -173,10 +173,10 @@ def test_a_process_forked_while_another_thread_presigns_its_first_url_does_not_w
     presign = Presigner(built, ClientPerProcess(built).connection, lambda: 1_800_000_000)
     quick = {"storage.s3.presign.find_place": find_place, "storage.s3.connection.connect": connect}[step]
 
-    def slow(options: S3Options) -> Any:
+    def slow(options: S3Options, *rest: Any) -> Any:
         entered.set()
         assert gate.wait(20)
-        return quick(options)
+        return quick(options, *rest)
 
     monkeypatch.setattr(f"cfmiddleware.{step}", slow)
     thread = threading.Thread(target=presign, args=("a", 1_800_001_200))

@@ -296,11 +296,13 @@ def test_what_it_has_done_is_counted_for_prometheus(tmp_path: Path) -> None:
     with serving(tmp_path, "config.yml", edge=False) as service:
         service.push("app", b"nobody's")
         assert eventually(lambda: not digests_stored(driver), LONG)
-        done = 'cfmiddleware_collections_total{outcome="done"}'
+        done = "cfmiddleware_collections_total" + '{outcome="done"}'
         assert eventually(lambda: value('cfmiddleware_collected_total{kind="blob"}') == 1, LONG)
         assert value(done) >= 2
         assert value('cfmiddleware_collected_total{kind="link"}') == 1
         assert value("cfmiddleware_collected_bytes_total") == 8
+        assert value("cfmiddleware_collection_requests_total") == 0  # a directory is asked by none
+        assert 0 < value("cfmiddleware_collection_duration_seconds") < LONG
         assert value("cfmiddleware_collection_interval_seconds") == 1
         assert abs(value("cfmiddleware_collection_success_timestamp_seconds") - time.time()) < LONG
         assert abs(value("cfmiddleware_collection_ended_timestamp_seconds") - time.time()) < LONG

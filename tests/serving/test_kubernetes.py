@@ -82,7 +82,6 @@ def test_the_configuration_can_be_used_and_fits_the_pod(tmp_path: Path):
     file = tmp_path / "config.yml"
     file.write_text(yaml.safe_dump(configuration(tmp_path)))
     config = Config.load(file, {})
-    config.app()
     ports = {port["name"]: port["containerPort"] for port in container()["ports"]}
     debug = config.debug_address()
     assert debug is not None

@@ -73,6 +73,7 @@ class Spent:
     :param aside: how many lists of links that were set aside there are.
     :param expired: how many of these have no use any more.
     :param uploading: how many repositories are looked at for uploads of Distribution's.
+    :param uploadingagain: how many are before something is deleted.
     """
 
     naming: Counter[str] = field(default_factory=Counter)
@@ -83,6 +84,7 @@ class Spent:
     aside: int = 0
     expired: int = 0
     uploading: int = 0
+    uploadingagain: int = 0
 
 
 @dataclass
@@ -133,6 +135,10 @@ class Survey:
             for digest in (*verdict.layers, *verdict.revisions):
                 yield of_repository(verdict.name, digest)
         yield from map(of_data, self.data)
+
+    def losers(self) -> list[str]:
+        """Return the repositories that lose something."""
+        return [name for name, verdict in self.verdicts.items() if verdict.layers or verdict.revisions]
 
     def aside(self) -> Iterator[AsideLink]:
         """Yield the links that are set aside, those of manifests first."""
@@ -274,7 +280,9 @@ class Collector:
             len(aside),
         )
         spent.expired = sum(listed.written < survey.now - self._rules.grace for listed in aside)
-        spent.uploading = 0 if self._rules.besidedistribution else len(self._uploading)
+        if not self._rules.besidedistribution:
+            spent.uploading = len(self._uploading)
+            spent.uploadingagain = len(self._uploading.union(survey.losers()))
         return survey, aside
 
     def _begin(self) -> tuple[float, list[AsideList], list[str]]:
@@ -336,7 +344,7 @@ class Collector:
     def _survey_again(self, survey: Survey) -> Survey:
         """Look once more, and in the storage itself, at what is about to go."""
         again = Survey(survey.now, wanted=Fingerprints(map(fingerprint_of, survey.data)))
-        names = [name for name, verdict in survey.verdicts.items() if verdict.layers or verdict.revisions]
+        names = survey.losers()
         self._uploading.update(names)
         # A link concerns its repository alone; bytes may be named by any.
         self._judge(self._listed() if survey.data else names, again, {})

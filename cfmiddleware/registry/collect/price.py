@@ -57,7 +57,7 @@ def forecast(survey: Survey, made: Mapping[str, int]) -> Mapping[str, int]:
     lines = sum(1 for _ in survey.lines())
     if lines:
         counts.update(_second_look(survey))
-        counts["list"] += spent.uploading
+        counts["list"] += spent.uploadingagain
         deletes, lists = 0, 0
         for links in (survey.manifests_aside(), survey.layers_aside()):
             full, rest = divmod(sum(1 for _ in links), _LINES)
