@@ -104,7 +104,6 @@ class Holdings:
         return [subject["digest"]] if subject else []
 
     def _names(self, name: str, digest: str) -> set[str]:
-        # A push that was killed may leave a manifest without its bytes, which nobody was promised.
         return set(_DIGEST.findall(self.data.get(self.revisions[name, digest], b"").decode()))
 
     def garbage(self, *, untagged: bool) -> list[str]:
@@ -112,8 +111,13 @@ class Holdings:
 
         :param untagged: whether manifests stay that no tag leads to.
         """
+        # A manifest that nobody can read keeps everything of its repository. A push that was killed beside a
+        # collection may leave one without its bytes.
+        unreadable = {name for (name, _), data in self.revisions.items() if data not in self.data}
         kept = self.kept(untagged=untagged)
+        kept |= {revision for revision in self.revisions if revision[0] in unreadable}
         needed = {(name, other) for name, digest in kept for other in self._names(name, digest)}
+        needed |= {key for key in self.layers if key[0] in unreadable}
         data = {self.revisions[revision] for revision in kept}
         data |= {link for key, link in self.layers.items() if key in needed}
         # Also the bytes of what is named and is not part of a repository, such as a subject that was deleted.

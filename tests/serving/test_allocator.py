@@ -65,4 +65,5 @@ def test_the_servers_of_the_command_set_the_allocator(tmp_path: Path):
     command = [sys.executable, "-c", COMMAND, *arguments]
     with running(command, tmp_path / "process", ports=[port, edge_port]) as server:
         # The registry's server and the edge's.
-        assert eventually(lambda: server.stderr.count("set in ") == 2), server.stderr
+        # Two processes write at the same time, and what they write may be mixed.
+        assert eventually(lambda: server.stderr.count("set in") == 2), server.stderr
