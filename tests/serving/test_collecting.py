@@ -63,7 +63,7 @@ class Pusher:
                 if self._random.random() < 0.15 and (name, tag) in self.acknowledged:
                     digest = self.acknowledged.pop((name, tag))
                     if digest not in self.acknowledged.values():
-                        ask("DELETE", f"{self._service.url}/v2/{name}/manifests/{digest}")
+                        ask("DELETE", f"{self._service.url}/v2/{name}/manifests/{digest}", timeout=120)
                 else:
                     self._push(name, tag, count)
 
@@ -78,7 +78,9 @@ class Pusher:
         manifest = image_manifest(Digest.of(config), [Digest.of(layer) for layer in layers])
         content = json.dumps(manifest).encode()
         before = self.acknowledged.pop((name, tag), None)
-        answer = ask("PUT", f"{self._service.url}/v2/{name}/manifests/{tag}", content)
+        # A push waits for the deletes of a collector that was killed. One whose client has not waited for it
+        # may move the tag after that client's next push.
+        answer = ask("PUT", f"{self._service.url}/v2/{name}/manifests/{tag}", content, timeout=120)
         if answer.status != 201:
             # 404: a blob that was there at the HEAD is not any more, which ends a push of docker's as well.
             assert answer.status in (404, 503), answer
@@ -94,15 +96,15 @@ class Pusher:
         if ask("HEAD", f"{url}/{digest}").status == 200:
             return True
         source = self._random.choice(NAMES)
-        started = ask("POST", f"{url}/uploads/?mount={digest}&from={source}")
+        started = ask("POST", f"{url}/uploads/?mount={digest}&from={source}", timeout=120)
         if started.status == 201:
             return True
         if started.status != 202:
             return False
-        patched = ask("PATCH", started.headers["Location"], content)
+        patched = ask("PATCH", started.headers["Location"], content, timeout=120)
         if patched.status != 202:
             return False
-        return ask("PUT", f"{patched.headers['Location']}?digest={digest}").status == 201
+        return ask("PUT", f"{patched.headers['Location']}?digest={digest}", timeout=120).status == 201
 
 
 def missing(service: Service, name: str, tag: str, digest: str) -> list[str]:
