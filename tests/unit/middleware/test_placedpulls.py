@@ -279,6 +279,16 @@ def test_wrappers_of_one_registry_sign_each_with_its_own_key():
             assert f"Key-Pair-Id={name}" in str(location)
 
 
+def test_wrappers_of_one_registry_that_sign_nothing_send_clients_each_to_its_own_server():
+    registry = Registry(Storage(), descriptors=InMemoryDescriptorCache())
+    for baseurl in ("https://one.example", "https://other.example"):
+        place_of = registry.place_of("")
+        app = CloudFrontMiddleware(
+            registry, place_of=place_of, baseurl=baseurl, unsigned=True, rootdirectory="/team/prod"
+        )
+        assert str(ask(app, request(BLOB)).location).startswith(baseurl)
+
+
 def test_what_somebody_adds_to_a_redirect_is_on_that_one_alone():
     registry = Registry(Storage(), descriptors=InMemoryDescriptorCache())
     wrapped = CloudFrontMiddleware(
