@@ -13,12 +13,10 @@ project = "cfmiddleware"
 release = __version__
 extensions = ["keytable", "metrictable", "optiontable"]
 exclude_patterns = ["_ext"]
-html_theme = "alabaster"
-html_theme_options = {
-    "description": "Container images through CloudFront",
-    "page_width": "70rem",
-    "body_max_width": "none",
-    "fixed_sidebar": True,
-}
-html_sidebars = {"**": ["about.html", "navigation.html", "searchbox.html"]}
+html_theme = "furo"
+html_title = f"cfmiddleware {release}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_copyright = False
+html_copy_source = False
 highlight_language = "none"
