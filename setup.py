@@ -1,7 +1,7 @@
-"""What is built: everything about the package stands in setup.cfg, and here that two builds are the same bytes.
+"""What is built. All about the package stands in setup.cfg; here is that two builds are the same bytes.
 
-An archive keeps the time, the owner and the permissions of each file, which differ from one checkout to the next. With
-``SOURCE_DATE_EPOCH`` in the environment both archives have that time instead. They never have the owner or the umask.
+An archive keeps the time, the owner and the permissions of each file, which differ between checkouts. With
+``SOURCE_DATE_EPOCH`` in the environment all files have that time instead. None has the owner or the umask.
 """
 
 from __future__ import annotations
