@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab import schedule
+from lab import hangs, schedule
 from lab.clients import Buildah, Podman, Skopeo
 from lab.examples import register_profiles
 from lab.images import Image, Index, make_image, make_index
@@ -23,6 +23,11 @@ from lab.watched_s3 import WATCHED, WatchedS3
 LEFT_OUT = ("long", "pairs", "orders", "types", "site")
 
 register_profiles()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """End what hangs."""
+    hangs.watch(config)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
-from lab.examples import examples
+from lab.examples import tried
 
 
 class Turns:
@@ -114,6 +114,6 @@ def orders(first: int, second: int) -> Iterator[tuple[int, ...]]:
     """
     every = list(combinations(range(first + second), second))
     if len(every) > 100:
-        every = random.Random(0).sample(every, max(100, examples(len(every))))
+        every = random.Random(0).sample(every, max(100, tried(len(every))))
     for places in every:
         yield tuple(int(place in places) for place in range(first + second))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from lab.collecting import VirtualClock, broken_images, collect_all, digests_stored
-from lab.examples import examples
+from lab.examples import tried
 from lab.purging import DAY, make_older
 from lab.registry_client import DRIVERS, RegistryClient, image_manifest
 from lab.relay import FOREVER, Relay, SteppedStorage
@@ -22,6 +22,8 @@ from cfmiddleware.process.sidebyside import SideBySide, in_turn
 from cfmiddleware.registry.collect.condemned import Condemned
 from cfmiddleware.registry.repositorydelete import RepositoryDelete
 from cfmiddleware.storage.memory import MemoryDriver
+
+pytestmark = pytest.mark.interleaved
 
 LAYER, CONFIG = b"layer", b"{}"
 
@@ -199,7 +201,7 @@ def test_a_push_that_is_acknowledged_meanwhile_is_whole_in_every_order(push: str
     ]
     tag = "v1" if push == "same tag" else "v2"
     statuses = Counter[int]()
-    sample = random.Random(push).sample(every, min(len(every), max(120, examples(len(every) // 3))))
+    sample = random.Random(push).sample(every, min(len(every), max(120, tried(len(every) // 3))))
     # Where the push comes whole between the look and the announcement, the delete must see it.
     for plan in [[(0, 6), (1, FOREVER)], *sample]:
         _, status, driver = play(push, plan)

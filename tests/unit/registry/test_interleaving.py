@@ -16,12 +16,14 @@ from collections.abc import Iterator
 from itertools import combinations
 
 import pytest
-from lab.examples import examples
+from lab.examples import tried
 from lab.registry_client import OCI_MANIFEST, ROOT, RegistryClient, descriptor, image_manifest
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.process.sidebyside import SideBySide, in_turn
 from cfmiddleware.storage.memory import MemoryDriver
+
+pytestmark = pytest.mark.interleaved
 
 SUBJECT = Digest.of(b"a manifest that nobody pushed")
 
@@ -304,7 +306,7 @@ def is_entered(client, content):
 
 
 def sample(found: Iterator[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    """Return all orders, or evenly chosen ones where there are very many: 700 with the profile `ci`."""
-    everything, most = list(found), examples(700)
+    """Return all orders, or evenly chosen ones where there are very many: 700 with the profile `thorough`."""
+    everything, most = list(found), tried(700)
     step = max(1, len(everything) // most)
     return everything[::step]

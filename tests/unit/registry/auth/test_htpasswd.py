@@ -421,7 +421,7 @@ def test_a_forked_process_waits_for_nobody_and_begins_anew():
             child = context.Process(target=_in_child, args=(remembered, key, found), daemon=True)
             child.start()
             assert found.get(timeout=20) == (False, True, True)
-            child.join()
+            child.join(30)
 
 
 def test_who_waits_too_long_for_a_turn_is_told_so():

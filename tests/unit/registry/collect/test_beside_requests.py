@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from lab.collecting import broken_images, collect_all, collector
-from lab.examples import examples
+from lab.examples import tried
 from lab.registry_client import OCI_INDEX, RegistryClient, descriptor, image_manifest
 from lab.relay import FOREVER, Relay, SteppedStorage
 from werkzeug.test import TestResponse
@@ -23,6 +23,8 @@ from cfmiddleware.digest import Digest
 from cfmiddleware.process.sidebyside import SideBySide, in_turn
 from cfmiddleware.registry.collect.condemned import Condemned
 from cfmiddleware.storage.memory import MemoryDriver
+
+pytestmark = pytest.mark.interleaved
 
 LAYER, CONFIG = b"layer", b"{}"
 Push = Callable[[RegistryClient], list[int]]
@@ -144,7 +146,7 @@ def plans(scenario: str) -> Iterator[list[tuple[int, int]]]:
         for stops in range(of_request + 1)
         for pause in range(1, of_collection - begins + 1)
     ]
-    return iter(random.Random(scenario).sample(every, min(len(every), max(60, examples(len(every) // 5)))))
+    return iter(random.Random(scenario).sample(every, min(len(every), max(60, tried(len(every) // 5)))))
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

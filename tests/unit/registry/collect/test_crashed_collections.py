@@ -11,6 +11,8 @@ from lab.collectscenes import SCENES, Plan, Scene, prepare
 
 from cfmiddleware.registry.collect.lease import Lease
 
+pytestmark = pytest.mark.interleaved
+
 # In each of them a collection has something of the push to delete.
 PUSHES = (
     "push of a manifest alone",

@@ -11,8 +11,10 @@ import os
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lab.examples import examples
+from lab.examples import tried
 from lab.histories import play, random_history
+
+pytestmark = pytest.mark.interleaved
 
 # Read before the tests' own environment is cleaned.
 HISTORIES = int(os.environ.get("CFMIDDLEWARE_HISTORIES", "10000"))
@@ -30,7 +32,7 @@ def check(seed: int) -> None:
         play(random_history(seed), patch).check()
 
 
-@settings(max_examples=examples(300))
+@settings(max_examples=tried(300))
 @given(st.integers(0, 1 << 40))
 def test_what_was_acknowledged_is_whole_in_a_random_history(seed: int) -> None:
     check(seed)

@@ -15,6 +15,8 @@ import pytest
 from lab.actors import FOREVER, Actor
 from lab.collectscenes import SCENES, Plan, Scene, prepare
 
+pytestmark = pytest.mark.interleaved
+
 
 def play(scene: Scene, name: str) -> tuple[Actor, Actor]:
     """Prepare the scene, and run a collection and what is beside it."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from lab.examples import examples
+from lab.examples import tried
 from lab.purging import DAY, HOUR, make_older, of_uploads
 from lab.registry_client import RegistryClient
 from lab.relay import FOREVER, Relay, SteppedStorage
@@ -22,6 +22,8 @@ from cfmiddleware.digest import Digest
 from cfmiddleware.process.sidebyside import SideBySide, in_turn
 from cfmiddleware.registry.purging.purger import Purger
 from cfmiddleware.storage.memory import MemoryDriver
+
+pytestmark = pytest.mark.interleaved
 
 FIRST, MORE = b"0123456789" * 3, b"abcdefghij" * 2
 
@@ -117,7 +119,7 @@ def plans(scenario: str) -> Iterator[list[tuple[int, int]]]:
         for stops in range(of_request + 1)
         for pause in range(1, of_purge - begins + 1)
     ]
-    return iter(random.Random(scenario).sample(every, min(len(every), max(100, examples(len(every) // 3)))))
+    return iter(random.Random(scenario).sample(every, min(len(every), max(100, tried(len(every) // 3)))))
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

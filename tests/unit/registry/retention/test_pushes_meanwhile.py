@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from lab.aging import age_tag, policy, push_aged
-from lab.examples import examples
+from lab.examples import tried
 from lab.registry_client import RegistryClient, image_manifest
 from lab.relay import FOREVER, Relay, SteppedStorage
 
@@ -17,6 +17,8 @@ from cfmiddleware.digest import Digest
 from cfmiddleware.process.sidebyside import SideBySide, in_turn
 from cfmiddleware.registry.retention.expiry import Expired, Retention
 from cfmiddleware.storage.memory import MemoryDriver
+
+pytestmark = pytest.mark.interleaved
 
 DAY = 86400.0
 OLD, NEW = b"x", b"new"
@@ -83,7 +85,7 @@ def plans(make: Callable[[], RegistryClient], parts: list[Any], seed: str) -> It
         for stops in range(seconds + 1)
         for pause in range(1, firsts - begins + 1)
     ]
-    yield from random.Random(seed).sample(every, min(len(every), max(150, examples(len(every)))))
+    yield from random.Random(seed).sample(every, min(len(every), max(150, tried(len(every)))))
 
 
 @pytest.mark.parametrize("age", [9 * DAY, 10.0], ids=["old", "of this minute"])

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from lab.collecting import collector
-from lab.examples import examples
+from lab.examples import tried
 from lab.registry_client import OCI_INDEX, OCI_MANIFEST, RegistryClient, descriptor
 from lab.relay import FOREVER, Relay, SteppedStorage
 from lab.verifying import Result, sized, verify, whole_image
@@ -23,6 +23,8 @@ from cfmiddleware.registry.collect.condemned import Condemned
 from cfmiddleware.registry.store import paths
 from cfmiddleware.registry.verify.faults import Kind
 from cfmiddleware.storage.memory import MemoryDriver
+
+pytestmark = pytest.mark.interleaved
 
 
 @pytest.fixture(autouse=True)
@@ -157,7 +159,7 @@ def plans(scenario: str) -> Iterator[list[tuple[int, int]]]:
         for stops in range(of_request + 1)
         for pause in range(1, of_verification - begins + 1)
     ]
-    return iter(random.Random(scenario).sample(every, min(len(every), max(60, examples(len(every) // 5)))))
+    return iter(random.Random(scenario).sample(every, min(len(every), max(60, tried(len(every) // 5)))))
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from lab.racing import race_to_create
 
 from cfmiddleware.errors import (
     ConfigError,
@@ -237,15 +236,40 @@ def test_content_is_on_the_disk_before_its_name_and_the_name_before_the_answer(
     assert done == ["sync .", "sync a", "name a/b/c", "sync a/b"]
 
 
+_CREATES = """
+import os, sys
+from cfmiddleware.errors import ObjectExists
+from cfmiddleware.storage.filesystem import FilesystemDriver
+driver = FilesystemDriver(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(40):
+    try:
+        driver.create(f"/race/{number}", b"%d" % os.getpid())
+        print(number)
+    except ObjectExists:
+        pass
+"""
+
+
 def test_of_many_processes_that_create_an_object_one_wins(driver, tmp_path):
-    context = multiprocessing.get_context("spawn")
-    start, results = context.Barrier(3), context.Queue()
-    processes = [context.Process(target=race_to_create, args=(tmp_path, start, results)) for _ in range(3)]
-    for process in processes:
-        process.start()
-    won = dict(results.get(timeout=30) for _ in processes)
-    for process in processes:
-        process.join()
+    command = [sys.executable, "-c", _CREATES, str(tmp_path)]
+    with contextlib.ExitStack() as all_of_them:
+        processes = [
+            all_of_them.enter_context(
+                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            )
+            for _ in range(3)
+        ]
+        for process in processes:
+            all_of_them.callback(process.kill)
+            assert process.stdout.readline() == "ready\n"
+        for process in processes:
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        won = {
+            process.pid: list(map(int, process.communicate(timeout=60)[0].split())) for process in processes
+        }
 
     assert sorted(number for numbers in won.values() for number in numbers) == list(range(40))
     for pid, numbers in won.items():
