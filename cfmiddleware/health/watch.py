@@ -20,6 +20,14 @@ _log = logging.getLogger("cfmiddleware")
 _TICK = 0.2
 _WAIT = 1.0
 
+# Seconds between two looks at the clock while a check is looked at that has not succeeded yet, and until such
+# a check is looked at again, which double up to its interval: at a start, what it needs may be about to come.
+_FIRST_TICK = 0.02
+_AGAIN = 0.2
+
+# Seconds that who asks for a report waits for the first look at each check.
+_FIRST = 1.0
+
 
 class Health:
     """Whether the registry can do its work.
@@ -65,8 +73,13 @@ class Health:
         return self.board.is_healthy
 
     def report(self) -> Report:
-        """Return what the checks found."""
+        """Return what the checks found. The first time in a process it waits for a moment until they have
+        been looked at once.
+        """
         self.start()
+        watch = self._watch.made()
+        if watch is not None:
+            watch.begun.wait(_FIRST)
         return self.board.read()
 
     def _begin(self) -> _Watch:
@@ -82,10 +95,13 @@ class _Watch:
         self._board = board
         self._looks = [_Look(check) for check in checks]
         self._ended = threading.Event()
+        #: Set when each check was looked at once, or when another process looks at them.
+        self.begun = threading.Event()
 
     def run(self) -> None:
         """Look at the checks whenever they are due, as soon as no other process does."""
         while not self._board.take():
+            self.begun.set()
             if self._ended.wait(_WAIT):
                 return
         self._inherit(self._board.read())
@@ -103,7 +119,10 @@ class _Watch:
                 self._board.write(*found)
             else:
                 self._board.beat()
-            self._ended.wait(_TICK)
+            if not self.begun.is_set() and all(look.was_had for look in self._looks):
+                self.begun.set()
+            is_first = any(look.is_first for look in self._looks)
+            self._ended.wait(_FIRST_TICK if is_first else _TICK)
         self._board.release()
 
     def stop(self) -> None:
@@ -136,8 +155,13 @@ class _Look:
         self._clock = clock
         self._due = 0.0
         self._began: float | None = None
+        self._looked = 0.0  # when the last look was begun
         self._result: list[str] = []
         self._is_late, self._late_at = False, 0.0
+        self._again = _AGAIN
+        self._counts_at = 0.0  # from when on a further failure counts
+        #: Whether a look has ended, or is late.
+        self.was_had = False
         #: Why the last look failed, and how many in a row did.
         self.reason, self.failures = "", 0
         self.has_passed = False
@@ -146,6 +170,11 @@ class _Look:
     def is_failing(self) -> bool:
         """Whether as many looks in a row have failed as must."""
         return self.failures >= max(1, self.check.threshold)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is being looked at, in time, and has not succeeded yet."""
+        return self._began is not None and not self._is_late and not self.has_passed
 
     def tell(self) -> None:
         """Tell Prometheus whether the check fails."""
@@ -163,6 +192,8 @@ class _Look:
             reason = self._result.pop()
             if not self._is_late:
                 self._tell(reason)
+            if not self.has_passed:
+                self._due, self._again = min(self._due, now + self._again), 2 * self._again
         elif now >= self._late_at:
             # It goes on, and no other look is begun beside it. For as long as it does, it fails once in each
             # interval; what it finds after that is too old.
@@ -170,7 +201,7 @@ class _Look:
             self._tell(f"no answer within {self.check.timeout:g} s")
 
     def _begin(self, now: float) -> None:
-        self._began, self._due = now, now + self.check.interval
+        self._began, self._looked, self._due = now, now, now + self.check.interval
         self._is_late, self._late_at = False, now + self.check.timeout
         result = self._result = []
 
@@ -190,12 +221,19 @@ class _Look:
             result.append("no thread could be started for it")
 
     def _tell(self, reason: str) -> None:
-        """Take what a look found: nothing, or why it failed. Say so when that changes the health."""
-        before = self.is_failing
+        """Take what a look found: nothing, or why it failed. Say so when that changes the health.
+
+        One that has not succeeded yet is looked at again sooner. It fails once in each interval all the same.
+        """
+        before, now = self.is_failing, self._clock()
+        self.was_had = True
         if not reason:
             self.reason, self.failures, self.has_passed = "", 0, True
         else:
-            self.reason, self.failures = " ".join(reason.split()), self.failures + 1
+            self.reason = " ".join(reason.split())
+            begun = now if self._is_late else self._looked
+            if self.has_passed or begun >= self._counts_at:
+                self.failures, self._counts_at = self.failures + 1, begun + self.check.interval
         self.tell()
         if self.is_failing and not before:
             _log.warning("health: %s fails: %s", self.check.name, self.reason)

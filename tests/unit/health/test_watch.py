@@ -95,6 +95,67 @@ def test_a_look_that_hangs_fails_once_in_each_interval_and_no_other_one_is_begun
     assert not look.is_failing
 
 
+def test_a_check_that_has_not_succeeded_yet_is_looked_at_again_soon_and_fails_once_in_each_interval():
+    thing = Thing()
+    thing.reason = "not there yet"
+    look, _, after = stepped(thing, threshold=3)
+
+    counted = []
+    for seconds in (0, 0.1, 0.1, 0.4, 0.8, 8.6, 10):
+        after(seconds)
+        counted.append((thing.looks, look.failures))
+    assert counted == [(1, 1), (1, 1), (2, 1), (3, 1), (4, 1), (5, 2), (6, 3)]
+    assert look.is_failing
+    thing.reason = ""
+    after(10)
+    assert (look.has_passed, look.is_failing) == (True, False)
+    # From now on once in each interval.
+    for seconds in (5, 4.9, 0.1):
+        after(seconds)
+        counted.append((thing.looks, look.failures))
+    assert counted[-3:] == [(7, 0), (7, 0), (8, 0)]
+
+
+def test_a_first_look_that_hung_is_followed_by_another_one_soon():
+    thing = Thing()
+    thing.go_on.clear()
+    look, _, after = stepped(thing)
+    after(0)
+    after(5)
+    assert (thing.looks, look.failures) == (1, 1)
+    thing.go_on.set()
+    after(0.1)
+    after(0.3)
+    assert (thing.looks, look.is_failing) == (2, False)
+
+
+def test_what_comes_a_moment_after_the_start_does_not_have_to_wait_for_the_next_interval():
+    thing = Thing()
+    thing.reason = "not there yet"
+    health = Health([Check("a", thing.look, interval=100)])
+    assert health.report().failing == {"a": "not there yet"}
+    thing.reason = ""
+    assert eventually(lambda: health.report().failing == {})
+    assert health.is_healthy
+    health.stop()
+
+
+def test_the_first_report_of_a_process_waits_for_the_first_look_at_each_check(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    thing, hanging = Thing(), Thing()
+    health = Health([Check("a", thing.look)])
+    assert (health.report().waiting, thing.looks) == ([], 1)
+    health.stop()
+
+    hanging.go_on.clear()
+    monkeypatch.setattr("cfmiddleware.health.watch._FIRST", 0.1)
+    health = Health([Check("a", hanging.look)])
+    assert health.report().waiting == ["a"]
+    hanging.go_on.set()
+    health.stop()
+
+
 def test_a_check_that_raises_anything_fails_with_one_line():
     def look() -> None:
         raise ValueError("one\ntwo")
