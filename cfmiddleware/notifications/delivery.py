@@ -169,11 +169,17 @@ class Line:
         """Send events until the end, or until another process has taken over."""
         self._turn = turn
         self._held, self._passed = {}, 0
+        with contextlib.ExitStack() as ending:
+            self._run(turn, ending)
+
+    def _run(self, turn: Turn, ending: contextlib.ExitStack) -> None:
         sender: Sender | None = None
         while not self._ended.is_set() and turn.is_held():
             self.awake.clear()
             try:
-                sender = sender or Sender(self.endpoint)
+                if sender is None:
+                    sender = Sender(self.endpoint)
+                    ending.callback(sender.close)
                 self._count()
                 self._send_what_waits(sender)
             except SpoolError as error:

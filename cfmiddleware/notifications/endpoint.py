@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import http.client
-import ipaddress
 import socket
 import ssl
 import threading
-import urllib.error
-import urllib.request
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from cfmiddleware.process.offload import offload
 from cfmiddleware.version import __version__
 
 from .envelope import MEDIA_TYPE
+from .keptconnection import KeptConnection
 
 #: Statuses below 500 that say nothing of the event itself: the endpoint, or what is in front of it, is not
 #: in order, or asks to wait.
@@ -70,7 +64,7 @@ class Outcome(NamedTuple):
 
 
 class Sender:
-    """Sends envelopes to one endpoint, each on a connection of its own, as Distribution does.
+    """Sends envelopes to one endpoint, on the same connection for as long as the endpoint keeps it open.
 
     Made and used in one thread.
 
@@ -80,76 +74,39 @@ class Sender:
     def __init__(self, endpoint: Endpoint) -> None:
         parts = urlsplit(endpoint.url)
         self._timeout = endpoint.timeout
-        self._url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))
+        url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))
         self._headers = _headers(endpoint, parts.username, parts.password)
-        self._exchange: _Exchange | None = None
-        self._opener = urllib.request.OpenerDirector()
-        if not _is_local(parts.hostname or ""):
-            self._opener.add_handler(urllib.request.ProxyHandler())
-        self._opener.add_handler(_HTTPS(self) if parts.scheme == "https" else _HTTP(self))
+        self._connection = KeptConnection(url, endpoint.timeout)
 
     def post(self, body: bytes) -> Outcome:
         """Send an envelope, and return what became of it; never raises for what the endpoint does."""
-        request = urllib.request.Request(self._url, body, self._headers, method="POST")  # noqa: S310
-        exchange = self._exchange = _Exchange()
-        timer = threading.Timer(self._timeout, exchange.expire)
+        deadline = _Deadline(self._connection)
+        timer = threading.Timer(self._timeout, deadline.expire)
         timer.daemon = True
         timer.start()
         try:
-            with contextlib.closing(self._opener.open(request, timeout=self._timeout)) as answer:
-                return _judged(answer.status)
+            return _judged(self._connection.post(body, self._headers))
         except Exception as error:  # noqa: BLE001 (of any library below, for whatever the endpoint does)
-            return Outcome(None, _reason(TimeoutError() if exchange.has_expired else error))
+            return Outcome(None, _reason(TimeoutError() if deadline.has_expired else error))
         finally:
             timer.cancel()
 
-    def connection(self, kind: type[http.client.HTTPConnection], *arguments: Any, **keywords: Any) -> Any:
-        """Return a connection, which the deadline of the request under way ends."""
-        connection = kind(*arguments, **keywords)
-        if self._exchange is not None:
-            self._exchange.connection = connection
-        return connection
+    def close(self) -> None:
+        """Close the connection. The next envelope makes a new one."""
+        self._connection.close()
 
 
-class _Exchange:
-    """One request that has a deadline."""
+class _Deadline:
+    """When one request ends at the latest."""
 
-    def __init__(self) -> None:
-        self.connection: http.client.HTTPConnection | None = None
+    def __init__(self, connection: KeptConnection) -> None:
+        self._connection = connection
         self.has_expired = False
 
     def expire(self) -> None:
-        """End the connection: whoever waits for it goes on."""
+        """End the request."""
         self.has_expired = True
-        sock = self.connection.sock if self.connection is not None else None
-        if sock is not None:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-
-
-class _HTTP(urllib.request.HTTPHandler):
-    """Opens connections that the sender knows."""
-
-    def __init__(self, sender: Sender) -> None:
-        super().__init__()
-        self._connect = partial(sender.connection, http.client.HTTPConnection)
-
-    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        """Send the request."""
-        return self.do_open(self._connect, req)
-
-
-class _HTTPS(urllib.request.HTTPSHandler):
-    """Opens connections with TLS that the sender knows."""
-
-    def __init__(self, sender: Sender) -> None:
-        self._own = offload(ssl.create_default_context)  # which reads and parses all authorities
-        super().__init__(context=self._own)
-        self._connect = partial(sender.connection, http.client.HTTPSConnection)
-
-    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        """Send the request."""
-        return self.do_open(self._connect, req, context=self._own)
+        self._connection.cut()
 
 
 def _headers(endpoint: Endpoint, user: str | None, password: str | None) -> dict[str, str]:
@@ -189,11 +146,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"no answer: {error.strerror}"
     return f"no answer: {type(error).__name__}"
-
-
-def _is_local(host: str) -> bool:
-    """Return whether a host is this machine, which no proxy reaches."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

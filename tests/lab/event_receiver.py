@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, NamedTuple
 
-#: What it does with a request: the first five do not take the event, as a sender sees it.
-Behaviour = Literal["500", "400", "redirect", "hang", "close", "ok", "lost answer"]
+#: What it does with a request: the first five do not take the event, as a sender sees it. The last two take
+#: it, and end the connection a moment after the answer, or do not send all of their answer.
+Behaviour = Literal["500", "400", "redirect", "hang", "close", "ok", "lost answer", "ok and close", "endless"]
 
 
 class Received(NamedTuple):
@@ -41,6 +42,9 @@ class Receiver:
         self.otherwise: Behaviour = "ok"
         self.taken: list[Received] = []
         self.requests = 0
+        self.connections = 0
+        #: How many of them have ended.
+        self.ended = 0
         self.let_go = threading.Event()
         self.port = 0
         self._lock = threading.Lock()
@@ -70,10 +74,19 @@ def receiving(*plan: Behaviour, port: int = 0) -> Iterator[Receiver]:
         protocol_version = "HTTP/1.1"
         timeout = 30
 
+        def setup(self) -> None:
+            receiver.connections += 1
+            super().setup()
+
+        def finish(self) -> None:
+            super().finish()
+            self.connection.close()
+            receiver.ended += 1
+
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             behaviour = receiver.next()
-            if behaviour in ("ok", "lost answer"):
+            if behaviour in ("ok", "lost answer", "ok and close", "endless"):
                 receiver.taken.append(Received(self.path, dict(self.headers.items()), body))
             if behaviour == "hang":
                 receiver.let_go.wait(30)
@@ -82,12 +95,14 @@ def receiving(*plan: Behaviour, port: int = 0) -> Iterator[Receiver]:
                 with contextlib.suppress(OSError):
                     self.connection.shutdown(socket.SHUT_RDWR)
                 return
-            status = {"ok": 200, "500": 500, "400": 400, "redirect": 307}[behaviour]
+            status = {"500": 500, "400": 400, "redirect": 307}.get(behaviour, 200)
             self.send_response(status)
             if behaviour == "redirect":
                 self.send_header("Location", "/elsewhere")
-            self.send_header("Content-Length", "0")
+            self.send_header("Content-Length", "9" if behaviour == "endless" else "0")
             self.end_headers()
+            if behaviour == "ok and close":
+                self.close_connection = True
 
         def log_message(self, *arguments: Any) -> None:
             """Say nothing."""

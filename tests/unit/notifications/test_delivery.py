@@ -43,6 +43,9 @@ class FakeSender:
         planned = self.outcomes.get(number)
         return planned.pop(0) if planned else TAKEN
 
+    def close(self) -> None:
+        """There is no connection."""
+
 
 class Rig:
     """One line, driven step by step."""
