@@ -11,8 +11,8 @@ sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "cfmiddleware"
 release = __version__
-extensions = ["keytable", "metrictable", "optiontable"]
-exclude_patterns = ["_ext"]
+extensions = ["costtable", "keytable", "metrictable", "optiontable"]
+exclude_patterns = ["_data", "_ext"]
 html_theme = "furo"
 html_title = f"cfmiddleware {release}"
 html_static_path = ["_static"]
