@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from cfmiddleware.wsgi.repeatedheaders import Repeated, RepeatedHeaders
+from cfmiddleware.wsgi.repeatedheaders import Repeated, start_repeated
 
 if TYPE_CHECKING:
     from cfmiddleware.digest import Digest
@@ -26,28 +26,22 @@ def redirect(
     :param digest: the blob's.
     :param kept: further headers.
     """
-    start_response(_STATUS, [*_headers(location, digest), *kept])
+    start_response(_STATUS, [*redirect_headers(location, digest), *kept])
     return [b""]  # some servers, such as hypercorn, answer nothing where there is no chunk at all
 
 
-def repeated_redirect(location: str, digest: Digest) -> Repeated:
-    """Return the headers of a redirect, for those who answer with it many times.
+def redirect_again(start_response: StartResponse, repeated: Repeated) -> Iterable[bytes]:
+    """Answer as :func:`redirect` does, with :func:`redirect_headers`."""
+    start_repeated(start_response, _STATUS, repeated)
+    return [b""]
+
+
+def redirect_headers(location: str, digest: Digest) -> list[tuple[str, str]]:
+    """Return the headers of a redirect.
 
     :param location: where it leads.
     :param digest: the blob's.
     """
-    return Repeated(_headers(location, digest))
-
-
-def redirect_again(start_response: StartResponse, repeated: Repeated) -> Iterable[bytes]:
-    """Answer as :func:`redirect` does, with what :func:`repeated_redirect` returned."""
-    headers = RepeatedHeaders(repeated.fields)
-    headers.repeated = repeated
-    start_response(_STATUS, headers)
-    return [b""]
-
-
-def _headers(location: str, digest: Digest) -> list[tuple[str, str]]:
     return [
         ("Location", location),
         ("Docker-Content-Digest", str(digest)),

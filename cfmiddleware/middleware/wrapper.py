@@ -42,6 +42,7 @@ from .pull import Pulls
 from .rewriteoptions import RewriteOptions
 
 if TYPE_CHECKING:
+    from cfmiddleware.reference import BlobPath
     from cfmiddleware.wsgi.blobplace import PlaceOf
     from cfmiddleware.wsgi.types import App, StartResponse
 
@@ -142,11 +143,23 @@ class CloudFrontMiddleware:
         """Answer one request (PEP 3333)."""
         if environ["REQUEST_METHOD"] == "GET":
             path = environ.get("PATH_INFO", "")
-            blob = parse_blob_path(path, self._prefix)
-            if blob is not None and _is_as_sent(environ, self._prefix):
-                placed = self._placed
-                if placed is not None and placed.app is self.app:
-                    answer = placed.answer(blob, environ, start_response)
+            placed = self._placed
+            kept = None
+            if placed is not None:
+                if placed.app is self.app:
+                    kept = placed.kept.get(path) or placed.recall(path)
+                else:
+                    placed = None
+            # A path that was redirected before names the same blob; see _is_as_sent for the rest.
+            if kept is not None and environ.get("RAW_URI") == path and "REQUEST_URI" not in environ:
+                blob: BlobPath | None = kept.blob
+                is_as_sent = True
+            else:
+                blob = parse_blob_path(path, self._prefix)
+                is_as_sent = blob is not None and _is_as_sent(environ, self._prefix)
+            if blob is not None and is_as_sent:
+                if placed is not None:
+                    answer = placed.answer(blob, environ, start_response, kept)
                     if answer is not None:
                         return answer
                 return self._pulls.answer(self.app, blob, environ, start_response)

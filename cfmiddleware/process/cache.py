@@ -123,6 +123,13 @@ class Cache(Generic[K, V]):
         """
         return self._memory().generation
 
+    def is_generation(self, generation: object) -> bool:
+        """Return whether *generation* is what :meth:`generation` returns now, or, in a process that has not
+        used the cache since it was forked, what it returned in the other one.
+        """
+        held = self._own._held
+        return held is not None and held[1].generation is generation
+
     def put(self, key: K, value: V, generation: object = None) -> None:
         """Remember *value* under *key*.
 

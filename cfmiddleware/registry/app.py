@@ -126,6 +126,7 @@ class Registry:
         tags, turns = Tags(driver, maxtags, policy), ParseTurns()
         guard = TagGuard(driver, tags, policy, turns)
         blobs = self._blobs = Blobs(driver, reading, descriptors, health, events, condemned, guard)
+        self._holds = blobs.holds
         uploads = Uploads(driver, blobs, inline_limit, mountsearch, events)
         referrers = Referrers(driver, tags, turns)
         manifests = Manifests(
@@ -183,7 +184,11 @@ class Registry:
         return self._place_of if prefix == self._prefix else None
 
     def _place_of(
-        self, repository: str, digest: Digest, environ: Environ, start_response: StartResponse
+        self,
+        blob: tuple[str, Digest],
+        environ: Environ,
+        start_response: StartResponse,
+        last: BlobPlace | None = None,
     ) -> BlobPlace | PulledPlace | Iterable[bytes] | None:
         """Answer a GET of a blob as far as :data:`~cfmiddleware.wsgi.blobplace.PlaceOf` has it."""
         if "HTTP_RANGE" in environ or "HTTP_IF_NONE_MATCH" in environ:
@@ -193,21 +198,22 @@ class Registry:
             return None
         record: AccessRecord | None = environ.get(ACCESS)
         if record is not None:
-            record.repository, record.sent = repository, "app"
+            record.repository, record.sent = blob[0], "app"
         try:
             user = ""
             if self._auth is not None:
-                grant = _authorized(self._auth, self._request(environ, blob_route(repository, digest)))
+                grant = _authorized(self._auth, self._request(environ, blob_route(*blob)))
                 user = grant.user
                 if record is not None:
                     record.user = user
-            place = self._blobs.place(repository, digest)
+            # The last one: no further look-up, whose memory the processor would have to fetch.
+            place = last if last is not None and self._holds(last) else self._blobs.place(*blob)
             if not self._events.of_pulls:
                 return place
             self._events.begin("GET", environ)
             front = "" if self._relative else origin(environ) if self._host is None else self._host
-            blob = blob_target(repository, str(digest), place.size or 0, front + self._base(environ))
-            return PulledPlace(place, self._events.redirect_of(blob, user, environ))
+            target = blob_target(blob[0], str(blob[1]), place.size or 0, front + self._base(environ))
+            return PulledPlace(place, self._events.redirect_of(target, user, environ))
         except Exception as error:  # noqa: BLE001 (as for every request)
             return _begin(_response_to(error, environ), start_response)
 

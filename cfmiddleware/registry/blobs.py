@@ -125,7 +125,9 @@ class Blobs:
         self._reading = reading
         self._descriptors = descriptors
         # A few blobs are asked for again and again, and a driver checks every path.
-        self._place_at = lru_cache(maxsize=4096)(self._placed)
+        self._key_at = lru_cache(maxsize=4096)(self._key_of)
+        #: Returns whether a place is still what :meth:`place` would return.
+        self.holds: Callable[[BlobPlace], bool] = descriptors.holds if descriptors is not None else _never
 
     def locate(self, repository: str, digest: Digest, *, sized: bool = True) -> Located | None:
         """Return where a repository's blob is, or None if the repository has no such blob.
@@ -336,27 +338,28 @@ class Blobs:
         """
         sized = self._events.of_pulls  # an event says how large the blob is
         if self._descriptors is None:
-            located = self.locate(repository, digest, sized=sized)
+            located, generation = self.locate(repository, digest, sized=sized), None
         else:
+            generation = self._descriptors.generation()
             ask = partial(self.locate, repository, digest, sized=sized)
             located = self._descriptors.find(repository, digest, ask, sized=sized)
         if located is None:
             raise errors.blob_unknown(digest)
-        # It stays with what is remembered of the blob, and what a wrapper remembers stays with it: no further
-        # look-up, whose memory the processor would have to fetch.
         place = located.place
-        if place is None:
-            place = located.place = self._place_at(located.path, located.size)
+        if place is None or place.size != located.size:
+            place = located.place = BlobPlace(*self._key_at(located.path), located.size)
+        place.due, place.lent = located.due, generation
         return place
 
-    def _placed(self, path: str, size: int | None) -> BlobPlace:
+    def _key_of(self, path: str) -> tuple[str, bool]:
+        """Return the object's key, and whether it is that: a driver without a bucket has only the path."""
         is_key = self._driver.in_bucket
-        return BlobPlace(self._driver.key(path) if is_key else path, is_key, size)
+        return self._driver.key(path) if is_key else path, is_key
 
     def _tell(self, probe: BlobListener, located: Located) -> None:
         """Tell a wrapper where a blob is."""
-        place = self._place_at(located.path, located.size)
-        (probe.located if place.in_bucket else probe.placed)(place.path, place.size)
+        key, is_key = self._key_at(located.path)
+        (probe.located if is_key else probe.placed)(key, located.size)
 
     def _selected(self, request: Request, digest: Digest, located: Located, *, opened: bool) -> Response:
         """Answer with what the request's conditions and its range select of a blob whose size is known.
@@ -426,6 +429,10 @@ class Blobs:
 def _is_selective(request: Request) -> bool:
     """Return whether the client may want less than the whole blob."""
     return bool(request.header("Range") or request.header("If-None-Match"))
+
+
+def _never(place: BlobPlace) -> bool:
+    return False
 
 
 def _ask_nobody() -> Located | None:

@@ -12,7 +12,7 @@ from gunicorn.http.errors import InvalidResponseHeader, InvalidResponseHeaderNam
 from gunicorn.http.message import TOKEN_RE
 from gunicorn.http.wsgi import HEADER_VALUE_RE, STATUS_RE, Response
 
-from cfmiddleware.wsgi.repeatedheaders import RepeatedHeaders
+from cfmiddleware.wsgi.repeatedheaders import Repeated, RepeatedHeaders, Repeating
 
 # A body's first piece of up to this length goes out together with the head: a longer one would be held twice.
 _JOINED = 1 << 13
@@ -25,8 +25,11 @@ _LONGEST = 1024
 # Replaced as a whole, so that no lock is needed.
 _date = (0, "")
 
+# The heads' beginnings of one second, by status.
+_begun: tuple[int, dict[str, bytes]] = (0, {})
 
-class Answer(Response):  # type: ignore[misc]  # gunicorn has no types
+
+class Answer(Response, Repeating):  # type: ignore[misc]  # gunicorn has no types
     """gunicorn's response, whose head leaves together with the first piece of the body.
 
     :param request: gunicorn's request, or a plain one.
@@ -39,7 +42,7 @@ class Answer(Response):  # type: ignore[misc]  # gunicorn has no types
     def __init__(self, request: Any, connection: Any, cfg: Any) -> None:
         super().__init__(request, connection, cfg)
         self.response_length: int | None = None
-        self._fields = ""
+        self._fields = b"\r\n"
         self._held = b""
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
@@ -70,20 +73,40 @@ class Answer(Response):  # type: ignore[misc]  # gunicorn has no types
         self.chunked = self.response_length is None and not self._omits_body and request.version >= (1, 1)
         return self.write
 
+    def start_again(self, status: str, repeated: Repeated) -> None:
+        """Begin an answer with headers that are sent many times: for a GET without a body, without looking at
+        them again.
+        """
+        request = self.req
+        sent = repeated.sent
+        if sent is None or sent[1] is None or request.body is not None or request.method != "GET":
+            headers = RepeatedHeaders(repeated.fields)
+            headers.repeated = repeated
+            self.start_response(status, headers)
+        elif self.status is not None:
+            raise AssertionError("start_response was called twice without exc_info (PEP 3333)")
+        else:
+            self.status, self.status_code = status, _code(status)
+            self._fields, self.response_length = sent
+
     def send_headers(self) -> None:
         """Make the head ready. It leaves with the first piece of the body, or at the end."""
         if self.headers_sent or self._held:
             return
         version = self.req.version
+        closes = self.should_close() or self.sock.is_stopping()
+        if version == (1, 1) and not closes and not self.chunked:
+            self._held = _beginning(self.status) + self._fields
+            return
         head = f"HTTP/{version[0]}.{version[1]} {self.status}\r\nDate: {http_date()}\r\n"
-        if self.should_close() or self.sock.is_stopping():
+        if closes:
             self.force_close()
             head += "Connection: close\r\n"
         elif version < (1, 1):
             head += "Connection: keep-alive\r\n"
         if self.chunked:
             head += "Transfer-Encoding: chunked\r\n"
-        self._held = f"{head}{self._fields}\r\n".encode("latin-1")
+        self._held = head.encode("latin-1") + self._fields
 
     def _emit_body(self, data: bytes) -> None:
         if self.chunked:
@@ -113,7 +136,7 @@ class Answer(Response):  # type: ignore[misc]  # gunicorn has no types
         return self.response_length is not None and not self._omits_body and self.sent < self.response_length
 
 
-def _sent_before(headers: list[tuple[str, str]], has_no_length: bool) -> tuple[str, int | None]:
+def _sent_before(headers: list[tuple[str, str]], has_no_length: bool) -> tuple[bytes, int | None]:
     """Return what :func:`_fields_of` does, once for headers that are sent many times."""
     if type(headers) is not RepeatedHeaders or has_no_length or not headers.are_unchanged():
         return _fields_of(headers, has_no_length)
@@ -123,8 +146,8 @@ def _sent_before(headers: list[tuple[str, str]], has_no_length: bool) -> tuple[s
     return repeated.sent
 
 
-def _fields_of(headers: list[tuple[str, str]], has_no_length: bool) -> tuple[str, int | None]:
-    """Return headers as lines of the head, and the length of the body if they say that.
+def _fields_of(headers: list[tuple[str, str]], has_no_length: bool) -> tuple[bytes, int | None]:
+    """Return headers as the lines at the end of the head, and the length of the body if they say that.
 
     :param has_no_length: whether the answer must not say it (RFC 9110, 8.6).
     """
@@ -136,7 +159,8 @@ def _fields_of(headers: list[tuple[str, str]], has_no_length: bool) -> tuple[str
         elif not has_no_length:
             lines.append(line)
             said = length
-    return "".join(lines), said
+    lines.append("\r\n")
+    return "".join(lines).encode("latin-1"), said
 
 
 @lru_cache(maxsize=256)
@@ -169,6 +193,20 @@ def _field(name: str, value: str) -> tuple[str, int | None]:
     if util.is_hoppish(name):
         return "", None
     return f"{name}: {value}\r\n", int(value) if name.lower() == "content-length" else None
+
+
+def _beginning(status: str | None) -> bytes:
+    """Return the first two lines of a head."""
+    global _begun
+    second, made = _begun
+    now = int(time.time())
+    if now != second:
+        made = {}
+        _begun = now, made
+    head = made.get(status or "")
+    if head is None:
+        head = made[status or ""] = f"HTTP/1.1 {status}\r\nDate: {http_date()}\r\n".encode("latin-1")
+    return head
 
 
 def http_date() -> str:

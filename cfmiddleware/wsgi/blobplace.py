@@ -6,6 +6,7 @@ speak to each other in this way. Any other app is asked with the client's own re
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -17,19 +18,21 @@ from .types import Environ, StartResponse
 
 @dataclass(slots=True)
 class BlobPlace:
-    """The object that a blob is, whose client may have it. Nothing of it changes but what is kept beside it.
+    """The object that a blob is, whose client may have it. Nothing of it changes but how long it may be said.
 
     :param path: the object's whole key in the bucket, or its path below the registry's root directory.
     :param in_bucket: which of the two it is.
     :param size: its size in bytes; None if that is not known.
-    :param kept: what the wrapper keeps beside it for the next time. It is the wrapper's to say whether it may
-        still be used: others may have had the same object, and for another digest.
+    :param due: until when the registry says the same of this repository and digest without looking, by its
+        own clock.
+    :param lent: what else the registry wants to know to say it again.
     """
 
     path: str
     in_bucket: bool
     size: int | None
-    kept: object = field(default=None, compare=False, repr=False)
+    due: float = field(default=-math.inf, compare=False, repr=False)
+    lent: object = field(default=None, compare=False, repr=False)
 
 
 class PulledPlace(NamedTuple):
@@ -43,8 +46,14 @@ class PulledPlace(NamedTuple):
     pulled: Callable[[], None]
 
 
-#: Answers a GET of a blob: with the place of the blob if this client may have it now, having sent nothing;
-#: with a response, whose ``start_response`` was called, if the client may not; or with None for a request
-#: that only an answer can decide, such as one with a condition or a range. That one has to be asked as WSGI
-#: has it.
-PlaceOf = Callable[[str, Digest, Environ, StartResponse], BlobPlace | PulledPlace | Iterable[bytes] | None]
+#: Answers a GET of a blob, which is given as its repository and digest: with the place of the blob if this
+#: client may have it now, having sent nothing; with a response, whose ``start_response`` was called, if the
+#: client may not; or with None for a request that only an answer can decide, such as one with a condition or
+#: a range. That one has to be asked as WSGI has it.
+#:
+#: The last argument is the place that it said the last time of the same blob, or None. Where that is still
+#: right, it is the answer: the same object, so that all that was made of it is right as well.
+PlaceOf = Callable[
+    [tuple[str, Digest], Environ, StartResponse, BlobPlace | None],
+    BlobPlace | PulledPlace | Iterable[bytes] | None,
+]

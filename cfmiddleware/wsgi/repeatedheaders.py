@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .types import StartResponse
 
 
 class Repeated:
@@ -17,8 +21,8 @@ class Repeated:
 
     def __init__(self, fields: Sequence[tuple[str, str]]) -> None:
         self.fields = tuple(fields)
-        #: Their lines, and the length of the body that they say, as the server has sent them.
-        self.sent: tuple[str, int | None] | None = None
+        #: The end of the head, and the length of the body that it says, as the server has sent them.
+        self.sent: tuple[bytes, int | None] | None = None
 
 
 class RepeatedHeaders(list[tuple[str, str]]):
@@ -36,3 +40,28 @@ class RepeatedHeaders(list[tuple[str, str]]):
     def are_unchanged(self) -> bool:
         """Return whether nobody has changed the list. Headers that are the same objects are not compared."""
         return tuple(self) == self.repeated.fields
+
+
+class Repeating:
+    """A server's response that takes repeated headers as they are, without a list for each answer.
+
+    Its ``start_response`` is a method, by which an app finds it: whoever stands between the two has one of
+    his own, and gets the list.
+    """
+
+    __slots__ = ()
+
+    def start_again(self, status: str, repeated: Repeated) -> None:
+        """Begin the answer as ``start_response`` does."""
+        raise NotImplementedError
+
+
+def start_repeated(start_response: StartResponse, status: str, repeated: Repeated) -> None:
+    """Begin an answer with repeated headers, whatever server sends it."""
+    server = getattr(start_response, "__self__", None)
+    if isinstance(server, Repeating):
+        server.start_again(status, repeated)
+        return
+    headers = RepeatedHeaders(repeated.fields)
+    headers.repeated = repeated
+    start_response(status, headers)

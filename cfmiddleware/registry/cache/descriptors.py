@@ -6,6 +6,7 @@ look blobs up in the storage.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,18 +31,20 @@ HIT, MISS, FAILED = STORAGE_CACHE.of("Hit"), STORAGE_CACHE.of("Miss"), STORAGE_C
 
 @dataclass(slots=True)
 class Located:
-    """Where the bytes of a repository's blob are. Nothing of it changes.
+    """Where the bytes of a repository's blob are. Nothing of that changes.
 
     :param data: what the blob's link names.
     :param path: the path of the data.
     :param size: its size in bytes; None if only the link was read, so that nothing is known of the data.
     :param place: the same for a wrapper, once one has asked.
+    :param due: when the storage is asked again, on the clock of the cache that remembers it.
     """
 
     data: Digest
     path: str
     size: int | None
     place: BlobPlace | None = field(default=None, compare=False, repr=False)
+    due: float = field(default=-math.inf, compare=False, repr=False)
 
     @classmethod
     def of(cls, data: Digest, size: int | None) -> Located:
@@ -66,6 +69,15 @@ class DescriptorCache(Protocol):
     def forget(self, repository: str, digest: Digest) -> None:
         """Forget a blob. This is called before a link is deleted and again after it, so that no request
         remembers what it saw in between.
+        """
+
+    def generation(self) -> object:
+        """Return an object that is another one after each :meth:`forget`, to be taken before a look-up."""
+
+    def holds(self, place: BlobPlace) -> bool:
+        """Return whether what is remembered is still what *place* was made of, without a look-up.
+
+        :param place: it has the located blob's ``due``, and the generation from before it was found.
         """
 
 
@@ -137,12 +149,28 @@ class InMemoryDescriptorCache:
             if known is not None:
                 self._remembered.forget(key)
         else:
+            if known is not None and known.located.place is not None:
+                known.located.place.due = -math.inf  # more may be known now, such as the size
             share = (1 + int(digest.hex[:4], 16) / 0x10000) / 2
-            self._remembered.put(
-                key, _Known(located, now + share * self._seconds, now + self._seconds), generation
-            )
+            located.due = now + share * self._seconds
+            self._remembered.put(key, _Known(located, located.due, now + self._seconds), generation)
         return located
 
     def forget(self, repository: str, digest: Digest) -> None:
         """Forget a blob in this process."""
         self._remembered.forget((repository, digest))
+
+    def generation(self) -> object:
+        """Return an object that is another one after each :meth:`forget`."""
+        return self._remembered.generation()
+
+    def holds(self, place: BlobPlace) -> bool:
+        """Return whether no look-up would say anything else. It then counts as one.
+
+        After each :meth:`forget`, of whatever blob, the answer is no: it cannot be too late, even for a blob
+        that was pushed out of the memory meanwhile.
+        """
+        if self._clock() < place.due and self._remembered.is_generation(place.lent):
+            HIT.inc()
+            return True
+        return False

@@ -18,13 +18,16 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Collection
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.metrics.names import REDIS_FAILURES
 from cfmiddleware.process.throttle import Throttle
 
 from .descriptors import DEFAULT_SECONDS, FAILED, HIT, MISS, Ask, Located, serves
+
+if TYPE_CHECKING:
+    from cfmiddleware.wsgi.blobplace import BlobPlace
 
 _log = logging.getLogger("cfmiddleware")
 
@@ -162,6 +165,14 @@ class RedisDescriptorCache:
             if self._teller is None or not self._teller.is_alive():
                 self._teller = threading.Thread(target=self._go_on_telling, name="redis", daemon=True)
                 self._teller.start()
+
+    def generation(self) -> object:
+        """Return nothing: other workers forget as well."""
+        return None
+
+    def holds(self, place: BlobPlace) -> bool:
+        """Return False: Redis is asked each time."""
+        return False
 
     def _go_on_telling(self) -> None:
         """Tell Redis of deletes until it knows of all."""

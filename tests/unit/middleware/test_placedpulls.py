@@ -16,6 +16,7 @@ from cfmiddleware.config import Config
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import StorageFull, StorageRefused, StorageUnavailable
 from cfmiddleware.health.watch import Health
+from cfmiddleware.middleware import placedpulls
 from cfmiddleware.middleware.wrapper import CloudFrontMiddleware
 from cfmiddleware.registry import errors
 from cfmiddleware.registry.app import Registry
@@ -177,6 +178,71 @@ def test_so_it_is_with_logins_and_with_descriptors(
         assert "Signature=" not in str(answer.headers)
     elif path != f"/v2/other/app/blobs/{DIGEST}":
         assert answer.code == code or answer.code == 401
+
+
+@pytest.mark.parametrize(("path", "fields", "code"), REQUESTS)
+@pytest.mark.parametrize("login", ["Basic ann", "Basic eve", None])
+def test_so_it_is_where_the_server_shows_what_was_sent_and_the_redirect_is_kept(
+    path: str, fields: dict[str, Any], code: int, login: str | None
+):
+    both = Both({"descriptors": InMemoryDescriptorCache}, auth=True)
+    for digest in (DIGEST, SHA512):
+        warm = f"/v2/team/app/blobs/{digest}"
+        assert both.ask(warm, RAW_URI=warm, **_ANN).code == both.ask(warm, RAW_URI=warm, **_ANN).code == 307
+    sent = {"RAW_URI": path, **fields} | ({} if login is None else {"HTTP_AUTHORIZATION": login})
+    answer = both.ask(path, **sent)
+    if login != "Basic ann":
+        assert answer.code != 307
+        assert "Signature=" not in str(answer.headers)
+    elif path != f"/v2/other/app/blobs/{DIGEST}":
+        assert answer.code == code or answer.code == 401
+
+
+@pytest.mark.parametrize("size", [1, 100])
+def test_a_blob_that_is_deleted_through_the_registry_is_gone_at_once(size: int):
+    """Even if its descriptor was pushed out of the memory, while the redirect is still kept."""
+    registry = Registry(Storage(), descriptors=InMemoryDescriptorCache(size), delete=True)
+    app = CloudFrontMiddleware(
+        registry, place_of=registry.place_of(""), baseurl=EDGE, unsigned=True, rootdirectory="/team/prod"
+    )
+    other = f"/v2/team/app/blobs/{SHA512}"
+    for path in (BLOB, other, BLOB, other):
+        assert ask(app, request(path, RAW_URI=path)).code == 307
+    assert ask(app, request(method="DELETE")).code == 202
+    assert ask(app, request(RAW_URI=BLOB)).code == 404
+    assert ask(app, request(other, RAW_URI=other)).code == 307
+
+
+def test_a_redirect_that_is_kept_is_sent_again_without_making_it_again(monkeypatch: pytest.MonkeyPatch):
+    both = Both({"descriptors": InMemoryDescriptorCache})
+    first = both.ask(RAW_URI=BLOB)
+    placed = both.sides[0][0]._placed
+    assert placed is not None
+    monkeypatch.setattr(placed, "_redirect", None)
+    assert both.ask(RAW_URI=BLOB) == first
+
+
+def test_no_more_redirects_are_kept_than_are_allowed_and_those_in_use_stay(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(placedpulls, "_KEPT", 3)
+    storage = Storage()
+    digests = [Digest.of(str(number).encode()) for number in range(20)]
+    for digest in digests:
+        storage.write(f"{LAYERS}/sha256/{digest.hex}/link", str(digest).encode())
+    registry = Registry(storage, descriptors=InMemoryDescriptorCache())
+    app = CloudFrontMiddleware(
+        registry, place_of=registry.place_of(""), baseurl=EDGE, unsigned=True, rootdirectory="/team/prod"
+    )
+    placed = app._placed
+    assert placed is not None
+    first = None
+    for digest in digests:
+        for path in (BLOB, f"/v2/team/app/blobs/{digest}"):
+            assert ask(app, request(path, RAW_URI=path)).code == 307
+        kept = placed._older | placed.kept
+        first = first or kept[BLOB]
+        assert kept[BLOB] is first
+        assert len(placed.kept) <= 3
+        assert len(placed._older) <= 3
 
 
 def test_a_login_is_asked_for_once_with_each_request_and_may_end_at_any_moment():

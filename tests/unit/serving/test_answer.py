@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from gunicorn.http.errors import InvalidResponseHeader, InvalidResponseHeaderNam
 
 from cfmiddleware.serving.answer import Answer, _field
 from cfmiddleware.serving.plainhead import PlainRequest
-from cfmiddleware.wsgi.repeatedheaders import Repeated, RepeatedHeaders
+from cfmiddleware.wsgi.repeatedheaders import Repeated, RepeatedHeaders, start_repeated
 
 
 class Wire:
@@ -92,6 +94,66 @@ def test_headers_that_somebody_has_changed_are_sent_as_they_are_now():
     _, (head,) = answered(again(), status="307 Temporary Redirect")
     assert b"edge/a" in head
     assert b"X-Mark" not in head
+
+
+@pytest.mark.parametrize("status", ["307 Temporary Redirect", "204 No Content", "304 Not Modified"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("fields", [{"Content-Length": "0"}, {"Connection": "upgrade"}, {}])
+@pytest.mark.parametrize("ends", [{}, {"unread": True}, {"stopping": True}])
+@pytest.mark.parametrize("version", [(1, 0), (1, 1)])
+def test_repeated_headers_are_sent_as_a_list_of_them(
+    status: str, method: str, fields: dict[str, str], ends: dict[str, bool], version: tuple[int, int]
+):
+    repeated = Repeated([("Location", "https://edge/a"), *fields.items()])
+    found = []
+    for number in range(4):
+        wire = Wire(**ends)
+        incoming: Any = PlainRequest(method)
+        if ends or version == (1, 0):
+            should_close = version == (1, 0)
+            incoming = SimpleNamespace(
+                method=method, version=version, body=object(), should_close=lambda end=should_close: end
+            )
+        answer = Answer(incoming, wire, Config())
+        if number:
+            start_repeated(answer.start_response, status, repeated)
+        else:
+            answer.start_response(status, list(repeated.fields))
+        answer.write(b"")
+        answer.close()
+        sent = re.sub(rb"Date: [^\r]+", b"", b"".join(wire.sent))
+        found.append((sent, answer.should_close(), answer.is_short()))
+    assert found == [found[0]] * 4
+
+
+def test_an_answer_is_not_begun_twice_with_repeated_headers_either():
+    repeated = Repeated([("Content-Length", "0")])
+    for _ in range(2):
+        answer = Answer(PlainRequest("GET"), Wire(), Config())
+        start_repeated(answer.start_response, "307 Temporary Redirect", repeated)
+        with pytest.raises(AssertionError):
+            start_repeated(answer.start_response, "307 Temporary Redirect", repeated)
+
+
+def test_who_stands_between_the_app_and_the_server_gets_the_list():
+    repeated = Repeated([("Location", "https://edge/a"), ("Content-Length", "0")])
+    for _ in range(2):
+        wire = Wire()
+        answer = Answer(PlainRequest("GET"), wire, Config())
+
+        class Between:
+            def start(self, status: str, headers: Any, exc_info: Any = None) -> Any:
+                return answer.start_response(status, [*headers, ("X-Mark", "here")])  # noqa: B023
+
+        start_repeated(Between().start, "307 Temporary Redirect", repeated)
+        answer.close()
+        assert b"X-Mark: here\r\n" in wire.sent[0]
+        assert wire.sent[0].count(b"Location: https://edge/a\r\n") == 1
+    straight = Wire()
+    answer = Answer(PlainRequest("GET"), straight, Config())
+    start_repeated(answer.start_response, "307 Temporary Redirect", repeated)
+    answer.close()
+    assert b"X-Mark" not in straight.sent[0]
 
 
 def test_headers_that_cannot_be_sent_cannot_be_sent_again():

@@ -38,6 +38,7 @@ from cfmiddleware.process.cache import Cache
 from cfmiddleware.registry.app import Registry
 from cfmiddleware.registry.cache.descriptors import InMemoryDescriptorCache, Located
 from cfmiddleware.storage.memory import MemoryDriver
+from cfmiddleware.wsgi.blobplace import BlobPlace
 
 CONTENT = b"0123456789" * 100
 DIGEST = Digest.of(CONTENT)
@@ -279,6 +280,57 @@ def test_a_link_whose_data_is_found_gone_is_forgotten(clock: Clock):
     descriptors.find("team/app", DIGEST, lambda: Located.of(DIGEST, None), sized=False)
     assert descriptors.find("team/app", DIGEST, lambda: None) is None
     assert len(descriptors) == 0
+
+
+def lent(descriptors: InMemoryDescriptorCache, *, size: int | None = 1) -> BlobPlace:
+    """Return what a wrapper is given of a blob that was found."""
+    generation = descriptors.generation()
+    located = descriptors.find("team/app", DIGEST, lambda: Located.of(DIGEST, size), sized=False)
+    assert located is not None
+    located.place = BlobPlace("key", True, size)
+    located.place.due, located.place.lent = located.due, generation
+    return located.place
+
+
+def test_a_place_holds_until_the_storage_is_to_be_asked_again(clock: Clock):
+    descriptors = InMemoryDescriptorCache(10, 60, clock)
+    place = lent(descriptors)
+    clock.now += 29.999
+    assert descriptors.holds(place)
+    clock.now += 30
+    assert not descriptors.holds(place)
+    assert not descriptors.holds(BlobPlace("key", True, 1))
+
+
+@pytest.mark.parametrize("name", ["team/app", "other"])
+def test_no_place_holds_after_a_delete_even_if_its_descriptor_was_pushed_out(clock: Clock, name: str):
+    descriptors = InMemoryDescriptorCache(1, 60, clock)
+    place = lent(descriptors)
+    descriptors.find("other", DIGEST, lambda: HERE)
+    assert descriptors.holds(place)
+    descriptors.forget(name, DIGEST)
+    assert not descriptors.holds(place)
+
+
+def test_a_delete_while_the_storage_is_asked_for_a_place_is_seen(clock: Clock):
+    descriptors = InMemoryDescriptorCache(10, 60, clock)
+    generation = descriptors.generation()
+
+    def overtaken() -> Located:
+        descriptors.forget("team/app", DIGEST)
+        return Located.of(DIGEST, 1)
+
+    located = descriptors.find("team/app", DIGEST, overtaken)
+    assert located is not None
+    assert not descriptors.holds(BlobPlace("key", True, 1, located.due, generation))
+
+
+def test_a_place_without_a_size_ends_when_the_size_is_known(clock: Clock):
+    descriptors = InMemoryDescriptorCache(10, 60, clock)
+    place = lent(descriptors, size=None)
+    assert descriptors.holds(place)
+    assert descriptors.find("team/app", DIGEST, lambda: HERE) == HERE
+    assert not descriptors.holds(place)
 
 
 def second_half(clock: Clock) -> InMemoryDescriptorCache:

@@ -158,7 +158,7 @@ def test_under_any_server_the_first_request_begins_and_a_redirect_costs_nothing(
     assert before
     ask = client.registry.place_of("")
     assert ask is not None
-    assert ask("app", digest, {"REQUEST_METHOD": "GET"}, lambda *_: lambda _: None)
+    assert ask(("app", digest), {"REQUEST_METHOD": "GET"}, lambda *_: lambda _: None, None)
     assert chores.times == before
     assert client.get("/v2/").status_code == 200
     assert chores.times == before + 1
