@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from cfmiddleware.metrics.cells import STATE
 from cfmiddleware.metrics.names import CHECKS_FAILING
 from cfmiddleware.process.cache import PerProcess
 from cfmiddleware.process.processid import process_id
@@ -48,6 +49,7 @@ class Health:
         self._checks = tuple(checks)
         self.board = board or Board()
         self.redirects = redirects
+        STATE.tell(self._claim)
         self._process = 0
         self._watch = PerProcess(self._begin)
 
@@ -81,6 +83,11 @@ class Health:
         if watch is not None:
             watch.begun.wait(_FIRST)
         return self.board.read()
+
+    def _claim(self) -> None:
+        """Say that what the process that checks tells is to stay."""
+        for check in self._checks:
+            CHECKS_FAILING.claim(check.name)
 
     def _begin(self) -> _Watch:
         watch = _Watch(self._checks, self.board)
@@ -130,7 +137,7 @@ class _Watch:
         self._ended.set()
 
     def _tell_all(self) -> None:
-        """Tell Prometheus of all checks. Those of an earlier configuration do not fail any more."""
+        """Tell Prometheus of all checks. Those of an earlier configuration are gone."""
         since = time.time()
         for look in self._looks:
             look.tell()

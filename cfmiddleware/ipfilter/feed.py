@@ -174,7 +174,8 @@ class RangeFeed:
         )
 
     def _tell(self) -> None:
-        """Tell Prometheus how old the ranges are."""
+        """Tell Prometheus how old the ranges are, or that another process may know."""
+        ADDRESS_RANGES.claim()
         if self._published:
             ADDRESS_RANGES.of().set(self._published)
 

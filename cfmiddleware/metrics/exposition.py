@@ -6,9 +6,11 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable
 from importlib import import_module
+from math import isnan
 from typing import Any
 
 from .cells import STATE, VARIABLE, abandoned, turn_on
+from .kinds import LatestGauge
 from .names import STORAGE_CACHE
 
 
@@ -65,6 +67,9 @@ class _Collector:
     def collect(self) -> Iterable[Any]:
         """Yield every metric."""
         for metric in self._inner.collect():
+            if STATE.metrics.get(metric.name, STORAGE_CACHE).kind == LatestGauge.kind:
+                # What is gone is not shown.
+                metric.samples = [sample for sample in metric.samples if not isnan(sample.value)]
             if metric.name != STORAGE_CACHE.name:
                 yield metric
                 continue

@@ -6,7 +6,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from itertools import product
-from math import prod
+from math import isnan, nan, prod
 
 from .cells import NOWHERE, STATE, File
 
@@ -16,6 +16,9 @@ OTHER = "other"
 # Combinations of labels that are there with 0 from the start, so that the first one that is counted is an
 # increase. Of metrics with more, each is there once it was counted.
 _FEW = 40
+
+#: The value of a gauge of what is no longer configured. It is not shown.
+GONE = nan
 
 # Combinations of labels that a process counts where any value is allowed: the operator's patterns may match
 # what clients invent.
@@ -178,23 +181,49 @@ class Gauge(Counter):
 class LatestGauge(Gauge):
     """What is the same for all processes: the value that was set last counts.
 
-    :param told: whether each process that begins tells all of it (``STATE.tell``): labels that none of them
-        tells any more are 0 from then on.
+    :param told: whether each process that begins tells or claims all of it (``STATE.tell``): labels that
+        one of them neither tells nor claims are 0 from then on.
+    :param goes: whether these are gone, and not 0.
     """
 
     kind = "gauge_mostrecent"
 
-    def __init__(self, name: str, text: str, labels: Labels | None = None, *, told: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        text: str,
+        labels: Labels | None = None,
+        *,
+        told: bool = False,
+        goes: bool = False,
+    ) -> None:
         super().__init__(name, text, labels)
         self._told = told
+        self._last = GONE if goes else 0.0
+        self._claimed: set[tuple[str, ...]] = set()
+
+    def begin(self) -> None:
+        """Count into the files of this process."""
+        self._claimed = set()
+        super().begin()
+
+    def claim(self, *labels: str) -> None:
+        """Say in a process that begins that *labels* are configured, whichever process sets them."""
+        self._claimed.add(labels)
+
+    def gone(self, *labels: str) -> None:
+        """Have *labels* not be shown before they are set again."""
+        self.of(*labels).set(GONE)
 
     def retire(self, since: float) -> None:
-        """Set to 0 what was not told since; nothing where processes do not tell all of it."""
+        """Clear what was neither told since nor claimed; nothing where processes do not tell all of it."""
         if self._told:
             self.clear(since)
 
     def clear(self, since: float) -> None:
-        """Set to 0 what was set for the last time before *since*, in Unix seconds, by whichever process."""
+        """Clear what is not claimed and was set for the last time before *since*, in Unix seconds, by
+        whichever process.
+        """
         if STATE.has_begun:
             STATE.safely(lambda: self._clear(since))
 
@@ -204,8 +233,8 @@ class LatestGauge(Gauge):
             key = tuple(labels.get(name, "") for name in self._names)
             latest[key] = max((when, value), latest.get(key, (0.0, 0.0)))
         for key, (when, value) in latest.items():
-            if when < since and value:
-                self.of(*key).set(0)
+            if when < since and key not in self._claimed and value != self._last and not isnan(value):
+                self.of(*key).set(self._last)
 
 
 class Histogram(Metric):

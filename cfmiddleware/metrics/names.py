@@ -74,7 +74,11 @@ NOTIFICATION_EVENTS = Counter(
     {"type": ("Events", "Successes", "Failures", "Errors"), "endpoint": None},
 )
 NOTIFICATIONS_PENDING = LatestGauge(
-    "registry_notifications_pending_total", "Events that wait for an endpoint.", {"endpoint": None}
+    "registry_notifications_pending_total",
+    "Events that wait for an endpoint.",
+    {"endpoint": None},
+    told=True,
+    goes=True,
 )
 NOTIFICATION_STATUS = Counter(
     "registry_notifications_status",
@@ -85,6 +89,8 @@ NOTIFICATIONS_DEAD = LatestGauge(
     "cfmiddleware_notifications_dead",
     "Events that an endpoint did not take and that wait for an operator.",
     {"endpoint": None},
+    told=True,
+    goes=True,
 )
 NOTIFICATIONS_LOST = Counter(
     "cfmiddleware_notifications_lost",
@@ -140,6 +146,7 @@ PROBE_CACHE = Counter(
 ADDRESS_RANGES = LatestGauge(
     "cfmiddleware_address_ranges_timestamp_seconds",
     "When AWS published the address ranges that are in force, in Unix seconds.",
+    told=True,
 )
 ADDRESS_FETCHES = Counter(
     "cfmiddleware_address_ranges_fetches",
@@ -179,17 +186,22 @@ COLLECTION_REQUESTS = Counter(
 COLLECTION_ENDED = LatestGauge(
     "cfmiddleware_collection_ended_timestamp_seconds",
     "When the storage's last garbage collection ended, whoever began it, in Unix seconds; 0 for never.",
+    told=True,
 )
 COLLECTION_SUCCESS = LatestGauge(
     "cfmiddleware_collection_success_timestamp_seconds",
     "When the last garbage collection ended that was done; before the first, since when one is due.",
+    told=True,
 )
 COLLECTION_SECONDS = LatestGauge(
-    "cfmiddleware_collection_duration_seconds", "How long the storage's last garbage collection took."
+    "cfmiddleware_collection_duration_seconds",
+    "How long the storage's last garbage collection took.",
+    told=True,
 )
 COLLECTION_INTERVAL = LatestGauge(
     "cfmiddleware_collection_interval_seconds",
     "How often garbage is collected (storage.maintenance.garbagecollect); 0 where it is not by itself.",
+    told=True,
 )
 REDIS_FAILURES = Counter(
     "cfmiddleware_redis_failures", "Times that Redis failed and the storage was asked in its place."
@@ -206,6 +218,8 @@ CHECKS_FAILING = LatestGauge(
     "cfmiddleware_health_check_failing",
     "Whether a check of the section health fails: 1 or 0.",
     {"check": None},
+    told=True,
+    goes=True,
 )
 INFO = LatestGauge(
     "cfmiddleware_info",

@@ -107,7 +107,14 @@ class Delivery:
                     thread.join(_RENEW)
                     self._said(turn.renew)
         finally:
+            self._said(self._forget)
             self._said(turn.give_up)
+
+    def _forget(self) -> None:
+        """Tell Prometheus no more of what waits. Another process will, which may be on another machine."""
+        for line in self._lines:
+            NOTIFICATIONS_PENDING.gone(line.endpoint.name)
+            NOTIFICATIONS_DEAD.gone(line.endpoint.name)
 
     def _said(self, say: Callable[[], None]) -> None:
         try:

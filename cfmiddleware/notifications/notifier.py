@@ -5,7 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from cfmiddleware.metrics.names import NOTIFICATION_EVENTS, NOTIFICATIONS_LOST
+from cfmiddleware.metrics.cells import STATE
+from cfmiddleware.metrics.names import (
+    NOTIFICATION_EVENTS,
+    NOTIFICATIONS_DEAD,
+    NOTIFICATIONS_LOST,
+    NOTIFICATIONS_PENDING,
+)
 from cfmiddleware.process.cache import PerProcess
 from cfmiddleware.process.processid import process_id
 from cfmiddleware.process.throttle import Throttle
@@ -51,6 +57,7 @@ class Notifier:
         self._wanted = frozenset(
             action for action in ACTIONS if any(action not in each.actions for each in endpoints)
         )
+        STATE.tell(self._claim)
         self._process = 0
         self._delivery = PerProcess(self._begin)
         self._throttle = Throttle()
@@ -75,6 +82,12 @@ class Notifier:
         delivery = Delivery(self.spool, self._endpoints)
         delivery.begin()
         return delivery
+
+    def _claim(self) -> None:
+        """Say that what the process that delivers tells of the endpoints is to stay."""
+        for endpoint in self._endpoints:
+            NOTIFICATIONS_PENDING.claim(endpoint.name)
+            NOTIFICATIONS_DEAD.claim(endpoint.name)
 
     def wants(self, action: Action) -> bool:
         """Return whether any endpoint is told of an action."""

@@ -252,7 +252,7 @@ def observed(directory: Path, s3: WatchedS3, interval: str = "1s") -> Iterator[D
     with (
         running_redis(directory / "redis") as redis,
         running_app(feed) as feed_port,
-        receiving("500", "close", "400", "400", "400", "400", "500") as receiver,
+        receiving("close", "500", "400", "400", "400", "400", "500") as receiver,
     ):
         tree = _configuration(port, debug, s3, redis, feed_port)
         tree["notifications"] = _notifications(receiver.url)

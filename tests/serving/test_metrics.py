@@ -290,7 +290,12 @@ def test_the_age_of_address_ranges(tmp_path: Path, s3: WatchedS3):
         with counted(tmp_path, wrapper, storage=of_s3(s3, 2), server={"workers": 1}) as registry:
             with registry.growing(1, "cfmiddleware_address_ranges_fetches_total", outcome="ok"):
                 registry.pull(Digest.of(b"nothing"))
-            assert registry.value("cfmiddleware_address_ranges_timestamp_seconds") == 1_700_000_000
+            age = "cfmiddleware_address_ranges_timestamp_seconds"
+            assert registry.value(age) == 1_700_000_000
+            file = tmp_path / "config.yml"
+            file.write_text(file.read_text().replace("ipfilteredby: aws", "ipfilteredby: none"))
+            os.kill(registry.master(), signal.SIGHUP)
+            assert eventually(lambda: registry.value(age) == 0)
 
 
 def test_what_became_of_credentials(tmp_path: Path):
@@ -612,7 +617,7 @@ def test_each_metric_is_read_before_and_after_its_action():
 
 
 def test_notifications_are_counted_under_distributions_names(tmp_path: Path):
-    with receiving("500", "close", "400", "400") as receiver:
+    with receiving("close", "500", "400", "400") as receiver:
         endpoint = {"name": "a", "url": receiver.url, "threshold": 4, "backoff": "10ms"}
         off = {"name": "off", "url": "http://127.0.0.1:9/", "threshold": 1, "backoff": "1h"}
         notifications = {"endpoints": [endpoint, off], "spool": {"directory": "spool"}}
@@ -638,3 +643,17 @@ def test_notifications_are_counted_under_distributions_names(tmp_path: Path):
             assert eventually(lambda: registry.value("cfmiddleware_notifications_dead", endpoint="a") == 1)
             assert told("registry_notifications_pending_total") == 0
             assert registry.value("cfmiddleware_notifications_lost_total", endpoint="a") == 0
+
+            tree = yaml.safe_load((tmp_path / "config.yml").read_text())
+            tree["notifications"]["endpoints"].pop()
+            (tmp_path / "config.yml").write_text(yaml.safe_dump(tree))
+            os.kill(registry.master(), signal.SIGHUP)
+
+            def waiting() -> list[str]:
+                return [
+                    dict(labels)["endpoint"]
+                    for name, labels in registry.scrape()
+                    if name == "registry_notifications_pending_total"
+                ]
+
+            assert eventually(lambda: waiting() == ["a"])

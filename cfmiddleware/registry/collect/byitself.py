@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cfmiddleware.errors import StorageError
+from cfmiddleware.metrics.cells import STATE
 from cfmiddleware.metrics.names import (
     COLLECTED,
     COLLECTED_BYTES,
@@ -107,6 +108,7 @@ class CollectionByItself:
         job: Callable[[], bytes],
         clock: Callable[[], float] = time.time,
     ) -> None:
+        STATE.tell(self._claim)
         self._driver = driver
         self._schedule = schedule
         self._job = job
@@ -189,6 +191,11 @@ class CollectionByItself:
         except StorageError as error:
             _log.warning("garbage collection: no record of it can be kept: %s", error)
         return record
+
+    def _claim(self) -> None:
+        """Say that what one of the processes tells is to stay."""
+        for gauge in (COLLECTION_INTERVAL, COLLECTION_SUCCESS, COLLECTION_ENDED, COLLECTION_SECONDS):
+            gauge.claim()
 
     def _show(self, record: Record) -> None:
         COLLECTION_INTERVAL.of().set(self._schedule.interval)

@@ -147,6 +147,50 @@ def test_what_a_process_that_begins_does_not_tell_any_more_is_0(directory: Path)
     assert {version: value("cfmiddleware_info", version=version) for version in "12"} == {"1": 0, "2": 1}
 
 
+def test_gauges_of_what_is_no_longer_configured_go(directory: Path):
+    """Those of what another process looks after stay, and come again when that one tells them."""
+
+    def set_all() -> None:
+        names.NOTIFICATIONS_PENDING.of("one").set(3)
+        names.NOTIFICATIONS_DEAD.of("one").set(2)
+        names.NOTIFICATIONS_PENDING.of("two").set(4)
+        names.CHECKS_FAILING.of("port").set(1)
+        names.ADDRESS_RANGES.of().set(1000)
+        names.COLLECTION_INTERVAL.of().set(60)
+
+    def claim() -> None:
+        names.NOTIFICATIONS_PENDING.claim("two")
+        names.ADDRESS_RANGES.claim()
+
+    def begin(*tellers: Callable[[], None]) -> None:
+        pid = os.fork()
+        if pid == 0:
+            STATE.forget()
+            STATE._tellers = [lambda each=each: each for each in tellers]
+            STATE.begin()
+            os._exit(0)
+        os.waitpid(pid, 0)
+
+    def shown() -> list[float | None]:
+        return [
+            value("registry_notifications_pending_total", endpoint="one"),
+            value("cfmiddleware_notifications_dead", endpoint="one"),
+            value("registry_notifications_pending_total", endpoint="two"),
+            value("cfmiddleware_health_check_failing", check="port"),
+            value("cfmiddleware_address_ranges_timestamp_seconds"),
+            value("cfmiddleware_collection_interval_seconds"),
+        ]
+
+    begin(set_all)
+    assert shown() == [3, 2, 4, 1, 1000, 60]
+    begin(claim)
+    assert shown() == [None, None, 4, None, 1000, 0]
+    begin()
+    assert shown() == [None, None, None, None, 0, 0]
+    begin(set_all)
+    assert shown() == [3, 2, 4, 1, 1000, 60]
+
+
 def test_requests_that_come_while_a_process_begins_to_count_are_counted(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ):
