@@ -1,4 +1,4 @@
-"""AWS for a reader of the pages: `aws` deploys stacks and tells outputs, hosts of CloudFront lead to a play."""
+"""AWS for readers of the pages: `aws` deploys and tells outputs, and hosts of CloudFront lead to a play."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ class Reader:
     def _open_terminal(self, text: str) -> None:
         words = text.replace(f"127.0.0.1:{self._ports[5001]}", "")
         listening = [port for port in self._ports.values() if f":{port}" in words] or [self._ports[5000]]
-        command = ["bash", "-c", f"cd {self.directory}\nexec {text.strip()}"]
+        command = ["bash", "-c", f"cd {self.directory}\nexec env {text.strip()}"]
         place = self.directory.parent / f"terminal{len(self._terminals)}"
         place.mkdir()
         server = self._stack.enter_context(running(command, place, ports=listening, env=self._env))
