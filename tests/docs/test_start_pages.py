@@ -1,4 +1,4 @@
-"""The pages that begin, followed by a reader in a clean directory."""
+"""The pages that begin, and those that wrap an app, followed by a reader in a clean directory."""
 
 from __future__ import annotations
 
@@ -37,3 +37,15 @@ def test_the_start_with_cloudfront(tmp_path: Path):
         Reader(tmp_path, {**programs, "skopeo": skopeo(tmp_path)}, Aws(stage).variables()) as reader,
     ):
         reader.follow("start-aws")
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "wrap-gunicorn",
+        *(pytest.param(f"wrap-{name}", marks=pytest.mark.long) for name in ("flask", "django", "paste")),
+    ],
+)
+def test_an_app_is_wrapped(page: str, tmp_path: Path):
+    with Reader(tmp_path, {}, {}) as reader:
+        reader.follow(page)
