@@ -23,8 +23,10 @@ from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.ipfilter.filter import AddressFilter, Everybody, aws_feed
 from cfmiddleware.ipfilter.networks import Networks
+from cfmiddleware.process.onceintree import once_in_tree
 from cfmiddleware.reference import parse_blob_path
 from cfmiddleware.signing.keyring import KeyRing
+from cfmiddleware.signing.keys import signs_slowly
 from cfmiddleware.signing.signer import URLSigner
 from cfmiddleware.signing.unsigned import Unsigned
 from cfmiddleware.signing.windows import ExpiryWindow
@@ -104,6 +106,11 @@ class CloudFrontMiddleware:
         self.keys = key_ring(options.privatekey, options.keypairid) if options.privatekey else None
         for warning in options.warnings():  # not before: the id may be the key itself, by mistake
             _log.warning("%s", warning)
+        if self.keys is not None and signs_slowly() and once_in_tree("signs-slowly"):
+            _log.warning(
+                "cryptography is not installed: each signature takes the package rsa some 60 times longer; "
+                "pip install 'cfmiddleware[server]' brings it"
+            )
         window = ExpiryWindow(options.duration, options.window)
         self._signer: URLSigner | Unsigned = (
             Unsigned() if self.keys is None else URLSigner(self.keys, window, hash=options.hash, clock=clock)

@@ -169,6 +169,11 @@ def generate(kind: str) -> GeneratedKey:
     return GeneratedKey(key, armour("PRIVATE KEY", der.write_pkcs8(numbers)), key.public_pem)
 
 
+def signs_slowly() -> bool:
+    """Return whether the package ``rsa`` signs, because ``cryptography`` is not installed."""
+    return _cryptography() is None
+
+
 def _cryptography() -> _Backend | None:
     """Return the backend that needs ``cryptography``, or None if that is not installed."""
     try:

@@ -462,3 +462,17 @@ class TestLayoutsAndTheOriginPath:
 
     def test_a_mount_outside_needs_nothing(self):
         assert ask(wrap(App()), request(SCRIPT_NAME="/registry", RAW_URI=f"/registry{BLOB}")).code == 307
+
+
+@pytest.mark.parametrize(("slowly", "first", "lines"), [(True, True, 1), (True, False, 0), (False, True, 0)])
+def test_a_wrapper_that_signs_slowly_says_so_if_it_is_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    slowly: bool,
+    first: bool,
+    lines: int,
+):
+    monkeypatch.setattr("cfmiddleware.middleware.wrapper.signs_slowly", lambda: slowly)
+    monkeypatch.setattr("cfmiddleware.middleware.wrapper.once_in_tree", lambda name: first)
+    ask(wrap(App()))
+    assert caplog.text.count("cryptography is not installed") == lines
