@@ -48,7 +48,10 @@ def asking(
     """
     if not is_on():
         return function
-    from .spanblock import child, name_parent
+    from opentelemetry.context import get_current
+
+    from .environs import name_parent
+    from .spanblock import child
 
     def ask(*given: P.args, **more: P.kwargs) -> R:
         environ = cast("dict[str, Any]", given[place])
@@ -56,7 +59,7 @@ def asking(
             if span is None:
                 return function(*given, **more)
             if named:
-                name_parent(environ)
+                name_parent(environ, span, get_current())
             found = function(*given, **more)
             span.set_attribute("cfmiddleware.redirected", is_yes(found))
             return found

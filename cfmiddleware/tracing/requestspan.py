@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry import propagate, trace
+from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.trace import Span, Status, StatusCode
 
@@ -20,7 +20,7 @@ from cfmiddleware.wsgi.accessrecord import ACCESS
 from cfmiddleware.wsgi.client import client_text, parse_address
 
 from . import exporting
-from .environs import FROM_ENVIRON, INTO_ENVIRON
+from .environs import name_parent, parent_of
 from .loglines import carry, ids_of
 
 if TYPE_CHECKING:
@@ -73,11 +73,11 @@ class Traced:
         shown = method if method in _METHODS else "HTTP"
         route = _ROUTES.get(handler_of(environ.get("PATH_INFO", "")))
         context = get_current()
-        if not trace.get_current_span(context).get_span_context().is_valid:
-            context = propagate.extract(environ, context, FROM_ENVIRON)
+        if not context or not trace.get_current_span(context).get_span_context().is_valid:
+            context = parent_of(environ, context)
         span = tracer.start_span(f"{shown} {route}" if route else shown, context, trace.SpanKind.SERVER)
         within = trace.set_span_in_context(span, context)
-        propagate.inject(environ, within, INTO_ENVIRON)
+        name_parent(environ, span, within)
         record = environ.get(ACCESS)
         if record is not None:
             record.trace = (ids_of(span) or ("",))[0]

@@ -9,12 +9,11 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
-from opentelemetry import propagate, trace
+from opentelemetry import trace
 from opentelemetry.context import attach, detach, get_current
 from opentelemetry.trace import Span, Status, StatusCode
 
 from . import exporting
-from .environs import INTO_ENVIRON
 
 
 class Block:
@@ -77,8 +76,3 @@ def fail(span: Span, kind: str) -> None:
     """Say that what the span is for has failed."""
     span.set_attribute("error.type", kind)
     span.set_status(Status(StatusCode.ERROR))
-
-
-def name_parent(environ: dict[str, Any]) -> None:
-    """Put the current span into a request's headers, as the parent of what its app does."""
-    propagate.inject(environ, setter=INTO_ENVIRON)

@@ -115,6 +115,39 @@ def test_the_parent_is_taken_over_and_handed_on(spans: Spans):
     assert seen["HTTP_TRACESTATE"] == "vendor=1"
 
 
+@pytest.mark.parametrize("baggage", ["", "a=1,b=2"])
+def test_the_headers_are_those_of_the_propagators(
+    spans: Spans, baggage: str, monkeypatch: pytest.MonkeyPatch
+):
+    """They are written without the propagators where these are the default: the text must be the same."""
+    from cfmiddleware.tracing import environs
+
+    def handed_on(**headers: str) -> dict[str, Any]:
+        from opentelemetry import propagate, trace
+
+        seen: dict[str, Any] = {}
+
+        def app(given: dict[str, Any], start_response: Any) -> list[bytes]:
+            seen.update({name: given[name] for name in given if name.startswith("HTTP_")})
+            propagate.inject(carrier := dict[str, str](), trace.set_span_in_context(trace.get_current_span()))
+            seen["theirs"] = carrier["traceparent"], carrier.get("tracestate")
+            start_response("200 OK", [])
+            return [b""]
+
+        more = {"HTTP_BAGGAGE": baggage} if baggage else {}
+        run(app, environ(**headers, **more))
+        return seen
+
+    ways = [{}, {"HTTP_TRACESTATE": "a=1"}, HEADERS, {**HEADERS, "HTTP_TRACEPARENT": "nonsense"}]
+    for headers in ways:
+        seen = handed_on(**headers)
+        assert seen["theirs"] == (seen["HTTP_TRACEPARENT"], seen.get("HTTP_TRACESTATE"))
+        assert seen.get("HTTP_BAGGAGE", "") == baggage
+    # And by other propagators, those of the program or of OTEL_PROPAGATORS, as these do it.
+    monkeypatch.setattr(environs, "_is_w3c", lambda textmap: False)
+    assert handed_on(**HEADERS)["HTTP_TRACEPARENT"].startswith(f"00-{TRACE}-")
+
+
 def test_a_parent_that_is_not_sampled_is_not_either(spans: Spans):
     seen: dict[str, Any] = {}
 
