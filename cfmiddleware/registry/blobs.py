@@ -342,7 +342,7 @@ class Blobs:
         else:
             generation = self._descriptors.generation()
             ask = partial(self.locate, repository, digest, sized=sized)
-            located = self._descriptors.find(repository, digest, ask, sized=sized)
+            located = self._descriptors.find(repository, digest, ask, sized=sized, later=True)
         if located is None:
             raise errors.blob_unknown(digest)
         place = located.place

@@ -26,3 +26,30 @@ print(done, offload(monkey.get_original("threading", "get_ident")) != threading.
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert result.stderr == ""
     assert result.stdout == "['other', 'work', 'ValueError'] True\n", result.stderr
+
+
+def test_under_gevent_a_descriptor_is_looked_up_beside_the_request_that_finds_it_due() -> None:
+    program = """
+from gevent import monkey
+monkey.patch_all()
+import gevent, threading
+from cfmiddleware.digest import Digest
+from cfmiddleware.registry.cache.descriptors import InMemoryDescriptorCache, Located
+now = [1000.0]
+digest = Digest.of(b"x")
+descriptors = InMemoryDescriptorCache(10, 60, lambda: now[0])
+descriptors.find("app", digest, lambda: Located.of(digest, 1), later=True)
+now[0] += 59.9
+answers = threading.Event()
+def ask():
+    answers.wait(10)
+    return Located.of(digest, 2)
+found = [descriptors.find("app", digest, ask, later=True).size for _ in range(3)]
+answers.set()
+gevent.sleep(0.05)
+found.append(descriptors.find("app", digest, None, later=True).size)
+print(found)
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert result.stderr == ""
+    assert result.stdout == "[1, 1, 1, 2]\n", result.stderr

@@ -6,7 +6,9 @@ look blobs up in the storage.
 
 from __future__ import annotations
 
+import logging
 import math
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from cfmiddleware.errors import StorageUnavailable
 from cfmiddleware.metrics.names import STORAGE_CACHE
 from cfmiddleware.process.cache import Cache
+from cfmiddleware.process.waiting import waiting_is_free
 from cfmiddleware.registry.store import paths
 
 if TYPE_CHECKING:
@@ -24,6 +27,12 @@ if TYPE_CHECKING:
 #: How many descriptors a process remembers by default, and for how many seconds any is remembered.
 DEFAULT_SIZE = 10_000
 DEFAULT_SECONDS = 60
+
+# So many look-ups at most are under way beside requests. Where more are due, because the storage is slow or
+# there are more blobs than it answers for, requests make them.
+_BESIDE = 4
+
+_log = logging.getLogger("cfmiddleware")
 
 #: What became of a question.
 HIT, MISS, FAILED = STORAGE_CACHE.of("Hit"), STORAGE_CACHE.of("Miss"), STORAGE_CACHE.of("Error")
@@ -59,11 +68,14 @@ Ask = Callable[[], Located | None]
 class DescriptorCache(Protocol):
     """Remembers where blobs are. Safe to share between threads and to carry over a fork."""
 
-    def find(self, repository: str, digest: Digest, ask: Ask, *, sized: bool = True) -> Located | None:
+    def find(
+        self, repository: str, digest: Digest, ask: Ask, *, sized: bool = True, later: bool = False
+    ) -> Located | None:
         """Return where a repository's blob is, from memory or from *ask*, whose errors are passed on.
 
         :param sized: whether the size is needed; *ask* then returns it. Where it is not, what is remembered
             may lack it.
+        :param later: whether *ask* may be called after this has returned what is remembered.
         """
 
     def forget(self, repository: str, digest: Digest) -> None:
@@ -100,13 +112,14 @@ class InMemoryDescriptorCache:
     A process that deletes a blob forgets it at once. The other processes do not learn of that: they still
     find the blob for at most *seconds*, counted from before the storage was asked.
 
-    If a blob is still asked for in the second half of that time, one request looks it up again, while the
-    others use what is known. Each blob has a moment of its own for that, so that a thousand blobs that were
-    pulled together are not looked up together each time.
+    If a blob is still asked for in the second half of that time, it is looked up again, once, while requests
+    use what is known: beside them under gevent, or by one of them. Each blob has a moment of its own for
+    that, so that a thousand blobs that were pulled together are not looked up together each time.
 
     :param size: how many descriptors are remembered; the least recently used is forgotten first.
     :param seconds: how long.
     :param clock: seconds that never go backwards.
+    :param beside: begins to call a function beside the request, and returns whether it does.
     """
 
     def __init__(
@@ -114,15 +127,20 @@ class InMemoryDescriptorCache:
         size: int = DEFAULT_SIZE,
         seconds: float = DEFAULT_SECONDS,
         clock: Callable[[], float] = time.monotonic,
+        beside: Callable[[Callable[[], None]], bool] | None = None,
     ) -> None:
         self._remembered: Cache[tuple[str, Digest], _Known] = Cache(size)
         self._seconds = seconds
         self._clock = clock
+        self._begins_beside = beside or _begins_greenlet
+        self._beside = 0
 
     def __len__(self) -> int:
         return len(self._remembered)
 
-    def find(self, repository: str, digest: Digest, ask: Ask, *, sized: bool = True) -> Located | None:
+    def find(
+        self, repository: str, digest: Digest, ask: Ask, *, sized: bool = True, later: bool = False
+    ) -> Located | None:
         """Return where a repository's blob is, from memory or from *ask*."""
         now = self._clock()
         key = (repository, digest)
@@ -137,6 +155,8 @@ class InMemoryDescriptorCache:
         if known is not None and now < known.until and serves(known.located, sized):
             # So that the others do not ask.
             self._remembered.put(key, known._replace(due=known.until), generation)
+            if later and self._asks_beside(key, known, ask, generation):
+                return known.located
             try:
                 located = ask()
             except StorageUnavailable:
@@ -145,16 +165,52 @@ class InMemoryDescriptorCache:
                 return known.located
         else:
             located = ask()
+        self._learn(key, known, located, now, generation)
+        return located
+
+    def _asks_beside(self, key: tuple[str, Digest], known: _Known, ask: Ask, generation: object) -> bool:
+        """Look a blob up again beside requests, and return whether that has begun."""
+        if self._beside >= _BESIDE:
+            return False
+
+        def look() -> None:
+            now = self._clock()
+            try:
+                self._learn(key, known, ask(), now, generation)
+            except Exception as error:  # noqa: BLE001 (what is known stays to its end; a request asks then)
+                _log.debug("the descriptor of %s was not looked up again: %s", key[1], error)
+            finally:
+                self._beside -= 1
+
+        self._beside += 1
+        if self._begins_beside(look):
+            return True
+        self._beside -= 1
+        return False
+
+    def _learn(
+        self,
+        key: tuple[str, Digest],
+        known: _Known | None,
+        located: Located | None,
+        now: float,
+        generation: object,
+    ) -> None:
+        """Remember what the storage said.
+
+        :param known: what was known before.
+        :param now: when the storage was asked.
+        :param generation: what was forgotten before that.
+        """
         if located is None:
             if known is not None:
                 self._remembered.forget(key)
         else:
             if known is not None and known.located.place is not None:
                 known.located.place.due = -math.inf  # more may be known now, such as the size
-            share = (1 + int(digest.hex[:4], 16) / 0x10000) / 2
+            share = (1 + int(key[1].hex[:4], 16) / 0x10000) / 2
             located.due = now + share * self._seconds
             self._remembered.put(key, _Known(located, located.due, now + self._seconds), generation)
-        return located
 
     def forget(self, repository: str, digest: Digest) -> None:
         """Forget a blob in this process."""
@@ -174,3 +230,11 @@ class InMemoryDescriptorCache:
             HIT.inc()
             return True
         return False
+
+
+def _begins_greenlet(function: Callable[[], None]) -> bool:
+    """Begin to call a function in a greenlet. Where a request has a thread of its own, it looks itself."""
+    if not waiting_is_free():
+        return False
+    threading.Thread(target=function, name="descriptor", daemon=True).start()
+    return True

@@ -105,7 +105,9 @@ class RedisDescriptorCache:
         self._untold: dict[tuple[str, object], None] = {}
         self._teller: threading.Thread | None = None
 
-    def find(self, repository: str, digest: Digest, ask: Ask, *, sized: bool = True) -> Located | None:
+    def find(
+        self, repository: str, digest: Digest, ask: Ask, *, sized: bool = True, later: bool = False
+    ) -> Located | None:
         """Return where a repository's blob is, from Redis or from *ask*."""
         began = self._clock()
         if began < self._paused_until or began < self._distrusted_until:

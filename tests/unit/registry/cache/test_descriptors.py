@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -409,6 +410,114 @@ def test_the_whole_time_counts_from_before_the_storage_was_asked(clock: Clock):
 
     with pytest.raises(StorageUnavailable):
         descriptors.find("team/app", DIGEST, away)
+
+
+class Later:
+    """What is begun beside requests, and done when the test says so."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.begun: list[Callable[[], None]] = []
+        self.descriptors = InMemoryDescriptorCache(100, 60, clock, self.begin)
+
+    def begin(self, function: Callable[[], None]) -> bool:
+        self.begun.append(function)
+        return True
+
+    def find(self, ask: Callable[[], Located | None] = must_not_be_asked, name: str = "team/app") -> Any:
+        return self.descriptors.find(name, DIGEST, ask, later=True)
+
+
+def test_what_is_looked_up_beside_requests_keeps_none_waiting(clock: Clock):
+    later = Later(clock)
+    asked = []
+
+    def ask() -> Located:
+        asked.append(clock.now)
+        return Located.of(DIGEST, 1)
+
+    assert later.find(ask) is not None
+    assert len(asked) == 1
+    clock.now += 59.999
+    for _ in range(5):
+        assert later.find(ask) is not None
+    assert (len(asked), len(later.begun)) == (1, 1)
+    later.begun.pop()()
+    clock.now += 29.999  # from when the storage was asked
+    assert later.find() is not None
+    assert (len(asked), later.begun) == (2, [])
+
+
+@pytest.mark.parametrize("error", [StorageUnavailable("it is away"), ZeroDivisionError()])
+def test_what_fails_beside_requests_is_known_to_its_end_and_no_longer(clock: Clock, error: Exception):
+    later = Later(clock)
+    later.find(lambda: HERE)
+    clock.now += 59.999
+
+    def fail() -> Located:
+        raise error
+
+    assert later.find(fail) == HERE
+    later.begun.pop()()
+    assert later.find() == HERE
+    clock.now += 0.001
+    with pytest.raises(type(error)):
+        later.find(fail)
+    assert later.begun == []
+
+
+def test_what_is_found_gone_beside_requests_is_gone_for_the_next_one(clock: Clock):
+    later = Later(clock)
+    place = lent(later.descriptors)
+    clock.now = place.due - 0.001
+    assert later.descriptors.holds(place)
+    clock.now += 0.002
+    assert later.find(lambda: None) is not None
+    later.begun.pop()()
+    assert later.find(lambda: None) is None
+    assert not later.descriptors.holds(place)
+
+
+def test_a_delete_while_it_is_looked_up_beside_requests_is_not_undone(clock: Clock):
+    later = Later(clock)
+    later.find(lambda: HERE)
+    clock.now += 59.999
+
+    def overtaken() -> Located:
+        later.descriptors.forget("team/app", DIGEST)
+        return HERE
+
+    assert later.find(overtaken) == HERE
+    later.begun.pop()()
+    assert later.find(lambda: None) is None
+
+
+def test_few_look_ups_are_under_way_beside_requests(clock: Clock):
+    later = Later(clock)
+    asked = []
+
+    def ask(name: str) -> Located:
+        asked.append(name)
+        return HERE
+
+    names = [f"team/app{number}" for number in range(10)]
+    for again in (0, 59.999):
+        clock.now += again
+        for name in names:
+            later.find(partial(ask, name), name)
+    assert len(later.begun) == 4
+    assert asked == names + names[4:]
+    for look in later.begun:
+        look()
+    assert asked == names + names[4:] + names[:4]
+
+
+def test_who_needs_the_answer_itself_gets_it(clock: Clock):
+    later = Later(clock)
+    later.find(lambda: HERE)
+    clock.now += 59.999
+    other = Located.of(DIGEST, 2)
+    assert later.descriptors.find("team/app", DIGEST, lambda: other) is other
+    assert later.begun == []
 
 
 def test_a_delete_between_two_steps_of_a_pull_is_not_undone(clock: Clock, monkeypatch: pytest.MonkeyPatch):
