@@ -10,15 +10,17 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
-import logging.config
+import logging
 import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from logging.handlers import MemoryHandler
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from logging.handlers import MemoryHandler
 
 _SECRET = re.compile(
     r"\b((?:X-Amz-)?(?:Signature|Security-Token|Credential)|Policy|access_token|token)=[^&\s\"'<>]+",
@@ -219,6 +221,8 @@ def configuration(options: LogOptions) -> dict[str, Any]:
 
 def set_up(options: LogOptions) -> None:
     """Set up logging in this process as gunicorn will in its own."""
+    import logging.config  # here and below, because commands that serve nothing need neither
+
     logging.config.dictConfig(configuration(options))
 
 
@@ -238,6 +242,8 @@ def held_back() -> Iterator[MemoryHandler]:
     A command that cannot work says so in one line. So what is logged until it is known to work is kept, and
     thrown away if the block ends with an error.
     """
+    from logging.handlers import MemoryHandler
+
     logger = logging.getLogger("cfmiddleware")
     held = MemoryHandler(capacity=sys.maxsize, flushLevel=sys.maxsize, flushOnClose=False)
     handlers, level, propagate = logger.handlers, logger.level, logger.propagate

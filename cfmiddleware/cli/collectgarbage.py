@@ -16,7 +16,6 @@ from cfmiddleware.config import Config
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ConfigError, StorageUnavailable
 from cfmiddleware.registry.collect.collector import Collector, Outcome, Survey
-from cfmiddleware.registry.collect.inventory import Inventory, open_inventory
 from cfmiddleware.registry.collect.journal import collect_on_record
 from cfmiddleware.registry.collect.lease import LeaseTaken
 from cfmiddleware.registry.collect.otherwriters import OtherWriter
@@ -26,7 +25,6 @@ from cfmiddleware.registry.collect.verdict import Rules
 from cfmiddleware.registry.collect.why import why
 from cfmiddleware.storage.driver import Driver
 from cfmiddleware.storage.requestmeter import RequestMeter
-from cfmiddleware.storage.s3 import S3Driver
 
 from .progress import Progress
 from .sigterm import sigterm_as_ctrl_c
@@ -34,6 +32,7 @@ from .sizetext import size_text as _size
 
 if TYPE_CHECKING:
     from cfmiddleware.notifications.notifier import Notifier
+    from cfmiddleware.registry.collect.inventory import Inventory
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -188,6 +187,10 @@ def _inventory(where: str | None, driver: Driver) -> Iterator[Inventory | None]:
     if where is None:
         yield None
         return
+    # Here, because few collections have a report.
+    from cfmiddleware.registry.collect.inventory import open_inventory
+    from cfmiddleware.storage.s3 import S3Driver
+
     if not isinstance(driver, S3Driver):
         raise ConfigError("--inventory: the storage is not a bucket")
     with open_inventory(where, driver, driver.options.bucket) as inventory:

@@ -6,6 +6,7 @@ Built on argparse: its commands are few, its help is enough, and the package's d
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -14,7 +15,6 @@ from cfmiddleware.errors import ConfigError, StorageNotReached
 
 from .commandparser import CommandParser
 from .firststeps import FIRST_STEPS
-from .versions import versions
 
 # Where each command is added to the parser, in the order of the help. Only the file of the command that is
 # asked for is imported: all of them together take half a second of the processor.
@@ -49,7 +49,11 @@ def run(arguments: Sequence[str]) -> int:
     if not arguments:
         print(FIRST_STEPS, end="")
         return 0
-    options = command_line(arguments[0]).parse_args(arguments)
+    gc.disable()  # what is imported stays
+    try:
+        options = command_line(arguments[0]).parse_args(arguments)
+    finally:
+        gc.enable()
     try:
         status: int = options.run(options)
     except StorageNotReached as error:
@@ -93,5 +97,7 @@ class _Version(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
         """Print them, and end."""
+        from .versions import versions  # which needs what reads mail
+
         print(versions())
         parser.exit()

@@ -16,29 +16,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cfmiddleware.errors import ConfigError, ObjectNotFound, cannot_be_read, shown_path
-from cfmiddleware.health.checks import Check, absent_file, open_port
-from cfmiddleware.health.watch import Health
 from cfmiddleware.metrics.cells import VARIABLE, directory_of, turn_on
-from cfmiddleware.middleware.blobsizes import BlobSizes
 from cfmiddleware.middleware.options import WrapperOptions
-from cfmiddleware.middleware.presigned import Presign
 from cfmiddleware.middleware.rewriteoptions import RewriteOptions, in_turn
-from cfmiddleware.middleware.wrapper import CloudFrontMiddleware
-from cfmiddleware.process.chores import Chore, Chores
-from cfmiddleware.process.offload import offload
-from cfmiddleware.registry.cache.descriptors import DescriptorCache, InMemoryDescriptorCache
 from cfmiddleware.registry.store.paths import EVENTS, blob_data
-from cfmiddleware.signing.keyring import KeyRing
-from cfmiddleware.signing.keys import PublicKey, load_public_key
-from cfmiddleware.storage.timed import timed
 
 from .address import SocketPath
 from .cloudfrontoptions import CloudFrontOptions
 from .edgeoptions import EdgeOptions
-from .redisclient import client_settings, redis_descriptors
 from .settings import Settings, bucket_directory
 from .storageoptions import no_driver
 
@@ -51,12 +39,20 @@ if TYPE_CHECKING:
     from cfmiddleware.digest import Digest
     from cfmiddleware.edge import Edge
     from cfmiddleware.health.board import Board
+    from cfmiddleware.health.checks import Check
+    from cfmiddleware.health.watch import Health
+    from cfmiddleware.middleware.blobsizes import BlobSizes
+    from cfmiddleware.middleware.presigned import Presign
+    from cfmiddleware.middleware.wrapper import CloudFrontMiddleware
     from cfmiddleware.notifications.entries import EventSpool
     from cfmiddleware.notifications.notifier import Notifier
+    from cfmiddleware.process.chores import Chore, Chores
     from cfmiddleware.registry.app import Registry
+    from cfmiddleware.registry.cache.descriptors import DescriptorCache
     from cfmiddleware.registry.deletes import Deletes
     from cfmiddleware.registry.retention.expiry import Retention
     from cfmiddleware.registry.retention.tagguard import TagGuard
+    from cfmiddleware.signing.keys import PublicKey
     from cfmiddleware.storage.driver import Driver
     from cfmiddleware.wsgi.blobplace import PlaceOf
     from cfmiddleware.wsgi.types import App
@@ -92,10 +88,16 @@ def health(settings: Settings, board: Board | None = None) -> Health | None:
     """
     if board is None and not settings.health.has_checks:
         return None
+    # Here and below, because a command that serves nothing needs none of the parts of a server, and they take
+    # a third of a second to import.
+    from cfmiddleware.health.watch import Health
+
     return Health(list(_checks(settings)), board, redirects=settings.health.redirects)
 
 
 def _checks(settings: Settings) -> Iterator[Check]:
+    from cfmiddleware.health.checks import Check, absent_file, open_port
+
     options = settings.health
     if options.storagedriver.enabled:
         driver, timing = storage(settings), options.storagedriver
@@ -124,6 +126,8 @@ def _storage_look(driver: Driver) -> Callable[[], None]:
     """Return a look that asks for an object that is not there: a request that lists nothing. A HEAD would not
     tell a bucket that is gone from such an object.
     """
+
+    from cfmiddleware.process.offload import offload
 
     def read() -> None:
         with contextlib.suppress(ObjectNotFound):
@@ -240,6 +244,8 @@ def registry(
 
     driver = storage(settings)
     if settings.http.debug.prometheus.enabled:
+        from cfmiddleware.storage.timed import timed
+
         driver = timed(driver)
     return Registry(
         driver,
@@ -313,6 +319,8 @@ def chores(settings: Settings, name: str, given: Callable[[], bytes]) -> Chores 
     if settings.storage.driver is None or settings.storage.maintenance.readonly:
         return None
     driver, purging = settings.storage.driver, settings.storage.maintenance.uploadpurging
+    from cfmiddleware.process.chores import Chores
+
     found: list[Chore] = []
     if purging.enabled:
         from cfmiddleware.registry.purging.purgebyitself import PurgeByItself
@@ -331,8 +339,14 @@ def descriptors(settings: Settings) -> DescriptorCache | None:
     """Return the descriptor cache, or None where the storage is asked each time."""
     cache = settings.storage.cache
     # Files of a section that is not used are read as well, so that they are right on the day that it is.
-    redis = client_settings(settings.redis) if settings.redis is not None else {}
+    redis: dict[str, Any] = {}
+    if settings.redis is not None:
+        from .redisclient import client_settings, redis_descriptors
+
+        redis = client_settings(settings.redis)
     if cache.kind == "inmemory":
+        from cfmiddleware.registry.cache.descriptors import InMemoryDescriptorCache
+
         return InMemoryDescriptorCache(cache.blobdescriptorsize, cache.blobdescriptorttl)
     if cache.kind == "redis":
         assert settings.redis is not None  # noqa: S101 (see settings.py)
@@ -359,6 +373,8 @@ def wrapper(
     :param place_of: asks *app* where a blob is; None for an app that only speaks WSGI.
     :raises ConfigError: for options that do not go with the settings or cannot work, naming the option.
     """
+    from cfmiddleware.middleware.wrapper import CloudFrontMiddleware
+
     settings.check_wrapper(options)
     driver = settings.storage.driver
     warning = settings.unreachable_storage(options)
@@ -381,6 +397,8 @@ def wrapper(
 
 def _sizes(settings: Settings, options: WrapperOptions) -> BlobSizes:
     """Return what counts redirects and their bytes."""
+    from cfmiddleware.middleware.blobsizes import BlobSizes
+
     driver = settings.storage.driver
     size_of = None
     if driver is not None and options.layout == "distribution":
@@ -436,6 +454,8 @@ def _public_keys(
         return {name: _public_key(name, file, here) for name, file in options.publickeys.items()}
     if wrapper is None or not wrapper.privatekey:
         raise ConfigError("edge.publickeys: is required where there is no middleware 'cloudfront'")
+    from cfmiddleware.signing.keyring import KeyRing
+
     try:
         # The files are looked at with every request: the wrapper may sign with a new key at any moment.
         ring = KeyRing.from_options(wrapper.privatekey, wrapper.keypairid, interval=0)
@@ -448,6 +468,8 @@ def _public_keys(
 
 
 def _public_key(name: str, file: str, here: Path) -> PublicKey:
+    from cfmiddleware.signing.keys import load_public_key
+
     place = f"edge.publickeys.{name}"
     if "-----BEGIN" in file:
         return load_public_key(file, place)

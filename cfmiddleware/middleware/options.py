@@ -16,8 +16,8 @@ from urllib.parse import unquote, urlsplit
 
 from cfmiddleware import parse
 from cfmiddleware.errors import ConfigError
-from cfmiddleware.ipfilter.fetch import check_url
 from cfmiddleware.ipfilter.networks import AddressRange, parse_network
+from cfmiddleware.ipfilter.trustedurl import check_url
 from cfmiddleware.signing.keyfiles import contradicted_id
 from cfmiddleware.signing.originpath import directory
 from cfmiddleware.signing.windows import ExpiryWindow

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,6 +18,7 @@ from cfmiddleware.errors import ObjectExists, ObjectNotFound, StorageUnavailable
 from cfmiddleware.storage.s3 import S3Driver, S3Options
 from cfmiddleware.storage.s3 import connection as s3_connection
 from cfmiddleware.storage.s3.plainclient import PlainClient
+from cfmiddleware.storage.s3.withoutboto3 import without_boto3
 
 KEYS = {"accesskey": "AKIDTEST", "secretkey": "a-very-secret-key", "sessiontoken": "token"}
 
@@ -77,19 +80,109 @@ OPTIONS: list[dict[str, Any]] = [
 ]
 
 
+def ask_boto3(monkeypatch) -> None:
+    """Have boto3 asked where requests go and what they are signed with."""
+    monkeypatch.setattr(s3_connection, "without_boto3", lambda options: None)
+
+
+def leave_all_to_boto3(monkeypatch) -> None:
+    """Have every request made by boto3."""
+    ask_boto3(monkeypatch)
+    monkeypatch.setattr("cfmiddleware.storage.s3.plainclient.plain_client", lambda client, *_: client)
+
+
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("name", REQUESTS)
 def test_what_is_sent_is_what_boto3_sends(s3, monkeypatch, name, options):
+    simple = driver_of(s3, **options)
+    assert isinstance(client_of(simple), PlainClient)
+    REQUESTS[name](simple)
+    ask_boto3(monkeypatch)
     plain = driver_of(s3, **options)
     assert isinstance(client_of(plain), PlainClient)
     REQUESTS[name](plain)
-    monkeypatch.setattr("cfmiddleware.storage.s3.plainclient.plain_client", lambda client, *_: client)
+    leave_all_to_boto3(monkeypatch)
     whole = driver_of(s3, **options)
     assert not isinstance(client_of(whole), PlainClient)
     REQUESTS[name](whole)
-    ours, boto3s = s3.requests
-    assert essence(ours) == essence(boto3s)
+    without, ours, boto3s = s3.requests
+    assert essence(without) == essence(ours) == essence(boto3s)
+    assert options.get("useragent", "Botocore/") in without.headers["User-Agent"]
     assert options.get("useragent", "Boto3/") in ours.headers["User-Agent"]
+
+
+def test_boto3_is_imported_and_made_when_it_is_needed(s3, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\n"
+        "from cfmiddleware.storage.s3 import S3Driver, S3Options\n"
+        f"where, keys = {s3.url!r}, {{'accesskey': 'a', 'secretkey': 'b'}}\n"
+        "driver = S3Driver(S3Options(bucket='images', regionendpoint=where, **keys))\n"
+        "driver.check()\n"
+        "driver.check_writes()\n"
+        "driver.write('/a', b'a'), driver.read('/a'), driver.stat('/a')\n"
+        "print([name for name in ('boto3', 'botocore.session', 'urllib3') if name in sys.modules])\n"
+        "driver.write('/a', bytes(2 << 20))\n"
+        "print('boto3' in sys.modules)\n"
+    )
+    s3.answer = lambda request: None if request.query == "" else Answer(200, b"<ListBucketResult/>")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n") == ["[]", "True", ""]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"region": "eu-central-1"},
+        {"region": "ap-southeast-2", "bucket": "a-b"},
+        {"regionendpoint": "http://s3.example.com:9000"},
+        {"regionendpoint": "s3.example.com", "region": "mars"},
+        {"regionendpoint": "s3.example.com:8443", "secure": False},
+    ],
+)
+def test_where_requests_go_without_boto3_is_where_boto3_sends_them(options):
+    given = S3Options(**{"bucket": "images", **options, **KEYS})
+    simple = without_boto3(given, {})
+    assert simple is not None
+    assert simple.base == s3_connection.url_of(given, "x").removesuffix("x")
+
+
+@pytest.mark.parametrize(
+    ("options", "environ"),
+    [
+        ({}, {"AWS_PROFILE": "other"}),
+        ({}, {"AWS_ENDPOINT_URL": "http://localhost"}),
+        ({}, {"HTTP_PROXY": "http://localhost"}),
+        ({}, {"https_proxy": "http://localhost"}),
+        ({}, {"AWS_CONFIG_FILE": __file__}),
+        ({}, {"AWS_SHARED_CREDENTIALS_FILE": __file__}),
+        ({"accesskey": "", "secretkey": "", "sessiontoken": ""}, {}),
+        ({"accesskey": "", "secretkey": "", "sessiontoken": ""}, {"AWS_ACCESS_KEY_ID": "a"}),
+        ({"accesskey": "", "secretkey": "", "sessiontoken": ""}, {"AWS_ACCESS_KEY_ID": "a\n"}),
+        ({"region": "us-east-1"}, {}),
+        ({"region": "cn-north-1"}, {}),
+        ({"region": "us-gov-west-1"}, {}),
+        ({"region": "eu-central-1", "forcepathstyle": True}, {}),
+        ({"region": "eu-central-1", "accelerate": True}, {}),
+        ({"region": "eu-central-1", "usedualstack": True}, {}),
+        ({"region": "eu-central-1", "usefipsendpoint": True}, {}),
+        ({"region": "eu-central-1", "secure": False}, {}),
+        ({"region": "eu-central-1", "bucket": "with.dots"}, {}),
+        ({"regionendpoint": "https://s3.eu-west-1.amazonaws.com"}, {}),
+        ({"regionendpoint": "http://s3.example.com", "forcepathstyle": False}, {}),
+        ({"regionendpoint": "http://s3.example.com:80"}, {}),
+    ],
+)
+def test_boto3_is_asked_where_anything_else_has_a_say(options, environ):
+    given = {"bucket": "images", "region": "eu-central-1", **KEYS, **options}
+    assert without_boto3(S3Options(**given), environ) is None
+
+
+def test_keys_of_the_environment_need_no_boto3():
+    environ = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_SESSION_TOKEN": "c"}
+    simple = without_boto3(S3Options(bucket="images", region="eu-central-1"), environ)
+    assert simple is not None
+    assert simple.keys == ("a", "b", "c")
 
 
 @pytest.mark.parametrize(
@@ -101,6 +194,7 @@ def test_what_the_cheap_ways_do_not_know_is_boto3s(s3, options):
 
 
 def test_a_boto3_that_is_built_otherwise_is_used_as_it_is(s3, monkeypatch):
+    ask_boto3(monkeypatch)
     make = s3_connection._client
     monkeypatch.setattr(s3_connection, "_client", lambda *given: Hidden(make(*given)))
     assert not isinstance(client_of(driver_of(s3)), PlainClient)
@@ -150,7 +244,7 @@ def test_what_s3_refuses_ends_as_with_boto3(s3, monkeypatch, answer, name, expec
     said = []
     for plain in (True, False):
         if not plain:
-            monkeypatch.setattr("cfmiddleware.storage.s3.plainclient.plain_client", lambda client, *_: client)
+            leave_all_to_boto3(monkeypatch)
         s3.requests.clear()
         with pytest.raises(expected) as raised:
             REQUESTS[name](driver_of(s3, maxattempts=1))

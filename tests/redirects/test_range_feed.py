@@ -21,7 +21,8 @@ from lab.servers import eventually, free_port
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.ipfilter.awsranges import read_ranges
 from cfmiddleware.ipfilter.feed import RangeFeed, pause
-from cfmiddleware.ipfilter.fetch import Fetched, FetchError, Limits, check_url, fetch
+from cfmiddleware.ipfilter.fetch import Fetched, FetchError, Limits, fetch
+from cfmiddleware.ipfilter.trustedurl import check_url
 
 THREAD = "cfmiddleware-ranges"
 

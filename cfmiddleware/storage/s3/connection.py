@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import warnings
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
-
-from urllib3.exceptions import InsecureRequestWarning
 
 from cfmiddleware.process.cache import PerProcess
 from cfmiddleware.storage.requestmeter import RequestMeter
@@ -17,9 +14,11 @@ from cfmiddleware.tracing.switch import is_on
 
 from .advice import log_advice
 from .options import S3Options
+from .plainwire import expect_no_certificates
 from .requestcount import count_requests
 from .requestlog import log_requests
 from .retries import retry_beyond_the_budget
+from .withoutboto3 import Keys, without_boto3
 
 if TYPE_CHECKING:
     import boto3.session
@@ -38,7 +37,7 @@ class Connection(NamedTuple):
     """A client, and what it signs with; None where boto3 found no credentials."""
 
     client: S3Client
-    credentials: Credentials | None
+    credentials: Credentials | Keys | None
 
 
 class ClientPerProcess:
@@ -71,9 +70,12 @@ class ClientPerProcess:
 
 def connect(options: S3Options, meter: RequestMeter | None = None) -> Connection:
     """Return a new client with its credentials, without connecting."""
-    # Here, for the same reason as boto3 below.
-    from .plainclient import plain_client
+    from .plainclient import plain_client, simple_client
 
+    simple = without_boto3(options)
+    if simple is not None:
+        client = simple_client(simple, options, partial(make_client, options, meter), meter)
+        return Connection(client, simple.keys)
     session = _session(options)
     credentials = session.get_credentials()
     return Connection(plain_client(_client(session, options, meter), credentials, options), credentials)
@@ -152,8 +154,7 @@ def _client(
     session: boto3.session.Session, options: S3Options, meter: RequestMeter | None = None
 ) -> S3Client:
     if options.skipverify:
-        # The operator was told at the start; urllib3 would say it again with every request.
-        warnings.filterwarnings("ignore", category=InsecureRequestWarning)
+        expect_no_certificates()
     client = session.client(
         "s3",
         endpoint_url=options.endpoint,

@@ -6,10 +6,10 @@ Messages name the operation and S3's code. They do not repeat S3's own text, the
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from email.utils import parsedate_to_datetime
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -22,6 +22,8 @@ from cfmiddleware.errors import (
     StorageRefused,
     StorageUnavailable,
 )
+
+from .httpdate import http_date
 
 # A HEAD has no body, and so no code but its status. A key that is too long for S3 cannot have an object.
 _ABSENT = frozenset(("NoSuchKey", "404", "KeyTooLongError"))
@@ -78,7 +80,7 @@ def minutes_ahead(error: ClientError) -> int:
     """
     date = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
     try:
-        return round((time.time() - parsedate_to_datetime(date).timestamp()) / 60)
+        return round((time.time() - http_date(date).timestamp()) / 60)
     except (ValueError, OverflowError):
         return 0
 
@@ -95,6 +97,12 @@ def is_skewed(error: ClientError) -> bool:
 def is_full(error: ClientError) -> bool:
     """Return whether S3 refused a request because it has no room left."""
     return code_of(error) in _FULL or status_of(error) == 507
+
+
+def broken_off() -> tuple[type[BaseException], ...]:
+    """Return what is raised where a body breaks off: boto3 hands on some of urllib3's exceptions."""
+    urllib3 = sys.modules.get("urllib3.exceptions")
+    return (BotoCoreError, OSError, *(() if urllib3 is None else (urllib3.HTTPError,)))
 
 
 @contextmanager

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
 
 from cfmiddleware.storage.requestmeter import RequestMeter
 
+from .requestkind import kind_of
+
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-
-# What lists: the query of a GET of the bucket as a whole, or of an upload.
-_LISTS = frozenset(("list-type", "uploads", "uploadId", "versions"))
 
 
 class MeteredSession:
@@ -29,7 +27,7 @@ class MeteredSession:
 
     def send(self, request: Any) -> Any:
         """Send a request when it may be sent."""
-        number, status = self._meter.begin(_kind(request.method, request.url)), 0
+        number, status = self._meter.begin(kind_of(request.method, request.url)), 0
         try:
             answer = self._session.send(request)
             status = answer.status_code
@@ -42,13 +40,3 @@ def meter_requests(client: S3Client, meter: RequestMeter) -> None:
     """Have every request of *client* pass through *meter*."""
     endpoint: Any = client._endpoint  # type: ignore[attr-defined]  # botocore has no other place for it
     endpoint.http_session = MeteredSession(endpoint.http_session, meter)
-
-
-def _kind(method: str, url: str) -> str:
-    """Return the kind by which Amazon asks its price (Amazon S3, "Pricing")."""
-    query = parse_qs(urlsplit(url).query, keep_blank_values=True).keys()
-    if method == "DELETE" or (method == "POST" and "delete" in query):
-        return "delete"
-    if method == "GET":
-        return "list" if query & _LISTS else "get"
-    return "head" if method == "HEAD" else "put"

@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
-from urllib3.exceptions import HTTPError
 
 from cfmiddleware.errors import StorageUnavailable
 from cfmiddleware.storage.driver import LARGEST_CHUNK
 
-from .errors import status_of, storage_error
+from .errors import broken_off, status_of, storage_error
 from .openbodies import OpenBodies
 
 if TYPE_CHECKING:
@@ -105,7 +104,9 @@ class S3Reader:
                 chunk = self._body.read(left) if self._body else b""
                 if not chunk:
                     raise EOFError
-            except (BotoCoreError, HTTPError, OSError, EOFError) as error:
+            except Exception as error:
+                if not isinstance(error, (*broken_off(), EOFError)):
+                    raise
                 failures += 1
                 if failures > _FRUITLESS:
                     self.close()

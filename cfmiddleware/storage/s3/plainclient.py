@@ -2,9 +2,11 @@
 
 boto3 takes more than a millisecond of the processor for a GetObject of a few bytes: it resolves the endpoint,
 validates, serializes, emits a dozen events and parses by the service's model, each time anew. Of all that,
-these requests need a signature and a connection. Both are still botocore's: its signer, and the very session
-of the client, with its pool, timeouts, proxies and certificates. What can go wrong is told as boto3 tells it:
-the same exceptions, the same attempts, and the same events for those who listen to failures.
+these requests need a signature and a connection. Where boto3 alone can know where they go and what they are
+signed with, the connection is that of its client's very session, with its pool, timeouts, proxies and
+certificates. Where it need not be asked (``withoutboto3.py``), it is not even imported. What can go wrong is
+told as boto3 tells it: the same exceptions, the same attempts, and the same events for those who listen to
+failures.
 
 Where the options ask for something that is not known here, the client is boto3's own.
 """
@@ -15,30 +17,37 @@ import base64
 import contextlib
 import hashlib
 import re
+import threading
 import time
 import zlib
 from collections.abc import Callable, Mapping
-from email.utils import parsedate_to_datetime
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlencode
 
-from botocore.auth import S3SigV4Auth
-from botocore.awsrequest import AWSRequest
+from botocore import __version__ as botocore_version
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
-from botocore.httpchecksum import Crc32Checksum, StreamingChecksumBody
-from botocore.response import StreamingBody
-from urllib3.exceptions import HTTPError
 
 from cfmiddleware.tracing.switch import is_on
+from cfmiddleware.version import __version__
 
+from .errors import broken_off
+from .httpdate import http_date
 from .options import S3Options
+from .plainbody import checked
+from .plainevents import PlainEvents
+from .plainsign import signed_headers
+from .plainwire import BotocoreWire, EmittingWire, HTTPWire, MeteredWire, Wire
 from .plainxml import deleted, deletion, is_plain, listing
-from .requestcount import succeeded
+from .requestcount import count, succeeded
 from .retries import wait_after
+from .withoutboto3 import Keys, Simple
 
 if TYPE_CHECKING:
     from botocore.credentials import Credentials
     from mypy_boto3_s3 import S3Client
+
+    from cfmiddleware.storage.requestmeter import RequestMeter
 
 # Larger bodies go through boto3, which asks S3 first whether it wants them. Their requests cost what their
 # bytes cost.
@@ -81,6 +90,28 @@ _PASSING_CODES = frozenset(
 _ELEMENT = re.compile(rb"<(Code|Message|Region)>([^<]*)</")
 
 
+def simple_client(
+    simple: Simple, options: S3Options, make: Callable[[], S3Client], meter: RequestMeter | None = None
+) -> S3Client:
+    """Return a client that asks boto3 for nothing until something is asked that is not known here.
+
+    :param simple: where its requests go, and what they are signed with.
+    :param make: makes a client of boto3's with the same options.
+    :param meter: what every request passes through; None for nothing.
+    """
+    wire: Wire
+    if simple.base.startswith("http:"):
+        wire = HTTPWire(simple.base, options)
+    else:
+        wire = BotocoreWire.of(options, simple.authorities)
+    if meter is not None:
+        wire = MeteredWire(wire, meter)
+    events = PlainEvents()
+    agent = f"Botocore/{botocore_version} cfmiddleware/{__version__} cfg/retry-mode#{options.retrymode}"
+    plain = plain_class()(make, wire, simple.keys, options, simple.base, agent, events)
+    return cast("S3Client", plain)
+
+
 def plain_client(client: S3Client, credentials: Credentials | None, options: S3Options) -> S3Client:
     """Return *client* with cheaper ways to do what is done most, or as it is where these cannot do
     what the options ask for.
@@ -101,7 +132,10 @@ def plain_client(client: S3Client, credentials: Credentials | None, options: S3O
     except (BotoCoreError, ClientError, OSError, ValueError):
         return client
     base = signed.partition("?")[0].removesuffix("x")
-    return cast("S3Client", plain_class()(client, session, credentials, options, base))
+    agent = str(getattr(client.meta.config, "user_agent", "") or "")
+    wire = EmittingWire(session, client)
+    plain = plain_class()(lambda: client, wire, credentials, options, base, agent, None)
+    return cast("S3Client", plain)
 
 
 def plain_class() -> type[PlainClient]:
@@ -114,30 +148,65 @@ def plain_class() -> type[PlainClient]:
 
 
 class PlainClient:
-    """A client that has five of boto3's methods anew; all else is the client's own.
+    """A client that has six of boto3's methods anew; all else is the client's own.
 
-    :param client: boto3's.
-    :param session: what it sends its requests with.
+    :param make: returns boto3's client.
+    :param wire: what it sends its requests with.
     :param base: the URL of the bucket, with a slash at its end.
+    :param agent: what it calls itself.
+    :param events: those who listen, as long as boto3's client is not made; None where it is there already.
     """
 
     def __init__(
-        self, client: S3Client, session: Any, credentials: Credentials, options: S3Options, base: str
+        self,
+        make: Callable[[], S3Client],
+        wire: Wire,
+        credentials: Credentials | Keys,
+        options: S3Options,
+        base: str,
+        agent: str,
+        events: PlainEvents | None,
     ) -> None:
-        #: boto3's own.
-        self.whole = client
-        self._session = session
+        self._make = make
+        self._making = threading.Lock()
+        self._whole: S3Client | None = None if events else make()
+        self._wire = wire
         self._credentials = credentials
         self._bucket = options.bucket
         self._base = base
         self._region = options.region or "us-east-1"
         self._attempts = options.maxattempts
         self._checksums = not options.regionendpoint if options.checksums is None else options.checksums
-        agent = str(getattr(client.meta.config, "user_agent", "") or "")
         self._agent = agent if options.useragent in agent else f"{agent} {options.useragent}".strip()
+        self._events = events
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.whole, name)
+
+    @property
+    def whole(self) -> S3Client:
+        """boto3's own."""
+        if self._whole is None:
+            with self._making:
+                if self._whole is None:
+                    whole = self._make()
+                    for name, listener in self._events.listeners if self._events else ():
+                        whole.meta.events.register(name, listener)
+                    self._whole = whole
+        return self._whole
+
+    @property
+    def meta(self) -> Any:
+        """What those who listen to boto3's requests ask for."""
+        return self.whole.meta if self._events is None else SimpleNamespace(events=self)
+
+    def register(self, name: str, listener: Callable[..., None]) -> None:
+        """Have *listener* told of what becomes of requests, as boto3's events do."""
+        if self._events is not None:
+            with self._making:
+                self._events.register(name, listener)
+                if self._whole is not None:
+                    self._whole.meta.events.register(name, listener)
 
     def get_object(self, **given: Any) -> Any:
         """Do what boto3's method does."""
@@ -148,13 +217,14 @@ class PlainClient:
         headers = answer.headers
         length = headers.get("Content-Length")
         expected = headers.get("x-amz-checksum-crc32", "") if self._checksums else ""
-        body: StreamingBody
         # That of an object of several parts is made of theirs.
-        if answer.status_code == 200 and expected and "-" not in expected:
-            body = StreamingChecksumBody(answer.raw, length, Crc32Checksum(), expected)
-        else:
-            body = StreamingBody(answer.raw, length)
-        found = {"Body": body, "ContentLength": int(length or 0), "ETag": headers.get("ETag", "")}
+        if answer.status_code != 200 or "-" in expected:
+            expected = ""
+        found = {
+            "Body": checked(answer.raw, expected),
+            "ContentLength": int(length or 0),
+            "ETag": headers.get("ETag", ""),
+        }
         if "Content-Range" in headers:
             found["ContentRange"] = headers["Content-Range"]
         return found
@@ -167,7 +237,7 @@ class PlainClient:
         return {
             "ContentLength": int(headers.get("Content-Length", 0)),
             "ETag": headers.get("ETag", ""),
-            "LastModified": parsedate_to_datetime(headers["Last-Modified"]),
+            "LastModified": http_date(headers["Last-Modified"]),
         }
 
     def put_object(self, **given: Any) -> Any:
@@ -190,6 +260,13 @@ class PlainClient:
         query.update((_QUERIES[name], str(value)) for name, value in given.items() if name != "Bucket")
         url = self._base + "?" + urlencode(sorted(query.items()), quote_via=quote, safe="-._~")
         return self._ask("ListObjectsV2", "GET", url, {}, read=listing)
+
+    def delete_object(self, **given: Any) -> Any:
+        """Do what boto3's method does, less what of the answer nobody asks for."""
+        if not self._knows(given):
+            return self.whole.delete_object(**given)
+        self._ask_of("DeleteObject", "DELETE", given, {})
+        return {}
 
     def delete_objects(self, **given: Any) -> Any:
         """Do what boto3's method does, less what of the answer nobody asks for."""
@@ -258,20 +335,24 @@ class PlainClient:
     def _send(self, operation: str, method: str, url: str, headers: dict[str, str], body: bytes) -> Any:
         # Asked for each time: they may have been renewed.
         keys = self._credentials.get_frozen_credentials()
-        request = AWSRequest(method, url, headers=headers, data=body, stream_output=operation == "GetObject")
-        S3SigV4Auth(keys, "s3", self._region).add_auth(request)
-        prepared = request.prepare()
-        for _, answer in self.whole.meta.events.emit(f"before-send.s3.{operation}", request=prepared):
-            if answer is not None:
-                return answer
-        return self._session.send(prepared)
+        sent = signed_headers(method, url, headers, body, keys, self._region)
+        if self._events is not None and self._events.listeners:
+            request = SimpleNamespace(method=method, url=url, headers=sent, body=body)
+            self._events.emit(f"before-send.s3.{operation}", request=request)
+        return self._wire.send(operation, method, url, sent, body)
 
     def _succeeded(self, operation: str, attempts: int) -> None:
         succeeded(operation, attempts)
 
     def _tell(self, operation: str, error: Exception, answer: Any, attempt: int) -> None:
         """Tell those who listen to what becomes of boto3's requests."""
-        events, model = self.whole.meta.events, self.whole.meta.service_model.operation_model(operation)
+        events: Any
+        if self._events is None:
+            events = self.whole.meta.events
+            model: Any = self.whole.meta.service_model.operation_model(operation)
+        else:
+            count(operation, answer, attempt)
+            events, model = self._events, SimpleNamespace(name=operation)
         if isinstance(error, ClientError):
             events.emit(
                 f"after-call.s3.{operation}",
@@ -311,10 +392,15 @@ def _refusal(operation: str, method: str, answer: Any, retries: int) -> ClientEr
 
 def _content(answer: Any) -> bytes:
     """Return what there is of an error's body."""
+    parts: list[bytes] = []
     try:
         # Of a GetObject it has not been read yet.
-        return bytes(answer.raw.read(_LARGEST_ERROR)) or bytes(answer.content)
-    except (HTTPError, OSError):
+        left = _LARGEST_ERROR
+        while left and (part := bytes(answer.raw.read(left))):
+            parts.append(part)
+            left -= len(part)
+        return b"".join(parts) or bytes(answer.content)
+    except broken_off():
         return b""
     finally:
         answer.raw.close()

@@ -24,6 +24,7 @@ from cfmiddleware.process.cache import PerProcess
 
 from .connection import Connection, url_of
 from .options import S3Options
+from .withoutboto3 import Keys
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -112,7 +113,7 @@ def find_place(options: S3Options) -> Place:
     return Place(parts.scheme, parts.netloc, parts.path.removesuffix("x"))
 
 
-class _Keys(NamedTuple):
+class _SigningKeys(NamedTuple):
     """What is signed with; the token is empty for permanent keys."""
 
     access: str
@@ -120,7 +121,7 @@ class _Keys(NamedTuple):
     token: str
 
 
-def _current(credentials: Credentials | None) -> tuple[_Keys, float | None]:
+def _current(credentials: Credentials | Keys | None) -> tuple[_SigningKeys, float | None]:
     """Return *credentials* as they are now, renewed if it is time, and when they end, as far as is known."""
     if credentials is None:
         raise NoCredentialsError
@@ -134,11 +135,11 @@ def _current(credentials: Credentials | None) -> tuple[_Keys, float | None]:
         if getattr(credentials, "_frozen_credentials", frozen) == frozen:
             ends = ends[-1:]
             break
-    keys = _Keys(frozen.access_key or "", frozen.secret_key or "", frozen.token or "")
+    keys = _SigningKeys(frozen.access_key or "", frozen.secret_key or "", frozen.token or "")
     return keys, min((end.timestamp() for end in ends if end is not None), default=None)
 
 
-def _version_4(keys: _Keys, region: str, host: str, path: str, date: int, lifetime: int) -> str:
+def _version_4(keys: _SigningKeys, region: str, host: str, path: str, date: int, lifetime: int) -> str:
     """Return the query of a URL that is valid from *date*, in Unix seconds, for *lifetime* seconds."""
     moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(date))
     scope = f"{moment[:8]}/{region}/s3/aws4_request"
@@ -161,7 +162,7 @@ def _version_4(keys: _Keys, region: str, host: str, path: str, date: int, lifeti
     return f"{query}&X-Amz-Signature={key.hex()}"
 
 
-def _version_2(keys: _Keys, resource: str, expires: int) -> str:
+def _version_2(keys: _SigningKeys, resource: str, expires: int) -> str:
     """Return the query of a URL for *resource*, the bucket and the key, that is valid until *expires*."""
     token = f"x-amz-security-token:{keys.token}\n" if keys.token else ""
     text = f"GET\n\n\n{expires}\n{token}{resource}"

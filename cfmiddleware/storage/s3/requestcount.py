@@ -25,6 +25,16 @@ def succeeded(operation: str, attempts: int) -> None:
         S3_RETRIES.of(operation).add(attempts - 1)
 
 
+def count(operation: str, answer: Any, attempts: int) -> None:
+    """Count a request that was not boto3's own and has failed.
+
+    :param answer: what S3 said; None for nothing.
+    """
+    S3_REQUESTS.inc(operation, "unanswered" if answer is None else _outcome(int(answer.status_code)))
+    if attempts > 1:
+        S3_RETRIES.of(operation).add(attempts - 1)
+
+
 def _answered(model: Any, http_response: Any, parsed: dict[str, Any], **_: object) -> None:
     status = int(getattr(http_response, "status_code", 0) or 500)
     S3_REQUESTS.inc(model.name, _outcome(status))

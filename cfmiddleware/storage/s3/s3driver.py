@@ -41,7 +41,7 @@ from cfmiddleware.storage.pathcheck import (
 )
 from cfmiddleware.storage.requestmeter import RequestMeter
 
-from .connection import ClientPerProcess, make_client, preload
+from .connection import ClientPerProcess, connect, make_client, preload
 from .copyplan import Part, Source, Span, plan
 from .diagnosis import config_error
 from .errors import (
@@ -186,7 +186,7 @@ class S3Driver:
         :raises ConfigError: when S3 refuses or does not answer; the line names the option at fault.
         """
         try:
-            client = make_client(self.options.for_check(), self._meter)
+            client = connect(self.options.for_check(), self._meter).client
             client.list_objects_v2(Bucket=self._bucket, Prefix=self._key_prefix("/"), MaxKeys=1)
         except (ClientError, BotoCoreError, OSError, ValueError) as error:
             raise config_error(error, self.options, self._where) from error
@@ -196,8 +196,9 @@ class S3Driver:
         preload(self.options)
 
     def prepare(self) -> None:
-        """Make the client of this process."""
-        self._client()
+        """Make the client of this process, with all that its requests may need."""
+        client = self._client()
+        getattr(client, "whole", client)
 
     def check_writes(self) -> Sequence[str]:
         """Write an object only if it is not there, twice, and delete it.

@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cfmiddleware.errors import ConfigError, StorageFull
 
-from .connection import make_client
+from .connection import connect
 from .diagnosis import config_error
 from .errors import code_of, is_lasting, is_unknown_here, status_of, storage_error
 from .options import S3Options
@@ -35,7 +35,7 @@ def check_writes(options: S3Options, where: str, key: str, new_object: Mapping[s
     :raises ConfigError: when S3 does not answer, and for what ``conditionalwrites: required`` forbids.
     """
     try:
-        client = make_client(options.for_check())
+        client = connect(options.for_check()).client
         found = _attempt(client, options, key, new_object)
     except (ClientError, BotoCoreError, OSError, ValueError) as error:
         raise config_error(error, options, where) from error
