@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "cfmiddleware"
 release = __version__
-extensions = ["costtable", "keytable", "metrictable", "optiontable"]
+extensions = ["commandlist", "costtable", "errortable", "keytable", "metrictable", "optiontable"]
 exclude_patterns = ["_data", "_ext"]
 html_theme = "furo"
 html_title = f"cfmiddleware {release}"
@@ -20,3 +20,4 @@ html_css_files = ["site.css"]
 html_show_copyright = False
 html_copy_source = False
 highlight_language = "none"
+smartquotes = False  # they would make one dash of the two of an option
