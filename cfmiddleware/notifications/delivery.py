@@ -95,6 +95,9 @@ class Delivery:
     def _deliver(self, turn: Turn) -> None:
         """Send events until :meth:`stop`, or until another process has taken over."""
         try:
+            # What a killed process has told meanwhile of endpoints that are no longer there.
+            for gauge in (NOTIFICATIONS_PENDING, NOTIFICATIONS_DEAD):
+                gauge.clear(time.time())
             self._tell_of_others()
             threads = [
                 threading.Thread(target=line.run, args=(turn,), name=line.name, daemon=True)

@@ -169,6 +169,48 @@ def test_what_waits_for_an_endpoint_that_is_gone_is_said(tmp_path: Path, caplog:
     assert "1 events are kept for the endpoint 'gone'" in caplog.text
 
 
+def test_who_delivers_tells_of_its_endpoints_alone_and_for_as_long_as_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    pytest.importorskip("prometheus_client")
+    from cfmiddleware import metrics
+    from cfmiddleware.metrics.cells import STATE, VARIABLE
+    from cfmiddleware.metrics.exposition import registry
+    from cfmiddleware.metrics.names import NOTIFICATIONS_PENDING
+
+    def pending(endpoint: str) -> float | None:
+        name = "registry_notifications_pending_total"
+        found: float | None = registry().get_sample_value(name, {"endpoint": endpoint})
+        return found
+
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "counts"))
+    metrics.turn_on()
+    STATE.begin()
+    try:
+        for name in ("a", "killed before it gave up"):
+            NOTIFICATIONS_PENDING.of(name).set(7)
+        NOTIFICATIONS_PENDING.claim("a")
+        spool = Spool(tmp_path / "spool")
+        spool.check()
+        spool.add([Entry("a", "app", "push", "{}")] * 2)
+        seen = []
+        work = Delivery(spool, [Endpoint("a", "http://127.0.0.1:9/")])
+
+        class Stopping(FakeSender):
+            def post(self, body: bytes) -> Outcome:
+                seen.append((pending("a"), pending("killed before it gave up")))
+                work.stop()
+                return FAILED
+
+        monkeypatch.setattr(delivery, "Sender", lambda endpoint: Stopping())
+        work.run()
+        assert seen == [(2, None)]
+        assert pending("a") is None
+    finally:
+        STATE.forget()
+        STATE.directory = None
+
+
 @pytest.mark.parametrize(
     ("status", "taken", "refused"),
     [(200, True, False), (202, True, False), (304, False, False), (307, False, False), (400, False, True)]
