@@ -86,7 +86,8 @@ def command_line(first: str = "") -> CommandParser:
         title="commands", required=True, metavar="COMMAND", dest="command", parser_class=CommandParser
     )
     wanted = (_COMMANDS[first],) if first in _COMMANDS else _COMMANDS.values()
-    for place in wanted:
+    # Which ends before it comes to a command.
+    for place in () if first == "--version" else wanted:
         module, _, function = place.partition(".")
         getattr(import_module(f".{module}", __package__), function)(commands)
     return parser
