@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 from lab.aws_play import Aws
-from lab.clients import find_program
+from lab.clients import Skopeo, find_program
 from lab.cloudfront_control import running_control
 from lab.cloudfront_play import Stage
+from lab.docker_registry import require_docker_registry, running_docker_registry
 from lab.images import make_image
-from lab.pages import Reader
+from lab.pages import Reader, blocks
+from lab.servers import running_moto
+
+from cfmiddleware.config import Config
 
 
 def skopeo(directory: Path) -> str:
@@ -49,3 +53,43 @@ def test_the_start_with_cloudfront(tmp_path: Path):
 def test_an_app_is_wrapped(page: str, tmp_path: Path):
     with Reader(tmp_path, {}, {}) as reader:
         reader.follow(page)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param("observing", marks=pytest.mark.long),
+        pytest.param("tls", marks=pytest.mark.long),
+        "clean-up",
+    ],
+)
+def test_a_registry_is_run(page: str, tmp_path: Path):
+    with Reader(tmp_path, {}, {}) as reader:
+        reader.follow(page)
+
+
+@pytest.mark.clients
+@pytest.mark.long
+def test_the_move_from_distribution(tmp_path: Path):
+    require_docker_registry()
+    with running_moto() as server:
+        server.client().create_bucket(Bucket="my-registry")
+        their = tmp_path / "theirs"
+        their.mkdir()
+        with running_docker_registry(their, server, "my-registry", "team/prod") as registry:
+            make_image(their / "image", big_layer=4096)
+            Skopeo(their / "skopeo").push(their / "image", f"{registry.address}/their/app:1")
+        variables = {
+            "AWS_ENDPOINT_URL": server.endpoint,
+            "AWS_ACCESS_KEY_ID": server.access_key,
+            "AWS_SECRET_ACCESS_KEY": server.secret_key,
+        }
+        with Reader(tmp_path, {"skopeo": skopeo(tmp_path)}, variables) as reader:
+            reader.follow("migrating")
+
+
+@pytest.mark.parametrize("page", ["s3-ceph", "s3-minio", "s3-r2"])
+def test_a_configuration_is_taken(page: str, tmp_path: Path):
+    (block,) = blocks(page)
+    (tmp_path / block.caption).write_text(block.text)
+    assert Config.load(tmp_path / block.caption, {}).settings
