@@ -130,7 +130,7 @@ class Registry:
         uploads = Uploads(driver, blobs, inline_limit, mountsearch, events)
         referrers = Referrers(driver, tags, turns)
         manifests = Manifests(
-            driver, blobs, tags, referrers, required or Required(), turns, reading, events, condemned, guard
+            driver, tags, referrers, required or Required(), turns, reading, events, condemned, guard
         )
         self._handlers: dict[Resource, dict[str, _Handler]] = {
             "root": {"GET": _alive},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache, partial
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import BeingCollected, ObjectNotFound, StorageUnavailable
@@ -27,6 +27,8 @@ from .routes import parse_digest
 from .store import paths
 from .store.links import has_link, read_link, write_link
 from .store.upload import DigestMismatch
+
+T = TypeVar("T")
 
 # The content of a digest never changes. Distribution sends a year as well.
 _CACHE_CONTROL = "max-age=31536000"
@@ -185,14 +187,6 @@ class Blobs:
         if self._descriptors is not None:
             self._descriptors.forget(repository, digest)
 
-    def has(self, repository: str, digest: Digest) -> bool:
-        """Return whether a repository has a blob, by its link alone, with one request to the storage.
-
-        Only Distribution's garbage collector leaves a link without data, after it removed a blob that no
-        manifest referred to. For pulls, :meth:`locate` looks at the data as well.
-        """
-        return has_link(self._driver, paths.layer_link(repository, digest))
-
     def stored(self, digest: Digest) -> bool:
         """Return whether the storage has a digest's bytes. A repository may still not have the blob."""
         return has_link(self._driver, paths.blob_data(digest))
@@ -205,23 +199,28 @@ class Blobs:
             :meth:`now`.
         """
         path = paths.layer_link(repository, digest)
-        self._all(partial(write_link, self._driver, path, data), self._condemned.look_ahead)
         lines = (of_repository(repository, digest), of_data(data))
         if self._condemned.settled(lines, since):
-            return True
+            self._all(partial(write_link, self._driver, path, data), self._condemned.look_ahead)
+            if self._condemned.settled(lines, since):
+                return True
         return self._condemned.mend(lines, partial(self._link_again, path, data))
 
     def _link_again(self, path: str, data: Digest) -> bool:
-        if self.stored(data):
-            if not has_link(self._driver, path):
-                write_link(self._driver, path, data)
-            return True
-        # No link may stay without bytes: manifests would be accepted that refer to them.
-        self._driver.delete([path])
-        if self.stored(data):  # another push came between, and may have lost its link
+        # A link may stay without its bytes. A push of a manifest that refers to them looks at the bytes.
+        if not self.stored(data):
+            return False
+        if not has_link(self._driver, path):
             write_link(self._driver, path, data)
-            return True
-        return False
+        return True
+
+    def looking(self, part: Callable[[], T]) -> T:
+        """Do something that takes a round trip before a blob is linked, and look beside it at what garbage
+        collections are about to delete.
+        """
+        made: list[T] = []
+        self._all(lambda: made.append(part()), self._condemned.look_ahead)
+        return made[0]
 
     def now(self) -> float:
         """Return the time for :meth:`link`, in seconds from any moment on."""
@@ -234,7 +233,7 @@ class Blobs:
         """
         for _ in range(_ATTEMPTS):
             since = self.now()
-            write()
+            self.looking(write)
             if self.link(repository, digest, digest, since):
                 return
         raise BeingCollected(f"a garbage collection deletes {digest} again and again")
@@ -260,7 +259,7 @@ class Blobs:
             if known != digest:
                 raise DigestMismatch(f"the bytes sent are {known}")
             since = self.now()
-            writer.commit()
+            self.looking(writer.commit)
             size = writer.size
         if not self.link(repository, digest, digest, since):
             raise BeingCollected(f"a garbage collection has deleted {digest}, which was just pushed")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import Any, NamedTuple, Self
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ObjectNotFound
@@ -18,13 +19,13 @@ from cfmiddleware.wsgi.response import Response, empty
 
 from . import errors
 from .announcements import Announcements, parse_references
-from .blobs import Blobs
 from .bodies import BodyBroken, content_length, read_body
-from .collect.aside import bring_back
 from .collect.condemned import Condemned, of_data, of_repository
 from .collect.references import references
 from .errors import RegistryError
+from .leftovers import Leftovers
 from .reading import Reading
+from .referred import Lacking, Referred
 from .referrers import Referrers
 from .requests import Request
 from .retention.tagguard import TagGuard
@@ -44,10 +45,6 @@ MAX_SIZE = 4 << 20
 # they have sent everything, and would find the connection closed.
 _MOST_READ = 4 * MAX_SIZE
 
-# After so many missing things that a manifest refers to, nobody looks for the others.
-_MOST_MISSING = 100
-
-
 # Of how many manifests it is remembered what they refer to, where events say that.
 _REFERENCES_KEPT = 1000
 
@@ -55,29 +52,33 @@ _REFERENCES_KEPT = 1000
 class _Pushed(NamedTuple):
     """A manifest that is being pushed.
 
+    :param lines: what no garbage collection may take, as lines of an announcement.
     :param since: when the registry began to look for what it refers to, by the clock of
         :class:`~cfmiddleware.registry.collect.condemned.Condemned`.
+    :param deep: whether it looked at bytes, and not only at links.
     """
 
     repository: str
     digest: Digest
     content: bytes
     manifest: Manifest
-    since: float
+    lines: frozenset[str]
+    since: float = 0.0
+    deep: bool = False
 
-    def lines(self) -> Iterator[str]:
-        """Yield what no garbage collection may take."""
-        found = references(self.content)
-        for digest in (self.digest, *(found.digests if found is not None else ())):
-            yield of_repository(self.repository, digest)
-            yield of_data(digest)
+    @classmethod
+    def of(cls, repository: str, digest: Digest, content: bytes, manifest: Manifest) -> Self:
+        """Return a manifest for which nobody has looked yet."""
+        found = references(content)
+        digests = {digest, *(found.digests if found is not None else ())}
+        lines = (line for one in digests for line in (of_repository(repository, one), of_data(one)))
+        return cls(repository, digest, content, manifest, frozenset(lines))
 
 
 class Manifests:
     """The manifests of all repositories.
 
     :param driver: where they are.
-    :param blobs: the blobs that they refer to.
     :param tags: the tags that name them.
     :param referrers: those of them that have a subject.
     :param required: which of the things that a manifest refers to must be there before it.
@@ -91,7 +92,6 @@ class Manifests:
     def __init__(
         self,
         driver: Driver,
-        blobs: Blobs,
         tags: Tags,
         referrers: Referrers,
         required: Required,
@@ -107,13 +107,14 @@ class Manifests:
         self._condemned = condemned or Condemned(driver)
         self._reading = reading
         self._driver = driver
-        self._blobs = blobs
         self._tags = tags
         self._referrers = referrers
         self._required = required
         self._turns = turns
-        self._looks = SideBySide()
-        self._all = self._looks.all if driver.remote else in_turn
+        looks = SideBySide()
+        self._all = looks.all if driver.remote else in_turn
+        self._referred = Referred(driver, required, turns, looks, self._condemned)
+        self._leftovers = Leftovers(driver, tags, self._condemned)
         self._types = MediaTypes(driver, turns)
 
     def get(self, request: Request) -> Response:
@@ -243,13 +244,13 @@ class Manifests:
         if not manifest.in_bytes.stated:
             likely = manifest.in_bytes.media_type
             self._guard.check_type(request.repository, digest, manifest.media_type, likely)
-        pushed = _Pushed(request.repository, digest, content, manifest, self._condemned.clock())
-        # The bytes are nobody's manifest before the revision is written, and may be stored for nothing.
-        self._all(
-            partial(self._check_references, request.repository, manifest),
-            partial(self._driver.write, paths.blob_data(digest), content),
-        )
-        self._make(pushed, tags)
+        pushed, is_seen = _Pushed.of(request.repository, digest, content, manifest), False
+        try:
+            pushed, is_seen = self._look(pushed), True
+            self._make(pushed, tags)
+        except Lacking as lacking:
+            self._clean_up(pushed, lacking, written=is_seen)
+            raise errors.manifest_blob_unknown(lacking.missing) from None
         told = self._referred_to(digest, content)
         self._events.manifest_pushed(
             request,
@@ -269,7 +270,7 @@ class Manifests:
 
     def _make(self, pushed: _Pushed, tags: list[str]) -> None:
         """Make bytes that are stored a manifest of the repository."""
-        repository, digest, content, manifest, _ = pushed
+        repository, digest, content, manifest = pushed[:4]
         if not manifest.in_bytes.stated:
             # It stays when the manifest is deleted. It is not read then, and every push writes it again.
             self._driver.write(paths.manifest_type(repository, digest), manifest.media_type.encode())
@@ -296,7 +297,7 @@ class Manifests:
 
         A tag's entry in its index names nothing yet. It need only come before the tag.
         """
-        repository, digest, content, manifest, _ = pushed
+        repository, digest, content, manifest = pushed[:4]
         named = list(dict.fromkeys(tags))
         self._all(
             partial(write_link, self._driver, paths.revision_link(repository, digest), digest),
@@ -315,78 +316,75 @@ class Manifests:
         """See that no garbage collection, which did not know of the manifest, has taken it or what it refers
         to.
 
-        :raises RegistryError: ``MANIFEST_BLOB_UNKNOWN`` if it has; then the manifest is not there.
+        :raises Lacking: if it has.
         """
-        lines = frozenset(pushed.lines())
-        if not self._condemned.settled(lines, pushed.since):
-            self._condemned.mend(lines, partial(self._hold_again, pushed))
+        if self._stands(pushed):
+            return
+        lines = set(pushed.lines)
 
-    def _hold_again(self, pushed: _Pushed) -> None:
-        repository, digest, content, manifest, _ = pushed
-        path = paths.revision_link(repository, digest)
-        self._driver.write(paths.blob_data(digest), content)
-        write_link(self._driver, path, digest)
-        try:
-            self._check_references(repository, manifest, data=True)
-        except RegistryError:
-            # Not where the storage fails: the manifest may have been there before, and be whole.
-            self._driver.delete([path])
-            if not self._missing(repository, manifest, data=True):  # another push came between
-                write_link(self._driver, path, digest)
-                return
-            raise
+        def again() -> None:
+            lines.update(self._look_again(pushed).lines)
+            write_link(self._driver, paths.revision_link(pushed.repository, pushed.digest), pushed.digest)
 
-    def _check_references(self, repository: str, manifest: Manifest, *, data: bool = False) -> None:
-        """Look for everything that a manifest refers to, and end when very much of it is missing. What a
-        garbage collection has set aside comes back.
+        self._condemned.mend(lines, again)
 
-        :param data: whether the bytes of blobs must be seen as well as their links.
-        :raises RegistryError: ``MANIFEST_BLOB_UNKNOWN`` (404), with what was found to be missing.
+    def _stands(self, pushed: _Pushed) -> bool:
+        """Return whether what was seen of the things that a manifest refers to is still so."""
+        settled = self._condemned.settled(pushed.lines, pushed.since)
+        return settled and (pushed.deep or not self._condemned.has_deleted)
+
+    def _look(self, pushed: _Pushed) -> _Pushed:
+        """Store the bytes of a manifest and look for what it refers to, before the revision is written.
+
+        The bytes are nobody's manifest until then, and may be stored for nothing.
+
+        :raises Lacking: when something is missing.
         """
-        missing = self._missing(repository, manifest, data=data)
-        if missing and len(missing) < _MOST_MISSING and self._bring_back(repository, missing):
-            missing = self._missing(repository, manifest, data=data)
-        if missing:
-            raise errors.manifest_blob_unknown(missing)
+        deep = self._condemned.has_deleted
+        first = pushed._replace(since=self._condemned.clock(), deep=deep)
+        lines = set(pushed.lines)
+        self._all(
+            lambda: lines.update(self._referred.check(pushed.repository, pushed.manifest, data=deep)),
+            partial(self._driver.write, paths.blob_data(pushed.digest), pushed.content),
+            self._condemned.look_ahead,
+        )
+        first = first._replace(lines=frozenset(lines))
+        return first if self._stands(first) else self._look_again(first)
 
-    def _bring_back(self, repository: str, missing: list[Digest]) -> bool:
-        return bring_back(self._driver, repository, missing, self._condemned) > 0
+    def _look_again(self, pushed: _Pushed) -> _Pushed:
+        """Do that until no garbage collection comes between. Bytes count, not links."""
+        lines = set(pushed.lines)
 
-    def _missing(self, repository: str, manifest: Manifest, *, data: bool) -> list[Digest]:
-        since = self._condemned.clock()
-        has_blob = self._holds_blob if data else self._has_blob
-        has_manifest = self._holds_manifest if data else self._has_manifest
-        looks: list[tuple[Callable[[str, Digest], bool], Digest]] = [
-            *((has_blob, digest) for digest in manifest.blobs),
-            *((has_manifest, digest) for digest in manifest.manifests),
-            *((self._has_either, digest) for digest in manifest.others),
-        ]
-        found = self._looks.map(lambda look: look[0](repository, look[1]), looks)
-        absent = []
-        with contextlib.closing(found):
-            for (_, digest), there in zip(looks, found, strict=True):
-                self._condemned.keep_looking(since)
-                if not there:
-                    absent.append(digest)
-                    if len(absent) == _MOST_MISSING:
-                        break
-        return absent
+        def look() -> float:
+            since = self._condemned.clock()
+            lines.update(self._referred.check(pushed.repository, pushed.manifest, data=True))
+            self._driver.write(paths.blob_data(pushed.digest), pushed.content)
+            return since
 
-    def _has_blob(self, repository: str, digest: Digest) -> bool:
-        return self._blobs.has(repository, digest)
+        since = self._condemned.mend(lines, look)
+        return pushed._replace(since=since, deep=True, lines=frozenset(lines))
 
-    def _holds_blob(self, repository: str, digest: Digest) -> bool:
-        return self._blobs.locate(repository, digest) is not None
+    def _clean_up(self, pushed: _Pushed, lacking: Lacking, *, written: bool) -> None:
+        """Take away what cannot be pulled, so that clients do not take it for pushed.
 
-    def _has_either(self, repository: str, digest: Digest) -> bool:
-        return self._has_manifest(repository, digest) or self._has_blob(repository, digest)
+        :param written: whether this push may have written the revision. If not, a client may have deleted a
+            blob of a manifest that was there before, and that stays.
+        """
+        if not written and not self._condemned.has_deleted:
+            return
+        repository, digest = pushed.repository, pushed.digest
 
-    def _holds_manifest(self, repository: str, digest: Digest) -> bool:
-        data = self._revision(repository, digest)
-        return data is not None and has_link(self._driver, paths.blob_data(data))
+        def lacks() -> bool:
+            try:
+                self._referred.check(repository, pushed.manifest, data=True)
+            except Lacking:
+                return written or self._referred.is_broken(repository, digest)
+            return False
 
-    def _has_manifest(self, repository: str, digest: Digest) -> bool:
-        return has_link(self._driver, paths.revision_link(repository, digest))
+        suspects = {digest: lacks}
+        for one in chain.from_iterable(lacking.broken):
+            suspects[one] = partial(self._referred.is_broken, repository, one)
+        self._leftovers.remove(repository, suspects)
 
     def delete(self, request: Request) -> Response:
         """Answer DELETE: by tag, the tag alone; by digest, the manifest and every tag that names it."""

@@ -62,6 +62,17 @@ class Tags:
         """Return whether there is a tag, whatever its link holds."""
         return has_link(self._driver, paths.tag_current(repository, tag))
 
+    def lead_to(self, repository: str, digest: Digest) -> bool:
+        """Return whether a tag names a manifest."""
+        folder = paths.tags(repository)
+        entry = f"/{digest.algorithm}/{digest.hex}/link"
+        for path, _ in self._driver.walk(folder):
+            tag, _, rest = path[len(folder) :].partition("/")
+            # A tag's index has every manifest that the tag ever named.
+            if rest == f"index{entry}" and self.current(repository, tag) == digest:
+                return True
+        return False
+
     def check_unmoved(self, repository: str, tag: str, digest: Digest) -> None:
         """See that an immutable tag may be pointed to a manifest: it is new, names that one already, or leads
         to none that is there.

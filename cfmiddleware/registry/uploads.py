@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import islice
 from uuid import uuid4
 
@@ -103,7 +104,7 @@ class Uploads:
         for name in self._sources(request, digest, source):
             since = self._blobs.now()
             # The link must be there. That the bytes exist does not mean that this client may read them.
-            located = self._blobs.locate(name, digest)
+            located = self._blobs.looking(partial(self._blobs.locate, name, digest))
             if located is None:
                 continue
             # Distribution serves data under another name only if its own name is linked too.
@@ -217,7 +218,7 @@ class Uploads:
         bare = not has_body(request.environ) and not request.header("Content-Range")
         if bare:
             since = self._blobs.now()
-            size = upload.size_in_place(digest)
+            size = self._blobs.looking(partial(upload.size_in_place, digest))
             if size is not None:
                 if not self._blobs.link(request.repository, digest, digest, since):
                     raise UploadUnknown(upload.uuid)

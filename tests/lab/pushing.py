@@ -116,9 +116,11 @@ class Pusher:
 
     :param client: how it asks.
     :param ledger: what it was promised.
+    :ivar missed: what the last manifest referred to and the registry did not have.
     """
 
     def __init__(self, client: RegistryClient, ledger: Ledger) -> None:
+        self.missed: list[str] = []
         self._client = client
         self._ledger = ledger
 
@@ -127,6 +129,10 @@ class Pusher:
         noted = Request(kind, name, tag, digest, self._ledger.moment())
         self._ledger.requests.append(noted)
         yield noted
+
+    def finds(self, name: str, manifest: bytes) -> bool:
+        """Return whether a manifest is there, as clients ask before they push it."""
+        return self._client.head(f"/v2/{name}/manifests/{Digest.of(manifest)}").status_code == 200
 
     def blob(self, name: str, content: bytes, way: str, source: str = "base") -> bool:
         """Bring a blob, unless it is there."""
@@ -156,7 +162,11 @@ class Pusher:
         """Push a manifest under a tag, or under its digest if the tag is empty."""
         digest = str(Digest.of(content))
         with self._noted("push", name, tag, digest) as noted:
-            status = self._client.push_manifest(name, tag or digest, content, content_type).status_code
+            answer = self._client.push_manifest(name, tag or digest, content, content_type)
+            status = answer.status_code
+            self.missed = (
+                [one["digest"] for one in answer.json["errors"][0]["detail"]] if status == 404 else []
+            )
             if status < 500:
                 noted.ended = self._ledger.moment()
             noted.acknowledged = status == 201

@@ -17,7 +17,7 @@ from uuid import uuid4
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ObjectNotFound
 from cfmiddleware.registry.store import paths
-from cfmiddleware.registry.store.links import has_link, write_link
+from cfmiddleware.registry.store.links import has_link, read_link, write_link
 from cfmiddleware.storage.driver import Driver
 
 from .condemned import Condemned, of_data, of_repository
@@ -114,16 +114,20 @@ def bring_back(driver: Driver, repository: str, names: Iterable[Digest], condemn
     names, back = list(names), 0
     lines: set[str] = set()
 
-    def bring() -> None:
-        nonlocal back
+    def find() -> list[AsideLink]:
         found: dict[Digest, list[AsideLink]] = {}
         for aside in aside_lists(driver):
             for link in aside.links:
                 if link.repository == repository and link not in found.setdefault(link.name, []):
                     found[link.name].append(link)
         lines.clear()
-        if found:
-            back += _Return(driver, found, lines).bring(names)
+        return _Return(driver, found, lines).links(names) if found else []
+
+    def bring() -> None:
+        nonlocal back
+        for link in condemned.mend(lines, find):
+            write_link(driver, link.path, link.data)
+            back += 1
 
     condemned.mend(lines, bring)
     return back
@@ -141,16 +145,17 @@ class _Return:
         self._found = found
         self._lines = lines
         self._seen: dict[AsideLink, bool] = {}
-        self._back = 0
+        self._back: list[AsideLink] = []
 
-    def bring(self, names: Iterable[Digest]) -> int:
+    def links(self, names: Iterable[Digest]) -> list[AsideLink]:
+        """Return what comes back with the names, in the order in which it must be written."""
         for name in names:
             for link in self._found.get(name, ()):
                 self._bring(link)
         return self._back
 
     def _bring(self, link: AsideLink) -> bool:
-        """Bring a link back unless it is there, and return whether its bytes are."""
+        """Note a link unless it is there, and return whether its bytes are."""
         if link not in self._seen:
             self._seen[link] = False  # manifests cannot refer to each other in a circle
             self._lines.update((of_repository(link.repository, link.name), of_data(link.data)))
@@ -171,8 +176,7 @@ class _Return:
             for other in self._found.get(link.data, ()):
                 self._bring(other)
         if not has_link(self._driver, link.path):
-            write_link(self._driver, link.path, link.data)
-            self._back += 1
+            self._back.append(link)
         return True
 
     def _is_there(self, repository: str, name: Digest) -> bool:
@@ -182,6 +186,10 @@ class _Return:
             back = [self._bring(one) for one in below]
             return any(back)
         self._lines.update((of_repository(repository, name), of_data(name)))
-        return has_link(self._driver, paths.layer_link(repository, name)) or has_link(
-            self._driver, paths.revision_link(repository, name)
-        )
+        for path in (paths.layer_link(repository, name), paths.revision_link(repository, name)):
+            data = read_link(self._driver, path, name)
+            if data is not None:
+                self._lines.add(of_data(data))
+                # A push that was killed may have left a link whose bytes are gone.
+                return has_link(self._driver, paths.blob_data(data))
+        return False

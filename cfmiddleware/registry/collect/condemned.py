@@ -2,7 +2,7 @@
 
 A collector *announces* what it is about to delete, and waits for :data:`SETTLE` seconds. Only then it looks
 at the storage again, and deletes what still nothing refers to. The announcement stays for as long again after
-the deletes. A request that makes something refer to something writes first, and then looks at the
+the deletes. A request that makes something refer to something writes, and then looks at the
 announcements; what it remembers of them is at most :data:`LOOK` seconds old. So there are three cases:
 
 - The collector's second look came after the request's write. It sees the write, and deletes nothing of it.
@@ -15,6 +15,12 @@ announcements; what it remembers of them is at most :data:`LOOK` seconds old. So
 
 What a request mends is a write like the first. It is finished only when no collection has come between: when
 it looked without an announcement in the way, wrote, and still there was none.
+
+A request that is killed between its write and its look mends nothing. So it looks before it writes as well,
+and waits while something of it is announced. Then a collection misses only a write that came more than
+:data:`SETTLE` less :data:`LOOK` seconds after that. This may still happen. Therefore, where a collection has
+ever been (:attr:`Condemned.has_deleted`), a link alone does not count: the push of a manifest looks at the
+bytes, also below the manifests of an index (``referred.py``).
 
 Each side measures time with its own monotonic clock. A process may be stopped anywhere for any time: before
 each request that deletes, a collector sees that its announcement still stands, and a request does not trust
@@ -112,12 +118,14 @@ class _View(NamedTuple):
     """What a process knows of announcements.
 
     :param looked: when it last began to look.
+    :param ever: whether it has ever seen an announcement, or the mark of one.
     :param unbroken: since when it has met all that there were.
     :param marks: what withdrawn announcements have left.
     :param met: those that stand, and those that were withdrawn not long ago, by their paths.
     """
 
     looked: float
+    ever: bool
     unbroken: float
     marks: frozenset[str]
     met: Mapping[str, _Met]
@@ -158,15 +166,20 @@ class Condemned:
 
     # Requests
 
+    @property
+    def has_deleted(self) -> bool:
+        """Whether a collection has ever announced a delete here, as far as this process knows."""
+        return self._view is not None and self._view.ever
+
     def look_ahead(self) -> None:
-        """Look at what is announced if it is nearly time to, beside the write after which :meth:`settled` is
+        """Look at what is announced if it is nearly time to, beside something after which :meth:`settled` is
         asked.
         """
         self._looked(LOOK / 2)
 
     def settled(self, lines: Iterable[str], since: float) -> bool:
-        """Return whether what a request has seen since then still stands, after it has written what refers to
-        it. If not, no collection has announced it any more, and it looks again: see :meth:`mend`.
+        """Return whether what a request has seen since then still stands, before and after it writes what
+        refers to it. If not, no collection has announced it any more, and it looks again: see :meth:`mend`.
 
         :param lines: what must not be deleted.
         :param since: the time, by this object's clock, when the request began to look.
@@ -186,7 +199,8 @@ class Condemned:
         """Do again what makes something refer to something, until no collection has come between; return what
         the last attempt has returned.
 
-        :param make: looks for what is needed, and writes. It may be called more than once.
+        :param lines: what must not be deleted; *make* may add to it.
+        :param make: looks for what is needed, or writes what refers to it. It may be called more than once.
         :raises BeingCollected: when collections come between again and again, or one does not end.
         """
         for _ in range(_ATTEMPTS):
@@ -240,12 +254,20 @@ class Condemned:
         withdrawn = {
             path: met if met.gone is not None else met._replace(gone=now)
             for path, met in known.items()
-            if path not in standing and (met.gone is None or met.gone > now - _REMEMBER)
+            if path not in standing
         }
         unbroken = now
         if before is not None and (now - before.looked <= _APART or marks == before.marks):
-            unbroken = before.unbroken
-        return _View(looked, unbroken, marks, {**withdrawn, **standing})
+            # Of what is forgotten now, nobody could tell any more whether it concerned a request that slow.
+            old = [
+                met.gone for met in withdrawn.values() if met.gone is not None and met.gone <= now - _REMEMBER
+            ]
+            unbroken = max([before.unbroken, *old])
+        recent = {
+            p: met for p, met in withdrawn.items() if met.gone is not None and met.gone > now - _REMEMBER
+        }
+        ever = bool(marks or standing) or (before is not None and before.ever)
+        return _View(looked, ever, unbroken, marks, {**recent, **standing})
 
     def _end(self, announced: Iterable[str]) -> set[str]:
         """End the announcements whose collectors have ended, and return the others: its process is no more,

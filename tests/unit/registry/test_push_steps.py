@@ -135,7 +135,7 @@ def test_a_storage_that_is_near_is_asked_in_turn():
     assert len(rounds.begun[:-1]) == 6
 
 
-def test_what_collections_are_about_to_delete_is_looked_at_beside_a_write_once_a_second():
+def test_collections_are_looked_for_once_a_second_and_beside_other_looks():
     driver, now = FarDriver(), 0.0
     client = RegistryClient(driver, condemned=Condemned(driver, clock=lambda: now))
     looks = []
@@ -147,10 +147,17 @@ def test_what_collections_are_about_to_delete_is_looked_at_beside_a_write_once_a
             client.push_blob("app", b"%d" % number)
     assert len(looks) == 3
 
-    driver.before = rounds = Rounds([2])
+    look = f"list {CONDEMNED.strip('/')}"
+    digest = Digest.of(b"one more")
+    url = client.patch(client.start("app"), data=b"one more").headers["Location"]
+    driver.before = rounds = Rounds([3, 1])
     now = 10.0
-    client.push_blob("app", b"one more")
-    assert rounds.begun[0] == {"write _layers", f"list {CONDEMNED.strip('/')}"}
+    assert client.put(f"{url}?digest={digest}").status_code == 201
+    assert rounds.begun[:2] == [{"stat _uploads", "stat data", look}, {"write _layers"}]
+    driver.before = rounds = Rounds([3, 2, 1, 1])
+    now = 20.0
+    assert client.push_manifest("app", "v1", image_manifest(digest, [])).status_code == 201
+    assert rounds.begun[:2] == [{"stat _layers", "write data", look}, {"write revisions", "write index"}]
 
 
 def test_a_slow_push_of_what_is_there_loses_nothing_when_the_storage_fails():
