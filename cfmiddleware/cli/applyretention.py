@@ -19,6 +19,7 @@ from cfmiddleware.registry.errors import RegistryError
 from cfmiddleware.registry.retention.expiry import ClockDoubtful, Expired
 from cfmiddleware.registry.retention.fates import Fate
 
+from .progress import Progress
 from .sigterm import sigterm_as_ctrl_c
 
 if TYPE_CHECKING:
@@ -62,12 +63,13 @@ def run(arguments: Any) -> int:
     driver = config.driver()
     driver.check()
     notifier = None if arguments.dry_run else config.notifier
-    retention = config.retention(tell=notifier is not None, parallel=parallel)
+    progress = Progress()
+    retention = config.retention(tell=notifier is not None, parallel=parallel, say=progress)
     done: Expired | None = None
     try:
-        with sigterm_as_ctrl_c():
+        with sigterm_as_ctrl_c(), progress:
             if arguments.dry_run:
-                (_print_json if arguments.json else _print_table)(retention.survey())
+                (_print_json if arguments.json else _print_table)(progress.through(retention.survey()))
                 return 0
             done = retention.apply()
     except ClockDoubtful as error:

@@ -129,7 +129,7 @@ def run(arguments: Any) -> int:
     if wanted is not None and arguments.inventory is not None:
         raise ConfigError("--why: looks at the storage itself; leave out --inventory")
     try:
-        with sigterm_as_ctrl_c(), _inventory(arguments.inventory, driver) as inventory:
+        with sigterm_as_ctrl_c(), progress, _inventory(arguments.inventory, driver) as inventory:
             collector = Collector(
                 driver,
                 rules,

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from cfmiddleware.config import Config
 from cfmiddleware.errors import ConfigError, StorageUnavailable
+from cfmiddleware.process.step import Step
 from cfmiddleware.registry.deletes import Deletes, Doomed, NotDeletedHere
 from cfmiddleware.registry.errors import RegistryError
 from cfmiddleware.registry.repositorydelete import RepositoryDeleted
 
+from .progress import Progress
 from .sigterm import sigterm_as_ctrl_c
 from .terminaltext import printable
 
@@ -54,17 +56,20 @@ def run(arguments: Any) -> int:
     config.driver().check()
     deletes = config.deletes(tell=not arguments.dry_run)
     rows: list[dict[str, Any]] = []
+    progress = Progress()
     try:
-        with sigterm_as_ctrl_c():
+        with sigterm_as_ctrl_c(), progress:
             doomed = list(dict.fromkeys(each for one in wanted for each in deletes.expand(one)))
             if not doomed:
                 print("cfmiddleware: nothing has such a name", file=sys.stderr)
                 return 1
             if not arguments.dry_run and not arguments.yes and not _agreed(doomed):
                 return 2
-            for each in doomed:
+            for number, each in enumerate(doomed, 1):
                 rows.append(_done(deletes, each, dryrun=arguments.dry_run))
+                progress(Step(str(each), number, len(doomed), "done"))
                 if not arguments.json:
+                    progress.end()
                     print(printable(_line(rows[-1], arguments.dry_run)), flush=True)
     except (StorageUnavailable, RegistryError) as error:
         print(

@@ -16,6 +16,7 @@ from cfmiddleware.registry.purging.abandoned import Abandoned
 from cfmiddleware.registry.purging.purgebyitself import named
 from cfmiddleware.registry.purging.purger import Purged, Purger
 
+from .progress import Progress
 from .sigterm import sigterm_as_ctrl_c
 
 if TYPE_CHECKING:
@@ -56,10 +57,11 @@ def run(arguments: Any) -> int:
         )
     driver = config.driver()
     driver.check()
-    say = _nothing if arguments.json else _Printed(arguments.dry_run)
-    purger = Purger(driver, maintenance.uploadpurging.age if age is None else age, say)
+    progress = Progress()
+    say = _nothing if arguments.json else _Printed(arguments.dry_run, progress)
+    purger = Purger(driver, maintenance.uploadpurging.age if age is None else age, say, look=progress)
     try:
-        with sigterm_as_ctrl_c():
+        with sigterm_as_ctrl_c(), progress:
             done = purger.survey() if arguments.dry_run else purger.purge()
     except LeaseTaken as taken:
         print(f"cfmiddleware: {arguments.config}: another process purges: {taken}", file=sys.stderr)
@@ -87,10 +89,12 @@ def _nothing(each: Abandoned) -> None:
 class _Printed:
     """Prints a line for each thing, as soon as it is gone."""
 
-    def __init__(self, dryrun: bool) -> None:
+    def __init__(self, dryrun: bool, progress: Progress) -> None:
+        self._progress = progress
         self._verb = "would go" if dryrun else "gone"
 
     def __call__(self, each: Abandoned) -> None:
+        self._progress.end()
         kind, name = named(each)
         since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(each.touched))
         print(f"{self._verb}: {kind} {name}: {each.size} bytes, last written to {since}", flush=True)

@@ -91,7 +91,7 @@ def run(arguments: Any) -> int:
         say=progress,
     )
     try:
-        with sigterm_as_ctrl_c():
+        with sigterm_as_ctrl_c(), progress:
             _check(driver, arguments.config)
             found = verifier.verify()
     except StorageUnavailable as error:
@@ -187,6 +187,7 @@ class _Json:
             "remedy": fault.remedy,
         }
         with self._lock:
+            self._progress.end()
             print(f"{self._between}\n{json.dumps(fields)}", end="", flush=True)
             self._between = ","
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import NotDeleted, ObjectNotFound, StorageError, StorageRefused
 from cfmiddleware.process.sidebyside import SideBySide
+from cfmiddleware.process.step import Step
 from cfmiddleware.registry.store import paths
 from cfmiddleware.storage.driver import Driver, Stat
 from cfmiddleware.storage.requestmeter import RequestMeter
@@ -222,6 +223,8 @@ class Collector:
         self._lease = Lease(driver, self._clock)
         # Whether it has begun to delete something and has not seen the end of that.
         self._deletes = False
+        # How many links and blobs are dealt with, of how many.
+        self._dealt = self._going = 0
         # What it took to find the repositories.
         self._naming: Counter[str] = Counter()
         #: What :meth:`collect` has done so far, when it has begun to.
@@ -250,6 +253,7 @@ class Collector:
             lines = list(survey.lines())
             if lines:
                 self._say(f"announcing {len(lines)} links and blobs")
+                self._dealt, self._going = 0, len(lines)
                 announced = self._condemned.announce(lines)
                 try:
                     self._sweep(outcome, announced)
@@ -347,7 +351,7 @@ class Collector:
         names = survey.losers()
         self._uploading.update(names)
         # A link concerns its repository alone; bytes may be named by any.
-        self._judge(self._listed() if survey.data else names, again, {})
+        self._judge(self._listed() if survey.data else names, again, {}, what="repositories again")
         return again
 
     def _judge(
@@ -356,8 +360,10 @@ class Collector:
         survey: Survey,
         by_repository: Mapping[str, Iterable[AsideLink]],
         walk: Walk | None = None,
+        what: str = "repositories",
     ) -> None:
-        for census in self._read_through(names, survey, walk):
+        total = len(names) if isinstance(names, Collection) else 0
+        for number, census in enumerate(self._read_through(names, survey, walk), 1):
             self._lease.renew()
             verdict = judge(
                 census, self._remembered.get, self._rules, survey.now, by_repository.get(census.name, ())
@@ -366,7 +372,8 @@ class Collector:
             if verdict.layers or verdict.revisions:
                 survey.spent.losers.update(census.requests)
             survey.take(verdict)
-            self._say(f"{census.name}: {len(census.revisions)} manifests, {len(census.layers)} blobs")
+            counts = f"{len(census.revisions)} manifests, {len(census.layers)} blobs"
+            self._say(Step(f"{census.name}: {counts}", number, total, what))
 
     def _read_through(self, names: Iterable[str], survey: Survey, walk: Walk | None) -> Iterator[Census]:
         """Yield what each repository has, when all its manifests that can be read are known."""
@@ -480,6 +487,7 @@ class Collector:
             for gone in self._delete(size_of, announced, outcome):
                 for path in gone:
                     outcome.deleted.add(size_of[path])
+                self._deal_with(len(gone))
         going = sum(1 for _ in again.manifests_aside()) + sum(1 for _ in again.layers_aside())
         outcome.spared = found - going - len(data)
 
@@ -492,6 +500,11 @@ class Collector:
                 outcome.layers += sum(link.kind == "layer" for link in gone)
                 outcome.revisions += sum(link.kind == "manifest" for link in gone)
                 self._tell(gone)
+                self._deal_with(len(gone))
+
+    def _deal_with(self, number: int) -> None:
+        self._dealt += number
+        self._say(Step("", self._dealt, self._going, "links and blobs deleted"))
 
     def _still_old(self, data: Mapping[Digest, int], now: float) -> dict[Digest, int]:
         """Return the bytes that have not been written anew since the report."""

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from cfmiddleware.errors import ObjectNotFound, StorageUnavailable
+from cfmiddleware.process.step import Step
 from cfmiddleware.registry.collect.condemned import storage_time
 from cfmiddleware.registry.collect.lease import Lease
 from cfmiddleware.registry.store import paths
@@ -66,6 +67,7 @@ class Purger:
         everything as the next one needs it.
     :param slow: runs what may wait for a disk.
     :param clock: tells the seconds, from any moment on.
+    :param look: is told how far it is.
     """
 
     def __init__(
@@ -76,10 +78,12 @@ class Purger:
         rest: Callable[[], None] = lambda: None,
         slow: Slow = lambda function, *given, **named: function(*given, **named),
         clock: Callable[[], float] = time.monotonic,
+        look: Callable[[Step], object] = lambda _: None,
     ) -> None:
         self._driver = driver
         self._age = age
         self._say = say
+        self._look = look
         self._rest = rest
         self._slow = slow
         self._lease = Lease(driver, clock, paths.PURGE_LEASE)
@@ -148,7 +152,8 @@ class Purger:
         self._unseen = ""
         self._now = storage_time(self._driver)
         written = self._written(paths.EVERYTHING)
-        for folder in folders(self._driver, self._slow, self._go_on):
+        for number, folder in enumerate(folders(self._driver, self._slow, self._go_on), 1):
+            self._look(Step(folder.repository, number, 0, "uploads looked at"))
             if folder.is_abandoned(self._now, self._age) and not self._is_written(folder, written):
                 yield folder
 

@@ -15,6 +15,7 @@ from functools import partial
 
 from cfmiddleware.process.offload import offload
 from cfmiddleware.process.sidebyside import SideBySide
+from cfmiddleware.process.step import Step
 from cfmiddleware.registry.announcements import Announcements
 from cfmiddleware.registry.catalog import repositories
 from cfmiddleware.registry.collect.condemned import storage_time
@@ -120,7 +121,7 @@ class Retention:
                 done.deleted.append(fate)
             else:
                 done.moved.append(fate._replace(goes=False, why="pushed or deleted meanwhile"))
-            self._say(f"{fate.repository}: {number} of {len(doomed)} tags")
+            self._say(Step(fate.repository, number, len(doomed), "tags deleted"))
         return done
 
     def _now(self) -> float:
@@ -140,9 +141,9 @@ class Retention:
 
     def _survey(self, now: float, wanted: Callable[[str], bool]) -> Iterator[list[Fate]]:
         names = (name for name in repositories(self._driver) if wanted(name))
-        for decided in self._listing.map(partial(self._decide, now), names):
+        for number, decided in enumerate(self._listing.map(partial(self._decide, now), names), 1):
             if decided:
-                self._say(f"{decided[0].repository}: {len(decided)} tags")
+                self._say(Step(f"{decided[0].repository}: {len(decided)} tags", number, 0, "repositories"))
                 yield decided
 
     def _decide(self, now: float, repository: str) -> list[Fate]:

@@ -17,6 +17,7 @@ from functools import partial
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ObjectNotFound, StorageUnavailable
 from cfmiddleware.process.sidebyside import SideBySide
+from cfmiddleware.process.step import Step
 from cfmiddleware.reference import is_name
 from cfmiddleware.registry.collect.census import digest_of_data
 from cfmiddleware.registry.collect.fingerprints import fingerprint_of
@@ -134,7 +135,8 @@ class Verifier:
             for name, counts in self._checking.map(partial(self._check, now), self._repositories()):
                 self.found.repositories += 1
                 self.found.counts.add(counts)
-                self._say(f"{name}: {counts.manifests} manifests, {counts.layers} blobs")
+                told = f"{name}: {counts.manifests} manifests, {counts.layers} blobs"
+                self._say(Step(told, self.found.repositories, 0, "repositories"))
             self._read_blobs()
             self._seconds.finish(self._reading)
             return self.found
@@ -176,7 +178,7 @@ class Verifier:
                 self._check_bytes(digest)
             else:
                 self._choose(digest)
-            self._say(f"{self.found.blobs} blobs listed")
+            self._say(Step("", self.found.blobs, 0, "blobs listed"))
         sizes.freeze()
 
     def _choose(self, digest: Digest) -> None:
@@ -240,8 +242,10 @@ class Verifier:
                 blobs = self._sample
         elif self._rules.every:
             blobs = self._stored()
-        for _ in self._reading.map(self._check_bytes, blobs):
-            self._say(f"{self._bytes.blobs} blobs read, {self._bytes.size} bytes")
+        # Of what is listed again nobody knows how much it is.
+        total = len(blobs) if isinstance(blobs, list) else self.found.blobs
+        for number, _ in enumerate(self._reading.map(self._check_bytes, blobs), 1):
+            self._say(Step(f"{self._bytes.size} bytes", number, total, "blobs read"))
         self.found.read, self.found.read_size = self._bytes.blobs, self._bytes.size
 
     def _stored(self) -> Iterator[Digest]:
