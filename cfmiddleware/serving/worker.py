@@ -8,6 +8,7 @@ what takes longer.
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import os
 import signal
@@ -119,6 +120,9 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         self._full = Throttle()
         self.bulk = Semaphore()
         self._limit = self.options.connections or connections_within(raise_limit())
+        # What was made before the fork stays. To look for garbage in it takes a tenth of a second, in which
+        # nobody is answered, and copies the memory that the processes share.
+        gc.freeze()
         if self.counts:
             STATE.begin()
         self._prepare()
