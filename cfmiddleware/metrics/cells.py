@@ -245,6 +245,8 @@ def turn_on(directory: str | os.PathLike[str] | None = None, *, repositories: Se
     # Before prometheus_client is imported, which looks once: what an app counts with it is there as well.
     os.environ.setdefault(VARIABLE, str(path))
     import_module("prometheus_client")
+    # All of them have a place from the first request on.
+    import_module("cfmiddleware.metrics.names")
     if STATE.directory is None:
         os.register_at_fork(after_in_child=STATE.forget)
     elif STATE.directory != path:

@@ -9,6 +9,8 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -657,3 +659,18 @@ def test_notifications_are_counted_under_distributions_names(tmp_path: Path):
                 ]
 
             assert eventually(lambda: waiting() == ["a"])
+
+
+def test_an_app_that_turns_metrics_on_has_all_of_them(tmp_path: Path):
+    from cfmiddleware.metrics import names
+    from cfmiddleware.metrics.kinds import Metric
+
+    script = (
+        "from cfmiddleware import metrics\n"
+        f"metrics.turn_on({str(tmp_path)!r})\n"
+        "from cfmiddleware.metrics.cells import STATE\n"
+        "print('\\n'.join(STATE.metrics))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    own = {each.name for each in vars(names).values() if isinstance(each, Metric)}
+    assert own <= {*done.stdout.splitlines()}
