@@ -15,7 +15,7 @@ class Errors(Directive):
 
     def run(self) -> list[nodes.Node]:
         """Return the table."""
-        return table(self, "errors.py", "30 10 60", ("Code", "Status", "For"), rows())
+        return table(self, "errors.py", "30 10 60", ("Code", "Status", "For"), rows(), "cards")
 
 
 def setup(app: Any) -> dict[str, bool]:

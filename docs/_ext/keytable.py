@@ -17,7 +17,7 @@ class DistributionKeys(Directive):
 
     def run(self) -> list[nodes.Node]:
         """Return the table."""
-        return table(self, "KEYS", "40 14 46", ("Key", "Here", "What it means"), map(cells, KEYS))
+        return table(self, "KEYS", "40 14 46", ("Key", "Here", "What it means"), map(cells, KEYS), "cards")
 
 
 def setup(app: Any) -> dict[str, bool]:

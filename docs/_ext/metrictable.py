@@ -16,7 +16,7 @@ class Metrics(Directive):
     def run(self) -> list[nodes.Node]:
         """Return the table."""
         header = ("Name", "Kind", "Labels", "What it counts")
-        return table(self, "names.py", "34 10 24 32", header, map(cells, metrics()))
+        return table(self, "names.py", "34 10 24 32", header, map(cells, metrics()), "cards")
 
 
 def setup(app: Any) -> dict[str, bool]:

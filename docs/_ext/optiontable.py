@@ -35,7 +35,7 @@ class Options(Directive):
             shown = [known[name] for name in wanted]
         except (ImportError, AttributeError, KeyError) as error:
             raise self.error(f"no such class or option: {error}") from error
-        return table(self, self.arguments[0], "20 11 13 56", _HEADER, shown)
+        return table(self, self.arguments[0], "20 11 13 56", _HEADER, shown, "options")
 
 
 def setup(app: Any) -> dict[str, bool]:
