@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from importlib.metadata import entry_points
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -198,6 +197,8 @@ def _detectors(value: str, given: Mapping[str, str]) -> str:
 
 
 def _installed(group: str) -> set[str]:
+    from importlib.metadata import entry_points  # which needs what reads mail, and few processes trace
+
     return {point.name for point in entry_points(group=group)}
 
 
