@@ -18,6 +18,7 @@ from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ConfigError, StorageError
 from cfmiddleware.signing.keyfiles import id_of
 
+from .progress import Progress
 from .sigterm import sigterm_as_ctrl_c
 
 if TYPE_CHECKING:
@@ -91,8 +92,9 @@ def run(arguments: Any) -> int:
             sample = blob_sample(config, found, digest, arguments.repository)
         except StorageError as error:
             raise ConfigError(f"--digest: {digest} cannot be read: {error}") from None
-    with logs.left_out("cfmiddleware.storage"), sigterm_as_ctrl_c():
-        done = Rotation(found, Tools(groups, Asker(), sample), choices).run()
+    with logs.left_out("cfmiddleware.storage"), sigterm_as_ctrl_c(), Progress() as progress:
+        tools = Tools(groups, Asker(), sample, say=progress.clearing(print), waits=progress)
+        done = Rotation(found, tools, choices).run()
     return 0 if done else 1
 
 

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from cfmiddleware.process.step import Step
@@ -65,6 +65,15 @@ class Progress:
         for item in items:
             self.end()
             yield item
+
+    def clearing(self, say: Callable[[str], None]) -> Callable[[str], None]:
+        """Return what says a line elsewhere, when the one of the terminal is cleared."""
+
+        def said(line: str) -> None:
+            self.end()
+            say(line)
+
+        return said
 
     def end(self) -> None:
         """Clear the line of the terminal, before something else is printed. The next line brings it back."""

@@ -61,6 +61,7 @@ class Tools:
     :param asker: asks CloudFront for an object.
     :param sample: the object to ask for.
     :param say: takes the lines for the operator.
+    :param waits: is told how far a wait is, again and again.
     :param clock: Unix seconds.
     :param sleep: waits some seconds.
     """
@@ -69,6 +70,7 @@ class Tools:
     asker: Asker
     sample: Sample
     say: Callable[[str], None] = print
+    waits: Callable[[str], object] = lambda _: None
     clock: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
 
@@ -273,7 +275,8 @@ class Rotation:
         assert key.file is not None  # noqa: S101 (it waits in a file)
         pair = KeyPair(id, load_private_key(_text(key.file), str(key.file)))
         pace, said, good = self._choices.pace, "", 0
-        deadline = self._tools.clock() + pace.longest
+        began = self._tools.clock()
+        deadline = began + pace.longest
         with self._stored():
             while True:
                 answer = "" if not self._deployed() else self._answer(pair)
@@ -285,6 +288,10 @@ class Rotation:
                 said = answer or said
                 if self._tools.clock() >= deadline:
                     break
+                passed = self._tools.clock() - began
+                self._tools.waits(
+                    f"waiting for CloudFront: {passed:.0f} s of {pace.longest:.0f} s at the most"
+                )
                 self._tools.sleep(pace.interval)
         self._tools.say(
             f"CloudFront does not take what {id} signs after {age(pace.longest)}: "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import signal
+import sys
 import threading
 import time
 from collections import Counter
@@ -351,6 +352,23 @@ def test_the_command_rotates(
 
     assert f"{place.signs()} signs within a second" in capsys.readouterr().out
     assert len(place.group()) == 2
+
+
+def test_a_terminal_shows_how_long_the_command_has_waited(
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr("cfmiddleware.cli.managekeys.Pace", lambda longest: Pace(0.05, 0.3))
+    monkeypatch.setattr(place.edge, "_lag", 10_000)
+
+    assert main(["keys", "rotate", str(place.config)]) == 1
+
+    shown = capsys.readouterr().err.split("\r\033[K")
+    assert shown[1] == "waiting for CloudFront: 0 s of 0 s at the most"
+    assert shown[-1] == ""
 
 
 def test_the_command_proves_it_with_a_blob_that_is_there(
