@@ -54,6 +54,10 @@ _NAMES = (*SECTIONS, *dict.fromkeys(path[0] for path in _UNREAD if path[0] not i
 #: What the names of variables begin with that set options.
 VARIABLE = "REGISTRY_"
 
+# Other programs' own: images say with the first which registry they hold; podman, buildah and skopeo read
+# from the second where they keep passwords.
+_OF_OTHERS = (["version"], ["auth", "file"])
+
 # What Kubernetes calls its variables, and what it gives them. An option with such a name has another value.
 _OF_SERVICES = (
     (re.compile(r"(?:^|_)service_host$"), re.compile(r"[0-9a-fA-F.:]*|None")),
@@ -116,15 +120,15 @@ def override(tree: Tree, environ: Mapping[str, str], source: str) -> None:
     of the first storage middleware. Values are YAML. A variable that does not name a section is passed over
     with a warning: names of other programs begin with ``REGISTRY_`` too. So are those that Kubernetes sets
     for a Service whose name begins with ``registry-``. ``REGISTRY_REDIS_PASSWORD_FILE`` names a file whose
-    text is ``redis.password``, and so with every option. ``REGISTRY_VERSION`` is passed over as well, because
-    images say with it which registry they hold.
+    text is ``redis.password``, and so with every option. ``REGISTRY_VERSION`` and ``REGISTRY_AUTH_FILE`` are
+    other programs' own, and passed over as well.
 
     :raises ConfigError: for a value that is not YAML, or a path that leads through a value.
     """
     foreign, of_services = [], []
     for variable in sorted(name for name in environ if name.startswith(VARIABLE)):
         path = variable[len(VARIABLE) :].lower().split("_")
-        if path == ["version"]:
+        if path in _OF_OTHERS:
             continue
         if _is_of_service(path, environ[variable]):
             of_services.append(variable)

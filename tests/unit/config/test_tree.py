@@ -149,6 +149,11 @@ def test_the_version_of_an_image_is_not_that_of_the_configuration(directory: Pat
     build(overridden(directory, WRAPPED, VERSION="2.8.3"))
 
 
+def test_where_container_clients_keep_passwords_is_no_way_to_authenticate(directory: Path):
+    """podman and skopeo read `REGISTRY_AUTH_FILE`; in a job they share the variables of our commands."""
+    build(overridden(directory, WRAPPED, AUTH_FILE="/run/user/1000/auth.json"))
+
+
 def test_variables_without_the_prefix_are_nobodys(directory: Path):
     assert str(load(directory, WRAPPED, {"HTTP_ADDR": "127.0.0.1:1"}).address()) == "127.0.0.1:5055"
 
