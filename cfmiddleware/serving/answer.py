@@ -77,16 +77,22 @@ class Answer(Response, Repeating):  # type: ignore[misc]  # gunicorn has no type
         """Begin an answer with headers that are sent many times: for a GET without a body, without looking at
         them again.
         """
-        request = self.req
-        sent = repeated.sent
-        if sent is None or sent[1] is None or request.body is not None or request.method != "GET":
+        request, sent, code = self.req, repeated.sent, _code(status)
+        # Up to 304 there are those that have no body, or no length.
+        if (
+            sent is None
+            or sent[1] is None
+            or code <= 304
+            or request.body is not None
+            or request.method != "GET"
+        ):
             headers = RepeatedHeaders(repeated.fields)
             headers.repeated = repeated
             self.start_response(status, headers)
         elif self.status is not None:
             raise AssertionError("start_response was called twice without exc_info (PEP 3333)")
         else:
-            self.status, self.status_code = status, _code(status)
+            self.status, self.status_code = status, code
             self._fields, self.response_length = sent
 
     def send_headers(self) -> None:

@@ -126,6 +126,19 @@ def test_repeated_headers_are_sent_as_a_list_of_them(
     assert found == [found[0]] * 4
 
 
+@pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
+def test_headers_that_were_sent_with_a_body_may_be_sent_without_one(status: str):
+    repeated = Repeated([("Content-Length", "2")])
+    for told, body in (("307 Temporary Redirect", b"{}"), (status, b"")):
+        wire = Wire()
+        answer = Answer(PlainRequest("GET"), wire, Config())
+        start_repeated(answer.start_response, told, repeated)
+        answer.write(b"{}")
+        answer.close()
+        assert b"".join(wire.sent).endswith(b"\r\n\r\n" + body)
+    assert (b"Content-Length" in wire.sent[0]) == (status[:3] == "304")
+
+
 def test_an_answer_is_not_begun_twice_with_repeated_headers_either():
     repeated = Repeated([("Content-Length", "0")])
     for _ in range(2):
