@@ -71,7 +71,10 @@ def only_openssl(self: Any, args: Any, *arguments: Any, **options: Any) -> None:
     if is_of_the_test() and os.path.basename(args[0]) != "openssl":
         self.returncode = 0
         refuse()
-    START(self, args, *arguments, **options)
+    with pytest.MonkeyPatch.context() as patch:
+        # Python 3.13 may start it by os.posix_spawn, which is refused to tests.
+        patch.setattr(subprocess, "_USE_POSIX_SPAWN", False)
+        START(self, args, *arguments, **options)
 
 
 @pytest.fixture(scope="session", autouse=True)
