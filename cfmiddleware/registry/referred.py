@@ -9,9 +9,10 @@ manifest that an index names: clients do not push a manifest that is there.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import Literal, NamedTuple
 
 from cfmiddleware.digest import Digest
@@ -29,6 +30,9 @@ from .store.turns import ParseTurns
 
 # After so many missing things that a manifest refers to, nobody looks for the others.
 _MOST_MISSING = 100
+
+# How often something comes back for a manifest.
+_ATTEMPTS = 5
 
 # How many things below the manifests of an index are looked at, at the most.
 _MOST_BELOW = 10_000
@@ -118,8 +122,10 @@ class Referred:
         :raises Lacking: when something is missing.
         """
         look = self._look(repository, manifest, data=data)
-        absent = dict.fromkeys([*look.missing, *(digest for lost in look.below.values() for digest in lost)])
-        if absent and len(absent) < _MOST_MISSING and self._bring_back(repository, absent):
+        for _ in range(_ATTEMPTS):  # a collection may be setting links aside, one after the other
+            absent = dict.fromkeys([*look.missing, *chain.from_iterable(look.below.values())])
+            if not absent or len(absent) >= _MOST_MISSING or not bring_back(self._driver, repository, absent):
+                break
             look = self._look(repository, manifest, data=data)
         broken = self._broken(look)
         if look.missing or broken:
@@ -137,9 +143,6 @@ class Referred:
     def _broken(self, look: _Look) -> list[tuple[Digest, ...]]:
         # The bytes of what a client has deleted stay for as long as a manifest refers to them.
         return [above for above, lost in look.below.items() if not all(map(self._is_stored, lost))]
-
-    def _bring_back(self, repository: str, missing: Iterable[Digest]) -> bool:
-        return bring_back(self._driver, repository, missing, self._condemned) > 0
 
     def _is_stored(self, digest: Digest) -> bool:
         return has_link(self._driver, paths.blob_data(digest))

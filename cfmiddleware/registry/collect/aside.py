@@ -20,7 +20,6 @@ from cfmiddleware.registry.store import paths
 from cfmiddleware.registry.store.links import has_link, read_link, write_link
 from cfmiddleware.storage.driver import Driver
 
-from .condemned import Condemned, of_data, of_repository
 from .references import references
 
 _log = logging.getLogger(__name__)
@@ -101,64 +100,46 @@ def _read(path: str, content: bytes) -> Iterator[AsideLink]:
         _log.error("%s is damaged: %s", path, error)
 
 
-def bring_back(driver: Driver, repository: str, names: Iterable[Digest], condemned: Condemned) -> int:
+def bring_back(driver: Driver, repository: str, names: Iterable[Digest]) -> int:
     """Bring back what was set aside of a repository and has its bytes still; return how many links are back.
 
-    A manifest comes back after all that it refers to, and not without that. None of it is about to be deleted
-    by a collection: a manifest that comes back refers to things as one that is pushed.
+    A manifest comes back after all that it refers to, and not without that. Another collection may delete the
+    bytes meanwhile. So a link that is back is no more than any other: who pushes a manifest that refers to it
+    looks at the bytes, and then at what is announced.
 
     :param names: the digests that a manifest refers to and that the repository does not have.
-    :param condemned: what collections are about to delete.
-    :raises BeingCollected: when a collection does not come to its end.
     """
-    names, back = list(names), 0
-    lines: set[str] = set()
-
-    def find() -> list[AsideLink]:
-        found: dict[Digest, list[AsideLink]] = {}
-        for aside in aside_lists(driver):
-            for link in aside.links:
-                if link.repository == repository and link not in found.setdefault(link.name, []):
-                    found[link.name].append(link)
-        lines.clear()
-        return _Return(driver, found, lines).links(names) if found else []
-
-    def bring() -> None:
-        nonlocal back
-        for link in condemned.mend(lines, find):
-            write_link(driver, link.path, link.data)
-            back += 1
-
-    condemned.mend(lines, bring)
-    return back
+    found: dict[Digest, list[AsideLink]] = {}
+    for aside in aside_lists(driver):
+        for link in aside.links:
+            if link.repository == repository and link not in found.setdefault(link.name, []):
+                found[link.name].append(link)
+    return _Return(driver, found).bring(names) if found else 0
 
 
 class _Return:
     """The way back of links.
 
     :param found: those that were set aside, by name.
-    :param lines: takes what must not be deleted.
     """
 
-    def __init__(self, driver: Driver, found: Mapping[Digest, Sequence[AsideLink]], lines: set[str]) -> None:
+    def __init__(self, driver: Driver, found: Mapping[Digest, Sequence[AsideLink]]) -> None:
         self._driver = driver
         self._found = found
-        self._lines = lines
         self._seen: dict[AsideLink, bool] = {}
-        self._back: list[AsideLink] = []
+        self._back = 0
 
-    def links(self, names: Iterable[Digest]) -> list[AsideLink]:
-        """Return what comes back with the names, in the order in which it must be written."""
+    def bring(self, names: Iterable[Digest]) -> int:
+        """Bring back the names, and return how many links are back with them."""
         for name in names:
             for link in self._found.get(name, ()):
                 self._bring(link)
         return self._back
 
     def _bring(self, link: AsideLink) -> bool:
-        """Note a link unless it is there, and return whether its bytes are."""
+        """Bring a link back unless it is there, and return whether its bytes are."""
         if link not in self._seen:
             self._seen[link] = False  # manifests cannot refer to each other in a circle
-            self._lines.update((of_repository(link.repository, link.name), of_data(link.data)))
             self._seen[link] = self._return(link)
         return self._seen[link]
 
@@ -176,7 +157,8 @@ class _Return:
             for other in self._found.get(link.data, ()):
                 self._bring(other)
         if not has_link(self._driver, link.path):
-            self._back.append(link)
+            write_link(self._driver, link.path, link.data)
+            self._back += 1
         return True
 
     def _is_there(self, repository: str, name: Digest) -> bool:
@@ -185,11 +167,9 @@ class _Return:
         if below:
             back = [self._bring(one) for one in below]
             return any(back)
-        self._lines.update((of_repository(repository, name), of_data(name)))
         for path in (paths.layer_link(repository, name), paths.revision_link(repository, name)):
             data = read_link(self._driver, path, name)
             if data is not None:
-                self._lines.add(of_data(data))
                 # A push that was killed may have left a link whose bytes are gone.
                 return has_link(self._driver, paths.blob_data(data))
         return False

@@ -249,7 +249,7 @@ class Collector:
             for verdict in survey.verdicts.values():
                 if verdict.restored:
                     digests = [link.name for link in verdict.restored]
-                    outcome.restored += bring_back(self._driver, verdict.name, digests, self._condemned)
+                    outcome.restored += bring_back(self._driver, verdict.name, digests)
             lines = list(survey.lines())
             if lines:
                 self._say(f"announcing {len(lines)} links and blobs")
