@@ -53,8 +53,9 @@ class Lease:
         try:
             yield
         finally:
+            if self._is_ours():
+                self._driver.delete([self._path])
             self._renewed = None
-            self._driver.delete([self._path])
 
     def _take(self) -> None:
         for _ in range(3):
@@ -86,5 +87,16 @@ class Lease:
     def renew(self) -> None:
         """Say that what it is for still runs, if it holds the lease and it is time to."""
         if self._renewed is not None and self._clock() - self._renewed > _RENEW:
-            self._driver.write(self._path, self._owner)
-            self._renewed = self._clock()
+            if self._is_ours():
+                self._driver.write(self._path, self._owner)
+                self._renewed = self._clock()
+            else:
+                self._renewed = None
+
+    def _is_ours(self) -> bool:
+        """Return whether it still holds the lease. One that was stopped for long may have lost it."""
+        if self._renewed is None:
+            return False
+        if self._clock() - self._renewed < _FREE / 2:
+            return True
+        return self._taken_by() == self._owner.decode()
