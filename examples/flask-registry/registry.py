@@ -37,8 +37,11 @@ tokens = URLSafeTimedSerializer(os.environ["SECRET"])
 @flask.cli.click.argument("password")
 def add_user(name, password):
     """Let somebody in."""
-    users = json.loads(USERS.read_text()) if USERS.exists() else {}
-    USERS.write_text(json.dumps({**users, name: generate_password_hash(password)}))
+    USERS.write_text(json.dumps({**known_users(), name: generate_password_hash(password)}))
+
+
+def known_users():
+    return json.loads(USERS.read_text()) if USERS.exists() else {}
 
 
 # --- who may do what: a token names repositories and actions, and is signed with the secret
@@ -46,7 +49,7 @@ def add_user(name, password):
 
 @app.get("/token")
 def token():
-    asked, users = flask.request.authorization, json.loads(USERS.read_text())
+    asked, users = flask.request.authorization, known_users()
     if not asked or not check_password_hash(users.get(asked.username, ""), asked.password or ""):
         return error(401, "UNAUTHORIZED", {"WWW-Authenticate": f'Basic realm="{SERVICE}"'})
     allowed = {}

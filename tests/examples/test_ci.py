@@ -44,8 +44,13 @@ def read(name: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def place(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    directory = tmp_path_factory.mktemp("ci")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the registry's configuration and its certificate are."""
+    return tmp_path_factory.mktemp("ci")
+
+
+@pytest.fixture(scope="module")
+def place(s3_server: S3Server, directory: Path) -> Iterator[Place]:
     write_certificate(directory / "registry.crt")
     pair = dict.fromkeys(("certificate", "key"), "registry.crt")
     with CLOSED[0].running(directory, s3_server, http={"tls": pair}, retention=RETENTION) as place:
@@ -65,9 +70,8 @@ def checkout(tmp_path: Path) -> Path:
 class Runner:
     """Runs steps as the services do: one shell each, which ends at the first command that fails."""
 
-    def __init__(self, place: Place, buildah: Buildah, checkout: Path) -> None:
-        self.certificate = place.service.server._stdout.parent / "registry.crt"
-        self.configuration = self.certificate.parent / "config.yml"
+    def __init__(self, place: Place, directory: Path, buildah: Buildah, checkout: Path) -> None:
+        self.certificate, self.configuration = directory / "registry.crt", directory / "config.yml"
         self._checkout = checkout
         # Neither service sets the variable that says where buildah keeps what it is logged in with.
         given = {name: text for name, text in buildah.env.items() if name != "REGISTRY_AUTH_FILE"}
@@ -94,8 +98,8 @@ class Runner:
 
 
 @pytest.fixture
-def runner(place: Place, buildah: Buildah, checkout: Path) -> Runner:
-    return Runner(place, buildah, checkout)
+def runner(place: Place, directory: Path, buildah: Buildah, checkout: Path) -> Runner:
+    return Runner(place, directory, buildah, checkout)
 
 
 SECRETS = {"PUSH_USER": USER, "PUSH_PASSWORD": PASSWORD}

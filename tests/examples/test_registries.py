@@ -154,6 +154,8 @@ def test_a_wrong_password_gets_no_token(registry: Registry):
     answer = registry.token("repository:alice/app:pull", password="wrong")
     assert answer.status == 401
     assert b'"token"' not in answer.body
+    for credential in ("Basic !", "Basic", "Bearer x", ""):
+        assert ask("GET", f"{registry.url}/token", headers={"Authorization": credential}).status == 401
 
 
 def test_it_is_read_in_ten_minutes(registry: Registry):
