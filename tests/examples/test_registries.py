@@ -90,7 +90,7 @@ def registry(
     server = Server(["bash", "-c", script], scratch, env)
     try:
         ended = eventually(
-            lambda: "reached the end" in server.stdout or server.process.poll() is not None, 60
+            lambda: "reached the end" in server.stdout or server.process.poll() is not None, 240
         )
         assert ended, server.stderr
         assert "reached the end" in server.stdout, server.stdout + server.stderr
@@ -105,7 +105,7 @@ def test_the_image_that_was_pushed_came_back_through_the_edge(registry: Registry
     def sent() -> list[str]:
         return re.findall(r"edge GET \S*/([0-9a-f]{64})/data 200", registry.server.stderr)
 
-    assert eventually(lambda: {f"sha256:{each}" for each in sent()} >= set(image.blobs))
+    assert eventually(lambda: {f"sha256:{each}" for each in sent()} >= set(image.blobs), 30)
 
 
 def test_a_blob_is_a_redirect_to_the_edge_for_one_who_may_pull_it(registry: Registry, image: Image):
