@@ -10,6 +10,8 @@ from cfmiddleware.errors import ConfigError, StorageUnavailable
 from cfmiddleware.registry.referrers import Referrers
 from cfmiddleware.registry.tags import Tags
 
+from .progress import Progress
+
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -37,11 +39,13 @@ def run(arguments: Any) -> int:
     done = "would be added" if arguments.dry_run else "added"
     found = added = 0
     try:
-        for referrer in Referrers(driver, Tags(driver)).scan(write=not arguments.dry_run):
-            found += 1
-            if referrer.written:
-                added += 1
-                print(f"{referrer.repository}: {referrer.digest} refers to {referrer.subject}: {done}")
+        with Progress() as progress:
+            for referrer in Referrers(driver, Tags(driver)).scan(write=not arguments.dry_run, say=progress):
+                found += 1
+                if referrer.written:
+                    added += 1
+                    progress.end()
+                    print(f"{referrer.repository}: {referrer.digest} refers to {referrer.subject}: {done}")
     except StorageUnavailable as error:
         raise ConfigError(
             f"{arguments.config}: the storage failed after {found} manifests, {added} {done}: {error}; "

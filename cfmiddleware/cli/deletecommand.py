@@ -65,9 +65,9 @@ def run(arguments: Any) -> int:
                 return 1
             if not arguments.dry_run and not arguments.yes and not _agreed(doomed):
                 return 2
-            for number, each in enumerate(doomed, 1):
-                rows.append(_done(deletes, each, dryrun=arguments.dry_run))
+            for number, each in enumerate(doomed):
                 progress(Step(str(each), number, len(doomed), "done"))
+                rows.append(_done(deletes, each, dryrun=arguments.dry_run))
                 if not arguments.json:
                     progress.end()
                     print(printable(_line(rows[-1], arguments.dry_run)), flush=True)

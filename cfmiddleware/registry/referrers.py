@@ -9,13 +9,14 @@ found.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ObjectNotFound
 from cfmiddleware.process.cache import Cache
+from cfmiddleware.process.step import Step
 from cfmiddleware.storage.driver import Driver
 from cfmiddleware.wsgi.response import Response, whole
 
@@ -221,11 +222,13 @@ class Referrers:
         except ObjectNotFound:
             return None
 
-    def scan(self, *, write: bool = True) -> Iterator[Found]:
+    def scan(self, *, write: bool = True, say: Callable[[Step], object] = lambda _: None) -> Iterator[Found]:
         """Yield every manifest with a subject, after writing the link of those that no list has.
 
         :param write: whether anything is written. If not, ``written`` says what would be.
+        :param say: is told how far it is.
         """
+        read = 0
         for repository in repositories(self._driver):
             for path, _ in self._driver.walk(paths.revisions(repository)):
                 algorithm, hexadecimal = path.split("/")[-3:-1]
@@ -234,6 +237,8 @@ class Referrers:
                 except ValueError:
                     continue
                 content = self._manifest(repository, digest)
+                read += 1
+                say(Step(repository, read, 0, "manifests read"))
                 manifest = None if content is None else read_manifest(content)
                 if content is None or manifest is None or manifest.subject is None:
                     continue

@@ -32,6 +32,12 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
         link = top / "repositories" / f"app{number}" / "_layers" / "sha256" / digest / "link"
         link.parent.mkdir(parents=True)
         link.write_text(f"sha256:{digest}")
+    digest = sha256(b"{}").hexdigest()
+    revision = top / "repositories" / "app0" / "_manifests" / "revisions" / "sha256" / digest / "link"
+    manifest = top / "blobs" / "sha256" / digest[:2] / digest / "data"
+    for path, content in ((revision, f"sha256:{digest}"), (manifest, "{}")):
+        path.parent.mkdir(parents=True)
+        path.write_text(content)
     file = directory / "config.yml"
     file.write_text(CONFIG.format(root=directory / "data"))
     return file
@@ -69,10 +75,11 @@ def on_terminal(*arguments: str) -> tuple[str, str]:
 @pytest.mark.parametrize(
     ("command", "line"),
     [
-        (("gc", "--dry-run"), r"\[#*\.*\] \d+ of 30 repositories.*  app\d+: 0 manifests, 1 blobs"),
+        (("gc", "--dry-run"), r"\[#*\.*\] \d+ of 30 repositories.*  app\d+: \d manifests, 1 blobs"),
         (("verify",), r"\d+ blobs listed"),
+        (("referrers",), r"1 manifests read  app0"),
         (("purge", "--dry-run"), r"1 uploads looked at  app0"),
-        (("delete", "--dry-run", "app1", "app2"), r"\[##########\.*\] 1 of 2 done  app1"),
+        (("delete", "--dry-run", "app1", "app2"), r"\[\.*\] 0 of 2 done  app1"),
     ],
     ids=lambda value: value[0],
 )
