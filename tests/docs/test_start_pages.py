@@ -73,10 +73,10 @@ def test_a_registry_is_run(page: str, tmp_path: Path):
 def test_the_move_from_distribution(tmp_path: Path):
     require_docker_registry()
     with running_moto() as server:
-        server.client().create_bucket(Bucket="my-registry")
+        server.client().create_bucket(Bucket="images-of-ours")
         their = tmp_path / "theirs"
         their.mkdir()
-        with running_docker_registry(their, server, "my-registry", "team/prod") as registry:
+        with running_docker_registry(their, server, "images-of-ours", "team/prod") as registry:
             make_image(their / "image", big_layer=4096)
             Skopeo(their / "skopeo").push(their / "image", f"{registry.address}/their/app:1")
         variables = {

@@ -117,7 +117,7 @@ class Reader:
             timeout=60,
         )
         self._printed = done.stdout + done.stderr
-        assert done.returncode == 0, f"{text}\n{self._printed}"
+        assert done.returncode == 0, f"{text}\n{done.returncode}: {self._printed}"
 
     def _open_terminal(self, text: str) -> None:
         words = text.replace(f"127.0.0.1:{self._ports[5001]}", "")
