@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote
 
 from cfmiddleware.digest import Digest
@@ -93,7 +93,7 @@ class Referrers:
         """Store that a manifest of *size* bytes has a subject, if it has one."""
         if manifest.subject is not None:
             self._remember(digest, _Seen(manifest.subject, manifest.artifact_type))
-            descriptor = _encode(manifest.descriptor(digest, size))
+            descriptor = manifest.encoded_descriptor(digest, size)
             self._driver.write(paths.referrer(repository, manifest.subject, digest), descriptor)
 
     def remove(self, repository: str, digest: Digest, manifest: Manifest | None) -> None:
@@ -256,10 +256,6 @@ def _fits(seen: _Seen | None, subject: Digest, wanted: str | None) -> bool:
     return seen.subject == subject and (not wanted or seen.artifact_type == wanted)
 
 
-def _encode(descriptor: dict[str, Any]) -> bytes:
-    return json.dumps(descriptor, separators=(",", ":")).encode()
-
-
 def _artifact_type_in(stored: bytes) -> str | None:
     """Return the artifact type in a stored descriptor, or None if the bytes are not one.
 
@@ -279,6 +275,6 @@ def _referring(content: bytes, digest: Digest) -> tuple[_Seen, bytes]:
     manifest = read_manifest(content)
     if manifest is None or manifest.subject is None:
         return _Seen(None, ""), b""
-    encoded = _encode(manifest.descriptor(digest, len(content)))
+    encoded = manifest.encoded_descriptor(digest, len(content))
     short = encoded if len(encoded) <= _SHORT else None
     return _Seen(manifest.subject, manifest.artifact_type, short), encoded

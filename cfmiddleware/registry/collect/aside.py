@@ -18,6 +18,7 @@ from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ObjectNotFound
 from cfmiddleware.registry.store import paths
 from cfmiddleware.registry.store.links import has_link, read_link, write_link
+from cfmiddleware.registry.store.manifest import read_manifest
 from cfmiddleware.storage.driver import Driver
 
 from .references import references
@@ -35,12 +36,14 @@ class AsideLink(NamedTuple):
     :param repository: whose it was.
     :param name: its name.
     :param data: the digest whose bytes it named.
+    :param media_type: the type that a manifest was pushed with, if its bytes do not say it.
     """
 
     kind: Literal["layer", "manifest"]
     repository: str
     name: Digest
     data: Digest
+    media_type: str = ""
 
     @property
     def path(self) -> str:
@@ -74,7 +77,7 @@ def set_aside(driver: Driver, links: Iterable[AsideLink]) -> Iterator[list[Aside
 
 
 def _write(driver: Driver, batch: list[AsideLink]) -> list[AsideLink]:
-    rows = [[kind, repository, str(name), str(data)] for kind, repository, name, data in batch]
+    rows = [[kind, repository, str(name), str(data), *more] for kind, repository, name, data, *more in batch]
     driver.write(f"{paths.ASIDE}{uuid4()}", json.dumps(rows).encode())
     return batch
 
@@ -88,12 +91,13 @@ def aside_lists(driver: Driver) -> Iterator[AsideList]:
 
 def _read(path: str, content: bytes) -> Iterator[AsideLink]:
     try:
-        for kind, repository, name, data in json.loads(content):
+        for kind, repository, name, data, *more in json.loads(content):
             yield AsideLink(
                 "layer" if kind == "layer" else "manifest",
                 str(repository),
                 Digest.parse(name),
                 Digest.parse(data),
+                str(more[0]) if more else "",
             )
     except (TypeError, ValueError) as error:
         # Its links do not come back by themselves. Their bytes still stay for the grace period.
@@ -147,12 +151,15 @@ class _Return:
         if not has_link(self._driver, paths.blob_data(link.data)):
             return False
         if link.kind == "manifest":
-            content = references(self._driver.read(paths.blob_data(link.data)))
-            if content is None:
+            content = self._driver.read(paths.blob_data(link.data))
+            found = references(content)
+            if found is None:
                 return False
-            for name in content.digests - {link.name, content.subject}:
+            for name in found.digests - {link.name, found.subject}:
                 if not self._is_there(link.repository, name):
                     return False
+            if not has_link(self._driver, link.path):
+                self._describe(link, content)
         elif link.data != link.name:  # Distribution looks for the bytes by a link of their own
             for other in self._found.get(link.data, ()):
                 self._bring(other)
@@ -160,6 +167,17 @@ class _Return:
             write_link(self._driver, link.path, link.data)
             self._back += 1
         return True
+
+    def _describe(self, link: AsideLink, content: bytes) -> None:
+        """Write what the registry keeps about a manifest: its type, and its place among the referrers."""
+        if link.media_type:
+            self._driver.write(paths.manifest_type(link.repository, link.name), link.media_type.encode())
+        manifest = read_manifest(content)
+        subject = None if manifest is None else manifest.subject
+        if manifest is not None and subject is not None:
+            manifest = manifest._replace(media_type=link.media_type or manifest.media_type)
+            path = paths.referrer(link.repository, subject, link.name)
+            self._driver.write(path, manifest.encoded_descriptor(link.name, len(content)))
 
     def _is_there(self, repository: str, name: Digest) -> bool:
         """Return whether what a manifest refers to is there, or comes back."""

@@ -466,7 +466,7 @@ class Collector:
                     del links[digest]
         found = sum(1 for _ in survey.lines())
         # Manifests first and by themselves: none may stay whose blobs go.
-        self._set_aside(again.manifests_aside(), announced, outcome)
+        self._set_aside(self._typed(again), announced, outcome)
         self._forget_manifests(again, announced, outcome)
         if not outcome.unfinished and not outcome.refused:
             self._set_aside(again.layers_aside(), announced, outcome)
@@ -490,6 +490,19 @@ class Collector:
                 self._deal_with(len(gone))
         going = sum(1 for _ in again.manifests_aside()) + sum(1 for _ in again.layers_aside())
         outcome.spared = found - going - len(data)
+
+    def _typed(self, survey: Survey) -> Iterator[AsideLink]:
+        """Yield the manifests that are set aside, with the types that only the registry knows."""
+        for name, verdict in survey.verdicts.items():
+            if not verdict.revisions:
+                continue
+            kept = {path for path, _ in self._driver.walk(paths.manifest_types(name))}
+            for digest, link in verdict.revisions.items():
+                path, media_type = paths.manifest_type(name, digest), ""
+                if path in kept:
+                    with contextlib.suppress(ObjectNotFound):
+                        media_type = self._driver.read(path).decode("ascii", "replace")
+                yield AsideLink("manifest", name, digest, link.data, media_type)
 
     def _set_aside(self, links: Iterable[AsideLink], announced: Announced, outcome: Outcome) -> None:
         """Write down links, and delete them."""

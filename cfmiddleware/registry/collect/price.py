@@ -64,8 +64,8 @@ def forecast(survey: Survey, made: Mapping[str, int]) -> Mapping[str, int]:
             lists += full + bool(rest)
             deletes += full * (_LINES // _DELETED) + ceil(rest / _DELETED)
         for verdict in survey.verdicts.values():
-            if verdict.revisions:
-                counts["list"] += 1
+            if verdict.revisions:  # their types and the lists of referrers
+                counts["list"] += 2
                 deletes += ceil(len(verdict.revisions) / _DELETED)
         deletes += ceil(len(survey.data) / _DELETED)
         # Before each request that deletes, the announcement is looked at. At the end it is withdrawn. What

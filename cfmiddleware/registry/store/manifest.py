@@ -115,6 +115,10 @@ class Manifest(NamedTuple):
             found["annotations"] = dict(self.annotations)
         return found
 
+    def encoded_descriptor(self, digest: Digest, size: int) -> bytes:
+        """Return the descriptor as it is stored: on one line without spaces, its annotations at the end."""
+        return json.dumps(self.descriptor(digest, size), separators=(",", ":")).encode()
+
 
 def parse_manifest(content: bytes, content_type: str = "", required: Required | None = None) -> Manifest:
     """Read a manifest that a client pushes.

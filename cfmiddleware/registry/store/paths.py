@@ -152,9 +152,14 @@ def referrer(name: str, subject: Digest, digest: Digest) -> str:
     return f"{referrers(name, subject)}{digest.algorithm}-{digest.hex}"
 
 
+def manifest_types(name: str) -> str:
+    """Return the folder of the media types of a repository's manifests."""
+    return f"{REPOSITORIES}{name}/_types/"
+
+
 def manifest_type(name: str, digest: Digest) -> str:
     """Return where the media type of a manifest is kept if its bytes do not say it."""
-    return f"{REPOSITORIES}{name}/_types/{digest.algorithm}/{digest.hex}"
+    return f"{manifest_types(name)}{digest.algorithm}/{digest.hex}"
 
 
 def revisions(name: str) -> str:

@@ -324,6 +324,28 @@ def test_what_was_set_aside_comes_back_when_another_program_refers_to_it(client:
     assert pull(client, "app", digest) == [200, 200, 200]
 
 
+def test_a_manifest_comes_back_with_its_type_and_its_place_among_the_referrers(
+    client: RegistryClient,
+) -> None:
+    subject = client.push_image("app", "v1")
+    config = client.push_blob("app", b"{}")
+    manifest = image_manifest(config, [], subject=descriptor(subject), annotations={"is": "signed"})
+    del manifest["mediaType"]
+    content = json.dumps(manifest).encode()
+    digest, own = Digest.of(content), "application/vnd.of.our.own+json"
+    assert client.push_manifest("app", str(digest), content, own).status_code == 201
+    listed = client.get(f"/v2/app/referrers/{subject}").json["manifests"]
+    assert listed[0]["mediaType"] == own
+    client.delete("/v2/app/manifests/v1")
+    assert collect(client.driver, deleteuntagged=True).revisions == 2
+    assert not client.get(f"/v2/app/referrers/{subject}").json["manifests"]
+
+    assert client.push_manifest("app", "v2", index([digest], OCI_MANIFEST)).status_code == 201
+
+    assert client.head(f"/v2/app/manifests/{digest}").headers["Content-Type"] == own
+    assert client.get(f"/v2/app/referrers/{subject}").json["manifests"] == listed
+
+
 def test_only_one_collection_runs_at_a_time(client: RegistryClient) -> None:
     with collector(client.driver)._lease.held(), pytest.raises(LeaseTaken, match="process"):
         collect(client.driver)
