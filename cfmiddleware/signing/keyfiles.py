@@ -142,5 +142,9 @@ def write_private(file: Path, text: str, mode: int = 0o600) -> None:
             raise
     except FileExistsError:
         raise ConfigError(f"{file}: there is a file already; choose another name") from None
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{file}: cannot be written: there is no directory {file.parent}; make it first"
+        ) from None
     except OSError as error:
         raise ConfigError(f"{file}: cannot be written: {error.strerror}") from None

@@ -82,3 +82,15 @@ def test_a_place_that_cannot_be_written_is_told(
 
     assert capsys.readouterr().err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_that_is_not_there_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+
+    assert main(["keygen", "--type", "ecdsa", "--out", "keys/cloudfront"]) == 2
+
+    assert capsys.readouterr().err == (
+        "cfmiddleware: keys/cloudfront.pem: cannot be written: there is no directory keys; make it first\n"
+    )
