@@ -61,11 +61,18 @@ def test_an_app_is_wrapped(page: str, tmp_path: Path):
         pytest.param("observing", marks=pytest.mark.long),
         pytest.param("tls", marks=pytest.mark.long),
         "clean-up",
+        "rotate",
     ],
 )
 def test_a_registry_is_run(page: str, tmp_path: Path):
     with Reader(tmp_path, {}, {}) as reader:
         reader.follow(page)
+
+
+@pytest.mark.clients
+def test_a_refusal_is_explained(tmp_path: Path):
+    with Reader(tmp_path, {"skopeo": skopeo(tmp_path)}, {}) as reader:
+        reader.follow("refused")
 
 
 @pytest.mark.clients
