@@ -6,7 +6,8 @@ does not push it, and so nobody would ever bring what it lacks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.storage.driver import Driver
@@ -31,15 +32,25 @@ class Leftovers:
         self._tags = tags
         self._condemned = condemned
 
-    def remove(self, repository: str, suspects: Mapping[Digest, Callable[[], bool]]) -> None:
+    def remove(
+        self,
+        repository: str,
+        suspects: Mapping[Digest, Callable[[], bool]],
+        pushed: Mapping[Digest, Collection[str]] = MappingProxyType({}),
+    ) -> None:
         """Set aside those of the manifests that no tag names and that lack something, as a collection would:
         they come back with what they lack. If there are any, this takes twice four seconds.
 
         :param suspects: tells of each whether it does; first those that refer to others.
+        :param pushed: tags that name one only because of the push that is refused.
         """
 
         def left() -> list[Digest]:
-            return [digest for digest, lacks in suspects.items() if self._is_left(repository, digest, lacks)]
+            return [
+                digest
+                for digest, lacks in suspects.items()
+                if self._is_left(repository, digest, lacks, pushed.get(digest, ()))
+            ]
 
         found = left()
         if not found:
@@ -56,10 +67,12 @@ class Leftovers:
         finally:
             self._condemned.withdraw(announced, late=deletes)
 
-    def _is_left(self, repository: str, digest: Digest, lacks: Callable[[], bool]) -> bool:
+    def _is_left(
+        self, repository: str, digest: Digest, lacks: Callable[[], bool], pushed: Collection[str]
+    ) -> bool:
         if not has_link(self._driver, paths.revision_link(repository, digest)) or not lacks():
             return False
-        return not self._tags.lead_to(repository, digest)
+        return not self._tags.lead_to(repository, digest, without=pushed)
 
     def _link(self, repository: str, digest: Digest) -> AsideLink:
         data = read_link(self._driver, paths.revision_link(repository, digest), digest)

@@ -249,7 +249,7 @@ class Manifests:
             pushed, is_seen = self._look(pushed), True
             self._make(pushed, tags)
         except Lacking as lacking:
-            self._clean_up(pushed, lacking, written=is_seen)
+            self._clean_up(pushed, tags, lacking, written=is_seen)
             raise errors.manifest_blob_unknown(lacking.missing) from None
         told = self._referred_to(digest, content)
         self._events.manifest_pushed(
@@ -364,9 +364,10 @@ class Manifests:
         since = self._condemned.mend(lines, look)
         return pushed._replace(since=since, deep=True, lines=frozenset(lines))
 
-    def _clean_up(self, pushed: _Pushed, lacking: Lacking, *, written: bool) -> None:
+    def _clean_up(self, pushed: _Pushed, tags: list[str], lacking: Lacking, *, written: bool) -> None:
         """Take away what cannot be pulled, so that clients do not take it for pushed.
 
+        :param tags: what this push may already have named so, where it was stopped for long before it did.
         :param written: whether this push may have written the revision. If not, a client may have deleted a
             blob of a manifest that was there before, and that stays.
         """
@@ -384,7 +385,7 @@ class Manifests:
         suspects = {digest: lacks}
         for one in chain.from_iterable(lacking.broken):
             suspects[one] = partial(self._referred.is_broken, repository, one)
-        self._leftovers.remove(repository, suspects)
+        self._leftovers.remove(repository, suspects, {digest: tags} if written else {})
 
     def delete(self, request: Request) -> Response:
         """Answer DELETE: by tag, the tag alone; by digest, the manifest and every tag that names it."""

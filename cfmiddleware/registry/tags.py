@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from typing import NamedTuple
 
 from cfmiddleware.digest import Digest
@@ -62,14 +63,19 @@ class Tags:
         """Return whether there is a tag, whatever its link holds."""
         return has_link(self._driver, paths.tag_current(repository, tag))
 
-    def lead_to(self, repository: str, digest: Digest) -> bool:
-        """Return whether a tag names a manifest."""
+    def lead_to(self, repository: str, digest: Digest, without: Collection[str] = ()) -> bool:
+        """Return whether a tag names a manifest.
+
+        :param without: tags that do not count.
+        """
         folder = paths.tags(repository)
         entry = f"/{digest.algorithm}/{digest.hex}/link"
         for path, _ in self._driver.walk(folder):
             tag, _, rest = path[len(folder) :].partition("/")
             # A tag's index has every manifest that the tag ever named.
-            if rest == f"index{entry}" and self.current(repository, tag) == digest:
+            if rest != f"index{entry}" or tag in without:
+                continue
+            if self.current(repository, tag) == digest:
                 return True
         return False
 

@@ -29,7 +29,8 @@ def test_workers_that_are_forked_first_share_it():
     forked = _ASK.split("print")[0] + (
         "for _ in range(3):\n"
         "    if os.fork() == 0:\n"
-        "        print(once_in_tree('it'), flush=True); sys.stdin.read(); os._exit(0)\n"
+        # In one write: lines of several processes may mix otherwise.
+        "        os.write(1, f'{once_in_tree(\"it\")}\\n'.encode()); sys.stdin.read(); os._exit(0)\n"
         "sys.stdin.read()\n"
         "for _ in range(3): os.wait()\n"
     )
