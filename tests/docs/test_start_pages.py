@@ -60,7 +60,6 @@ def test_an_app_is_wrapped(page: str, tmp_path: Path):
     [
         pytest.param("observing", marks=pytest.mark.long),
         pytest.param("tls", marks=pytest.mark.long),
-        "clean-up",
         "rotate",
     ],
 )
@@ -70,9 +69,10 @@ def test_a_registry_is_run(page: str, tmp_path: Path):
 
 
 @pytest.mark.clients
-def test_a_refusal_is_explained(tmp_path: Path):
+@pytest.mark.parametrize("page", ["clean-up", "refused"])
+def test_a_registry_with_an_image_is_run(page: str, tmp_path: Path):
     with Reader(tmp_path, {"skopeo": skopeo(tmp_path)}, {}) as reader:
-        reader.follow("refused")
+        reader.follow(page)
 
 
 @pytest.mark.clients
