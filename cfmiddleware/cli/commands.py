@@ -16,26 +16,27 @@ from cfmiddleware.errors import ConfigError, StorageNotReached
 from .commandparser import CommandParser
 from .firststeps import FIRST_STEPS
 
-# Where each command is added to the parser, in the order of the help. Only the file of the command that is
-# asked for is imported: all of them together take half a second of the processor.
+# Where each command is added to the parser, in the order of the help: serve, set up CloudFront, clean up, the
+# rest. Only the file of the command that is asked for is imported: all of them together take half a second of
+# the processor.
 _COMMANDS = {
     "serve": "serve.add_parser",
     "edge": "serve.add_edge_parser",
-    "sign": "sign.add_parser",
+    "config": "configcommand.add_parser",
     "keygen": "keygen.add_parser",
     "template": "printtemplate.add_parser",
     "check": "checkcommand.add_parser",
-    "explain": "explaincommand.add_parser",
     "keys": "managekeys.add_parser",
-    "notifications": "notificationscommand.add_parser",
-    "referrers": "addreferrers.add_parser",
+    "explain": "explaincommand.add_parser",
+    "sign": "sign.add_parser",
+    "retention": "applyretention.add_parser",
+    "delete": "deletecommand.add_parser",
     "gc": "collectgarbage.add_parser",
     "purge": "purgeuploads.add_parser",
-    "delete": "deletecommand.add_parser",
     "verify": "verifystorage.add_parser",
-    "config": "configcommand.add_parser",
+    "referrers": "addreferrers.add_parser",
+    "notifications": "notificationscommand.add_parser",
     "completion": "completion.add_parser",
-    "retention": "applyretention.add_parser",
 }
 
 # EX_TEMPFAIL of sysexits.h, which supervisors know: the same command may succeed later.
