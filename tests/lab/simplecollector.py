@@ -100,6 +100,8 @@ class Holdings:
             kept |= more
 
     def _subject(self, name: str, digest: str) -> list[str]:
+        if self.revisions[name, digest] not in self.data:  # of which nobody knows what it refers to
+            return []
         subject = self.manifest(name, digest).get("subject")
         return [subject["digest"]] if subject else []
 
