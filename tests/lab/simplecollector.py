@@ -124,6 +124,8 @@ class Holdings:
         data |= {link for key, link in self.layers.items() if key in needed}
         # Also the bytes of what is named and is not part of a repository, such as a subject that was deleted.
         data |= {digest for _, digest in needed}
+        if unreadable:  # the collector may remember what such a manifest referred to
+            data |= set(self.data)
         return [
             *(f"blob {name}@{digest}" for name, digest in self.layers if (name, digest) not in needed),
             *(f"manifest {name}@{digest}" for name, digest in set(self.revisions) - kept),
