@@ -22,6 +22,7 @@ RUN_A_PROGRAM = frozenset(
         "test_a_full_disk_is_one_clear_line_and_leaves_nothing_behind",
         "test_a_package_that_is_missing_is_named_with_the_extra_that_brings_it",
         "test_a_process_that_dies_before_the_commit_leaves_nothing_to_see",
+        "test_a_server_in_c_that_forks_without_a_word_to_python_is_noticed",
         "test_importing_the_package_does_not_import_cryptography",
         "test_of_many_processes_that_create_an_object_one_wins",
         "test_the_origin_path_is_said_where_nobody_has_set_up_logging",
