@@ -25,6 +25,8 @@ from .catalog import repositories
 from .collect.condemned import Condemned
 from .repositorydelete import RepositoryDelete, RepositoryDeleted
 from .retention.tagguard import TagGuard
+from .store.links import has_link
+from .store.paths import revision_link
 from .tags import Tags
 
 
@@ -112,6 +114,8 @@ class Deletes:
         names = [wanted.repository]
         if _is_pattern(wanted.repository):
             names = [name for name in repositories(self._driver) if fnmatchcase(name, wanted.repository)]
+            if wanted.digest is not None:
+                names = [name for name in names if self._has(name, wanted.digest)]
         for name in names:
             if not _is_pattern(wanted.tag):
                 yield wanted._replace(repository=name)
@@ -161,11 +165,16 @@ class Deletes:
                 raise NotDeletedHere("there is no such tag")
             return
         if doomed.digest is not None:
+            if not self._has(doomed.repository, doomed.digest):
+                raise NotDeletedHere("the repository has no such manifest")
             held = self._guard.of_digest(doomed.repository, doomed.digest)
         else:
             held = self._guard.of_repository(doomed.repository)
         if held is not None:
             raise NotDeletedHere(f"the tag {held.tag} is protected ({held.why})")
+
+    def _has(self, repository: str, manifest: Digest) -> bool:
+        return has_link(self._driver, revision_link(repository, manifest))
 
     def _ask(self, path: str) -> None:
         environ = create_environ(

@@ -61,6 +61,23 @@ def test_a_manifest_goes_with_its_tags(client: RegistryClient, tmp_path: Path) -
     assert client.get(f"/v2/other/manifests/{digest}").status_code == 404
 
 
+def test_a_dry_run_says_of_a_manifest_that_is_not_there_what_a_run_says(
+    client: RegistryClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digest = client.get("/v2/other/manifests/v1").headers["Docker-Content-Digest"]
+    absent = f"sha256:{'a' * 64}"
+    for options in (["--dry-run"], ["--yes"]):
+        assert delete(tmp_path, f"other@{absent}", *options) == 1
+        assert capsys.readouterr().out == (
+            f"other@{absent} is left alone: the repository has no such manifest\n"
+        )
+        assert delete(tmp_path, f"*@{absent}", *options) == 1
+        assert capsys.readouterr().err == "cfmiddleware: nothing has such a name\n"
+    assert client.delete(f"/v2/team/web/manifests/{digest}").status_code == 202
+    assert delete(tmp_path, f"*@{digest}", "--dry-run") == 0
+    assert capsys.readouterr().out == f"other@{digest} would be deleted\nteam/app@{digest} would be deleted\n"
+
+
 def test_a_repository_goes_and_the_catalog_knows(
     client: RegistryClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
