@@ -7,6 +7,8 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 
+from .standardstreams import all_written, open_closed_streams
+
 # Those that serve; nothing that waits is imported before it is known how it is to wait.
 _SERVING = ("serve", "edge")
 
@@ -22,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return run(arguments)
     arguments = sys.argv[1:]
+    open_closed_streams()
     with _ended_at_once():
         if arguments[:1] and arguments[0] in _SERVING:
             from cfmiddleware.serving.patching import wait_in_greenlets
@@ -30,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 wait_in_greenlets()
         from .commands import run
     try:
-        return run(arguments)
+        with all_written():
+            return run(arguments)
     except KeyboardInterrupt:  # between the two
         return 130
 

@@ -18,17 +18,38 @@ class CommandParser(argparse.ArgumentParser):
         """Return the arguments. What is not known ends the process with status 2 and a line on stderr."""
         options, unknown = self.parse_known_args(args, namespace)
         if unknown:
-            self._refuse(options, unknown[0])
-        return options  # type: ignore[no-any-return]
+            parser = self.commands()[options.command]
+            if not unknown[0].startswith("-"):
+                parser.error(f"{unknown[0]!r} is one argument too many")
+            parser.error(self._no_option(unknown[0], parser))
+        return options
 
-    def _refuse(self, options: argparse.Namespace, word: str) -> NoReturn:
-        name = getattr(options, "command", None)
-        parser = self.commands()[name] if name else self
-        if not word.startswith("-"):
-            parser.error(f"{word!r} is one argument too many")
+    def parse_known_args(  # type: ignore[override]  # as above
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Return the arguments and what is not known, as argparse does."""
+        self._given = [] if args is None else list(args)
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """End the process with status 2. Where something is missing beside an option that is not known, the
+        option is what is told: it is perhaps misspelt, and its value was taken for something else.
+        """
+        if "are required" in message:
+            known = list(options_of(self))
+            for word in self._given:
+                if word == "--":
+                    break
+                name = word.partition("=")[0]
+                if word.startswith("--") and not any(option.startswith(name) for option in known):
+                    message = self._no_option(word, self)
+                    break
+        super().error(message)
+
+    def _no_option(self, word: str, parser: argparse.ArgumentParser) -> str:
         option = word.partition("=")[0]
-        known = [*options_of(parser), *options_of(self)]
-        parser.error(f"there is no option {option}{nearest(option, known)}")
+        known = dict.fromkeys([*options_of(parser), *options_of(self)])
+        return f"there is no option {option}{nearest(option, known)}"
 
     def commands(self) -> dict[str, argparse.ArgumentParser]:
         """Return the parsers of the commands by their names."""
@@ -45,7 +66,7 @@ class CommandParser(argparse.ArgumentParser):
         if action.choices is None or value in action.choices:
             return
         choices = [str(choice) for choice in action.choices]
-        meant = nearest(str(value), choices) or f"; there are: {', '.join(choices)}"
+        meant = nearest(str(value).lower(), choices) or f"; there are: {', '.join(choices)}"
         what = "there is no command" if isinstance(action, argparse._SubParsersAction) else "it cannot be"
         raise argparse.ArgumentError(_told(action), f"{what} {value!r}{meant}")
 

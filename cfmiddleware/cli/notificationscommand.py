@@ -34,7 +34,9 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument("config", metavar="CONFIG", help="the configuration file (config.yml)")
     parser.add_argument("action", nargs="?", choices=_ACTIONS, default="list", help="default: list")
-    parser.add_argument("events", metavar="EVENT", nargs="*", type=int, help="the number of an event")
+    parser.add_argument(
+        "events", metavar="EVENT", nargs="*", type=int, default=[], help="the number of an event"
+    )
     parser.add_argument("--endpoint", metavar="NAME", help="the events of this endpoint alone")
     parser.add_argument("--dead", action="store_true", help="dead letters alone")
     parser.add_argument("--all", action="store_true", help="every event, instead of some that are named")

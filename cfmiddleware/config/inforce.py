@@ -5,24 +5,26 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 import yaml
 
+from .configtext import read_text
 from .configuration import Config
 from .optionrows import rows, written
 from .sectionclasses import SECTION_CLASSES
 from .settings import Settings
-from .tree import load_tree
+from .tree import tree_of
 from .written import written_values
 
 #: What is shown in the place of a secret.
 HIDDEN = "(hidden)"
 
 _SECRET = re.compile(
-    r"(?:secret|password|passwd|passphrase|token|credential|accesskey|secretkey|accountkey|authorization"
-    r"|encryptionkey|sas)$",
+    r"(?:secret|password|passwd|passphrase|token|credentials?|authorization|sas"
+    r"|(?:access|secret|account|encryption|api|license)[_-]?key)$",
     re.IGNORECASE,
 )
 _HEADERS = re.compile(r"^(?:notifications|health)\..*\.headers\.")
@@ -50,10 +52,11 @@ def in_force(path: str | os.PathLike[str], environ: Mapping[str, str] = os.envir
     :param environ: where the ``REGISTRY_...`` variables are looked up.
     :raises ConfigError: for whatever keeps the configuration from being used.
     """
-    settings = Config.load(path, environ).settings
+    text, source = read_text(path), str(path)
+    settings = Config(tree_of(text, source, environ), source, Path(path).resolve().parent).settings
     found = {
         each.place: InForce(each.place, _shown(each.place, each.value), each.source)
-        for each in written_values(load_tree(path, environ), path, environ)
+        for each in written_values(tree_of(text, source, environ), text, environ)
         if each.value is not None
     }
     for place, value in _further(settings):
@@ -113,7 +116,9 @@ def _as_yaml(value: object) -> str:
 
 
 def _without_secrets(text: str) -> str:
-    """Return a text whose URL has no user, no password and no query, in which some services have a key."""
+    """Return a text whose URL has no user and no password, and neither a query nor a fragment, in which some
+    services have a key.
+    """
     try:
         parts = urlsplit(text)
     except ValueError:
@@ -123,4 +128,6 @@ def _without_secrets(text: str) -> str:
         parts = parts._replace(netloc=f"{HIDDEN}@{host}")
     if parts.query:
         parts = parts._replace(query=HIDDEN)
+    if parts.fragment:
+        parts = parts._replace(fragment=HIDDEN)
     return urlunsplit(parts)

@@ -11,10 +11,11 @@ from typing import Any
 
 import yaml
 
-from cfmiddleware.errors import ConfigError, cannot_be_read
+from cfmiddleware.errors import ConfigError
 from cfmiddleware.parse import nearest, section
 
 from . import distributionkeys
+from .configtext import YAML_ERRORS, parse_yaml, read_text
 from .secretfiles import read_secret
 
 _log = logging.getLogger("cfmiddleware")
@@ -69,9 +70,6 @@ _OF_SERVICES = (
 # Sections whose options have the names that an operator gives them.
 _FREE_NAMES = ("log_fields_", "http_headers_", "edge_publickeys_")
 
-# A date that is not in the calendar is a plain ValueError, endless nesting a RecursionError.
-_YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError)
-
 Tree = dict[str, Any]
 
 
@@ -80,13 +78,20 @@ def load_tree(path: str | os.PathLike[str], environ: Mapping[str, str]) -> Tree:
 
     :raises ConfigError: for a file that cannot be read or is not YAML, and for a variable that has no place.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: the configuration {cannot_be_read(error)}") from None
-    tree = _parse_yaml(text, str(path))
+    return tree_of(read_text(path), str(path), environ)
+
+
+def tree_of(text: str, source: str, environ: Mapping[str, str]) -> Tree:
+    """Return the sections of a file's text, with the values of variables in them.
+
+    :param source: the file's name.
+    :raises ConfigError: for what is not YAML, and for a variable that has no place.
+    """
+    tree = parse_yaml(text, source)
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{source}: a configuration is a mapping of sections such as storage and http")
     _keep_headers_as_written(tree, text)
-    override(tree, environ, str(path))
+    override(tree, environ, source)
     return tree
 
 
@@ -149,7 +154,7 @@ def override(tree: Tree, environ: Mapping[str, str], source: str) -> None:
             continue
         try:
             value = yaml.safe_load(environ[variable])
-        except _YAML_ERRORS:
+        except YAML_ERRORS:
             raise ConfigError(f"{source}: {variable}: the value is not YAML; put it in quotes") from None
         if path[:2] == ["http", "headers"]:
             written = yaml.load(environ[variable], Loader=yaml.BaseLoader)  # noqa: S506 (it makes text alone)
@@ -195,21 +200,6 @@ def _replace(node: Any, path: list[str], value: Any, variable: str) -> None:
     if node[key] is None:
         node[key] = [] if rest[0].isdecimal() else {}
     _replace(node[key], rest, value, variable)
-
-
-def _parse_yaml(text: str, source: str) -> Tree:
-    try:
-        tree = yaml.safe_load(text)
-    except _YAML_ERRORS as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark is not None else ""
-        problem = getattr(error, "problem", None) or "it cannot be parsed"
-        if isinstance(error, ValueError):
-            problem = str(error)
-        raise ConfigError(f"{source}{line}: this is not YAML: {problem}") from None
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{source}: a configuration is a mapping of sections such as storage and http")
-    return tree
 
 
 def _keep_headers_as_written(tree: Tree, text: str) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
@@ -28,14 +26,14 @@ class Written(NamedTuple):
     source: str
 
 
-def written_values(tree: Tree, path: str | os.PathLike[str], environ: Mapping[str, str]) -> list[Written]:
+def written_values(tree: Tree, text: str, environ: Mapping[str, str]) -> list[Written]:
     """Return the values of a tree that was read from a file and from variables.
 
     :param tree: the sections.
-    :param path: the file.
+    :param text: the file's.
     :param environ: where the variables are looked up.
     """
-    lines = dict(_lines(Path(path).read_text(encoding="utf-8")))
+    lines = dict(_lines(text))
     variables = {
         tuple(name[len(VARIABLE) :].lower().split("_")): name for name in environ if name.startswith(VARIABLE)
     }

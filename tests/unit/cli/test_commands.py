@@ -40,3 +40,24 @@ def test_the_command_that_is_asked_for_is_the_only_one_that_is_imported(
     monkeypatch.setattr(commands, "import_module", note)
     command_line("gc")
     assert asked == [".collectgarbage"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--verison"], "there is no option --verison (did you mean '--version'?)"),
+        (["gc", "--dryrun"], "there is no option --dryrun (did you mean '--dry-run'?)"),
+        (["explain", "--confg=config.yml", "https://example.com"], "(did you mean '--config'?)"),
+        (["GC", "config.yml"], "there is no command 'GC' (did you mean 'gc'?)"),
+        (["gc"], "the following arguments are required: CONFIG\n"),
+        (["notifications"], "the following arguments are required: CONFIG\n"),
+        (["gc", "a.yml", "b.yml"], "'b.yml' is one argument too many"),
+    ],
+)
+def test_what_is_wrong_is_told_before_what_is_missing(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        command_line(arguments[0]).parse_args(arguments)
+    assert end.value.code == 2
+    assert words in capsys.readouterr().err

@@ -208,6 +208,14 @@ def test_a_mistake_is_told_with_its_place_in_the_file(directory: Path, change: t
         ("a: \x00", "config.yml: this is not YAML"),
         ("when: 2024-99-99", "config.yml: this is not YAML"),
         ("[" * 5000, "config.yml: this is not YAML"),
+        (
+            "http: {addr: ':1'}\nlog:\nhttp: {}\n",
+            "config.yml, line 3: 'http' stands in line 1 already; write it once",
+        ),
+        (
+            "http: {addr: ':1', addr: ':2'}\n",
+            "config.yml, line 1: 'addr' stands in line 1 already; write it once",
+        ),
         ("- storage", "config.yml: a configuration is a mapping of sections"),
         ("storage", "config.yml: a configuration is a mapping of sections"),
         ("", "config.yml: a configuration is a mapping of sections"),
@@ -218,6 +226,24 @@ def test_a_mistake_is_told_with_its_place_in_the_file(directory: Path, change: t
 )
 def test_what_is_no_configuration_is_refused_in_one_line(directory: Path, text: str | bytes, words: str):
     assert refusal(directory, text).startswith(words)
+
+
+@pytest.mark.parametrize(
+    "value", ["*OPEN", "!OPEN x", "!OPEN!b x", "&a &OPEN x", "'OPEN", "@OPEN", "OPEN: b", "[OPEN"]
+)
+def test_what_is_not_yaml_is_refused_without_what_may_be_a_secret(directory: Path, value: str):
+    line = refusal(directory, f"storage: {{inmemory: }}\nhttp:\n  secret: {value}\n")
+    assert line.startswith("config.yml, line ")
+    assert "this is not YAML" in line
+    assert "OPEN" not in line
+
+
+def test_a_key_of_a_merge_may_be_written_again(directory: Path):
+    text = (
+        "storage: {inmemory: }\nhealth:\n  tcp:\n    - &one {addr: 'a:1', interval: 20s}\n"
+        "    - &two {<<: *one, addr: 'b:1'}\n    - {<<: *two, addr: 'c:1'}\n"
+    )
+    assert load(directory, text).settings
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path):

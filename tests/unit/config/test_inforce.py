@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -82,7 +83,10 @@ http: {secret: OPEN-5}
 health:
   http: [{uri: "http://me:OPEN-6@example.com/alive?key=OPEN-12", headers: {Authorization: [OPEN-7]}}]
 notifications:
-  endpoints: [{name: a, url: "https://u:OPEN-8@example.com/x?key=OPEN-13", headers: {X-Key: [OPEN-9]}}]
+  endpoints:
+    - {name: a, url: "https://u:OPEN-8@example.com/x?key=OPEN-13#OPEN-14", headers: {X-Key: [OPEN-9]}}
+reporting: {newrelic: {licensekey: OPEN-15}, bugsnag: {apikey: OPEN-16}}
+log: {fields: {api_key: OPEN-17}}
 middleware:
   storage:
     - name: cloudfront
@@ -100,8 +104,36 @@ def test_no_secret_is_shown(tmp_path: Path):
     values = found(tmp_path, SECRETS, {"REGISTRY_PROXY_PASSWORD": "OPEN-11"})
     assert not any("OPEN" in value for value, _ in values.values())
     assert values["storage.s3.secretkey"] == (HIDDEN, "line 4")
-    assert values["middleware.storage[0].options.privatekey"] == (HIDDEN, "line 18")
+    assert values["middleware.storage[0].options.privatekey"] == (HIDDEN, "line 21")
     assert values["health.http[0].uri"][0] == f"http://{HIDDEN}@example.com/alive?{HIDDEN}"
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"REGISTRY_NOTIFICATIONS_ENDPOINTS_0_HEADERS_AUTHORIZATION": "OPEN"},
+        {"REGISTRY_NOTIFICATIONS_ENDPOINTS_0_HEADERS": "{Authorization: [OPEN]}"},
+        {"REGISTRY_NOTIFICATIONS": "{endpoints: [{name: a, url: 'https://u:OPEN@h/', headers: {A: OPEN}}]}"},
+        {"REGISTRY_STORAGE": "{s3: {bucket: b, region: r, accesskey: OPEN, secretkey: OPEN}}"},
+        {"REGISTRY_REDIS": "{addr: 'localhost:6379', password: OPEN}"},
+    ],
+)
+def test_no_secret_of_a_variable_is_shown(variables: dict[str, str], tmp_path: Path):
+    text = "version: 0.1\nstorage: {s3: {bucket: b, region: r}}\nnotifications: {endpoints: [{name: a, url: 'https://h/'}]}\n"
+    values = found(tmp_path, text, variables)
+    assert set(variables) & {source for _, source in values.values()}
+    assert not any("OPEN" in value for value, _ in values.values())
+
+
+def test_a_pipe_is_read_once(tmp_path: Path):
+    reads, writes = os.pipe()
+    os.write(writes, WRAPPED.encode())
+    os.close(writes)
+    try:
+        places = {each.place: each.source for each in in_force(f"/dev/fd/{reads}", {})}
+    finally:
+        os.close(reads)
+    assert places["log.level"] == "line 3"
 
 
 def test_what_cannot_be_used_is_refused_as_at_the_start(tmp_path: Path):
