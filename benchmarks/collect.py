@@ -28,7 +28,9 @@ from programs import MissingProgram
 from registries import DISTRIBUTION, OURS, check, version
 
 _RESULTS = Path(__file__).parent / "results"
-_PARTS = ("images", "slow", "growth", "redirects")
+# The parts that are about both collectors, and how many seconds S3 takes longer to answer in each.
+_BOTH = {"images": 0.0, "slow": 0.015, "slower": 0.04}
+_PARTS = (*_BOTH, "growth", "redirects")
 
 
 def main() -> int:
@@ -43,9 +45,6 @@ def main() -> int:
         nargs="+",
         default=[25, 50, 100, 200, 400],
         help="how many images there are, in ascending order (default: 25 50 100 200 400)",
-    )
-    parser.add_argument(
-        "--delay", type=float, default=0.015, help="seconds that a slow S3 takes to answer (default: 0.015)"
     )
     parser.add_argument("--rounds", type=int, default=3, help="rounds over a fast S3 (default: 3)")
     parser.add_argument(
@@ -63,8 +62,8 @@ def main() -> int:
         arguments.rounds, arguments.seconds = 1, 3
     parts = arguments.only or _PARTS
     try:
-        check([OURS, DISTRIBUTION] if {"images", "slow"} & {*parts} else [OURS])
-        if {"images", "slow"} & {*parts}:
+        check([OURS, DISTRIBUTION] if _BOTH.keys() & {*parts} else [OURS])
+        if _BOTH.keys() & {*parts}:
             ceph_gateway.check()
     except MissingProgram as missing:
         print(f"collect: {missing}", file=sys.stderr)
@@ -92,11 +91,10 @@ def _run(parts: Sequence[str], arguments: argparse.Namespace) -> dict[str, Any]:
     home = Path(tempfile.mkdtemp(prefix="collect-"))
     began = time.monotonic()
     try:
-        if {"images", "slow"} & {*parts}:
+        if _BOTH.keys() & {*parts}:
             results["versions"][DISTRIBUTION] = version(DISTRIBUTION)
             with ceph_gateway.running(home / "ceph") as gateway:
-                delays = {"images": 0.0, "slow": arguments.delay}
-                wanted = {part: delay for part, delay in delays.items() if part in parts}
+                wanted = {part: delay for part, delay in _BOTH.items() if part in parts}
                 results.update(images(home, gateway, arguments.images, wanted, arguments.rounds))
         if "growth" in parts:
             results["growth"] = growth(home, arguments.growth)

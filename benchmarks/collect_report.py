@@ -42,6 +42,7 @@ def markdown(results: Mapping[str, Any]) -> str:
     for part, section in (
         ("images", _images),
         ("slow", _images),
+        ("slower", _images),
         ("growth", _growth),
         ("redirects", _redirects),
     ):
@@ -160,7 +161,7 @@ def draw(results: Mapping[str, Any], directory: Path) -> Path | None:
         from matplotlib.figure import Figure
     except ImportError:
         return None
-    parts = [part for part in ("images", "slow", "growth") if part in results]
+    parts = [part for part in ("images", "slow", "slower", "growth") if part in results]
     if not parts:
         return None
     with mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):

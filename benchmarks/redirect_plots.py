@@ -109,10 +109,12 @@ def _latencies(axes: Axes, results: _Result) -> None:
     axes.set_title("Latency at half of each server's highest rate")
     hey, hot = results["latency"]["hey"], results["latency"]["hot"]
     rows: list[tuple[str, str, _Result]] = [(name, name, hey[name]) for name in _ORDER if name in hey]
-    rows.append((f"{OURS},\n{HOT:,} blobs", OURS, hot["steady"]))
-    rows.append((f"{OURS}, {HOT:,}\nblobs, windows end", OURS, hot["over_window_ends"]))
+    rows.append((f"{SERVE},\n{HOT:,} blobs", SERVE, hot["steady"]))
+    if bare := hot.get("steady_constant"):
+        rows.append((f"{BARE}\nat the same rate", BARE, bare))
+    rows.append((f"{SERVE}, {HOT:,}\nblobs, windows end", SERVE, hot["over_window_ends"]))
     if last := hot.get("over_descriptor_ends"):
-        rows.append((f"{OURS}, {HOT:,}\nblobs, descriptors end", OURS, last))
+        rows.append((f"{SERVE}, {HOT:,}\nblobs, descriptors end", SERVE, last))
     markers = {"p50": "o", "p95": "|", "p99": "D"}
     for position, (_, server, part) in enumerate(rows):
         values = {name: median(run[name] for run in part["runs"]) * 1000 for name in markers}

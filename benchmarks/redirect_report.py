@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any
 
 from redirect_drives import ECDSA, HOT
+from redirect_servers import BARE, SERVE
 from registries import DISTRIBUTION, OURS
 from report import page, table
 
@@ -103,7 +104,9 @@ def _latency(result: _Result) -> Iterable[str]:
     rows = [_tail(f"{name}, hey, one blob", part) for name, part in result["hey"].items()]
     hot = result["hot"]
     over = hot["over_window_ends"]
-    rows.append(_tail(f"{OURS}, wrk at that rate, {HOT:,} hot blobs", hot["steady"]))
+    rows.append(_tail(f"{SERVE}, wrk at that rate, {HOT:,} hot blobs", hot["steady"]))
+    if bare := hot.get("steady_constant"):
+        rows.append(_tail(f"{BARE}, wrk at the same rate, in turns with it", bare))
     label = (
         f"the same over {over['seconds'] // over['window']} ends of each blob's window of {over['window']} s"
     )
@@ -117,7 +120,8 @@ def _latency(result: _Result) -> Iterable[str]:
     yield ""
     yield (
         f"Of {sent:,} requests of wrk's at a rate, {late:,} were sent more than 5 ms late: all of its "
-        "connections waited for answers, or it had no processor. hey's workers all ask at the same moments."
+        "connections waited for answers, or it had no processor. hey's workers all ask at the same moments. "
+        "What the constant redirect shows is the machine's and the load generator's share."
     )
 
 
