@@ -44,13 +44,50 @@ Scalar = str | int | float | bool
 #: The attribute of a record that has the ids of its trace and span, if there are any.
 TRACE = "cfmiddleware_trace"
 
-#: The members that every JSON line may have.
-MEMBERS = frozenset(
-    {
-        *("time", "level", "logger", "message", "exception", "name", "method", "path", "status", "bytes"),
-        *("client", "ms", "id", "repository", "user", "sent", "trace_id", "span_id"),
-    }
-)
+#: The members that a JSON line may have: which lines have it, and what it says, in reStructuredText. The
+#: table in the docs is made of it, and no field of an operator's has such a name.
+MEMBERS = {
+    "time": ("each", "When it was logged, in UTC with milliseconds."),
+    "level": ("each", "``error``, ``warning``, ``info`` or ``debug``."),
+    "logger": (
+        "each",
+        "``cfmiddleware.access`` for requests, ``cfmiddleware`` or a library's name for messages.",
+    ),
+    "message": ("message", "What is told."),
+    "exception": ("message", "The traceback, where there is one."),
+    "name": ("request", "The server: ``registry``."),
+    "method": ("request", "Of the request."),
+    "path": (
+        "request",
+        "The path without its query, percent-encoded, so that it is one word; at most 2,000 "
+        "letters before that.",
+    ),
+    "status": ("request", "Of the answer."),
+    "bytes": ("request", "Of the answer's body."),
+    "client": (
+        "request",
+        "The peer's address, or, with the wrapper's ``trustedproxies``, the one that the proxies vouch for; "
+        "``-`` where it is not known for certain.",
+    ),
+    "ms": ("request", "Milliseconds until the last byte was handed to the server."),
+    "id": (
+        "request",
+        "``X-Request-Id`` where a proxy or the client sent one of up to 64 letters, digits, ``.``, ``_`` and "
+        "``-``; else a random one. It is a label and proves nothing.",
+    ),
+    "repository": ("request", "The repository that the path names. Left out where there is none."),
+    "user": (
+        "request",
+        "Who the client has shown to be. Left out without ``auth`` and where the credential is wrong.",
+    ),
+    "sent": (
+        "request",
+        "Where the pull of a blob was sent: ``edge`` (a redirect to CloudFront), ``s3`` (a redirect to S3) "
+        "or ``app`` (the registry's own answer). Left out for everything else, refused pulls included.",
+    ),
+    "trace_id": ("both", "The request's trace, where requests are traced (:doc:`tracing`)."),
+    "span_id": ("message", "The part of that trace in which the message was logged."),
+}
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import re
 import sys
 
 from lab import PROJECT
 
 from cfmiddleware.cli.commands import command_line
+from cfmiddleware.logs import MEMBERS, TRACE, Json
 from cfmiddleware.wsgi.accesslog import Line
 from cfmiddleware.wsgi.accessrecord import AccessRecord
 
@@ -38,16 +41,24 @@ def test_each_code_of_the_package_is_on_the_page():
     assert {code for code in codes if f"``{code}``" not in page} == set()
 
 
-def test_each_member_of_a_request_s_line_has_a_row():
+def test_each_member_of_a_line_has_a_row():
     record = AccessRecord("id")
     record.repository, record.user, record.sent, record.trace = "team/app", "alice", "edge", "0" * 32
     line = Line("registry", "GET", "/v2/", "127.0.0.1", record)
     line.status = 200
-    page = (DOCS / "http-and-logs.rst").read_text(encoding="utf-8")
-    table = page.partition("Member          Meaning")[2].partition("Values that are")[0]
-    rows_of_page = set(re.findall(r"^``(\w+)``", table, re.MULTILINE))
-    obvious = {"method", "status"}
-    assert line.members().keys() - obvious == rows_of_page
+    always = [name for name, (lines, _) in MEMBERS.items() if lines == "each"]
+    of_requests = [name for name, (lines, _) in MEMBERS.items() if lines in ("request", "both")]
+    assert list(line.members()) == of_requests
+
+    message = logging.LogRecord("cfmiddleware", logging.INFO, __file__, 0, "text", (), None)
+    setattr(message, TRACE, ("0" * 32, "0" * 16))
+    try:
+        raise ValueError
+    except ValueError:
+        message.exc_info = sys.exc_info()
+    of_messages = {name for name, (lines, _) in MEMBERS.items() if lines in ("message", "both")}
+    assert json.loads(Json().format(message)).keys() == {*always, *of_messages}
+    assert "\n.. logmembers::\n" in (DOCS / "http-and-logs.rst").read_text(encoding="utf-8")
 
 
 def test_the_page_that_runs_the_registry_names_each_of_them():
