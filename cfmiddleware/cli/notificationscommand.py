@@ -49,8 +49,9 @@ def run(arguments: Any) -> int:
     spool = Config.load(arguments.config).spool()
     if not spool.exists():
         # It is not made here: the registry may run as another user.
-        print(f"no events are kept in {spool.place}")
-        return 0
+        if not arguments.json:
+            print(f"no events are kept in {spool.place}")
+        return 1 if arguments.events and arguments.action != "list" else 0
     try:
         if arguments.action == "list":
             return _list(spool, arguments)

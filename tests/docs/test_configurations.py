@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-from lab import PROJECT
+from lab.pageblocks import all_pages, literals
 
 from cfmiddleware.config import Config
 from cfmiddleware.config.settings import Settings
 
-#: What a page's block must begin with to be a configuration, or a part of one.
-SECTIONS = {
-    *("auth", "catalog", "edge", "health", "http", "log", "metrics", "middleware", "notifications", "redis"),
-    *("retention", "server", "storage", "tags", "tracing", "validation", "version"),
-}
 DRIVERS = {"filesystem", "inmemory", "s3"}
 
-BLOCK = re.compile(r"::(?: yaml)?\n((?: +:\w+:.*\n)*)\n((?:(?: {3,}.*)?\n)+)")
 
-
-def shown() -> Iterator[tuple[str, dict[str, object]]]:
+def shown() -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield each configuration with the name of its page."""
-    for page in sorted((PROJECT / "docs").glob("*.rst")):
-        for _, block in BLOCK.findall(page.read_text(encoding="utf-8") + "\n"):
-            try:
-                tree = yaml.safe_load(textwrap.dedent(block))
-            except yaml.YAMLError:
-                continue
-            if isinstance(tree, dict) and set(map(str, tree)) <= SECTIONS:
-                yield page.stem, tree
+    for page in all_pages():
+        for block in literals(page):
+            tree = block.configuration()
+            if tree is not None:
+                yield page, tree
 
 
 CONFIGURATIONS = list(shown())

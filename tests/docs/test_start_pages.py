@@ -47,7 +47,7 @@ def test_the_start_with_cloudfront(tmp_path: Path):
     "page",
     [
         "wrap-gunicorn",
-        *(pytest.param(f"wrap-{name}", marks=pytest.mark.long) for name in ("flask", "django", "paste")),
+        *(pytest.param(name, marks=pytest.mark.long) for name in ("wrap-flask", "wrap-django", "wrap-paste")),
     ],
 )
 def test_an_app_is_wrapped(page: str, tmp_path: Path):

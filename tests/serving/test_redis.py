@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from lab.apps import ask, request, wrap
 from lab.clock import Clock
+from lab.pageblocks import literals
 from lab.redis_server import RedisServer, running_redis
 from lab.registry_client import ROOT, RegistryClient, image_manifest
 from lab.servers import CFMIDDLEWARE, eventually, free_port, running
@@ -884,14 +885,9 @@ def test_a_password_and_a_database(tmp_path: Path, caplog: pytest.LogCaptureFixt
 
 def test_a_user_of_redis(server: RedisServer, tmp_path: Path):
     with server.client() as behind:
-        behind.acl_setuser(
-            "registry",
-            enabled=True,
-            passwords=["+open-sesame"],
-            keys=["cfmiddleware:*"],
-            commands=["+get", "+set", "+del", "+eval"],
-        )
-        section = {"addr": server.address, "username": "registry", "password": "open-sesame"}
+        (made,) = [each.text for each in literals("caching") if each.text.startswith("ACL SETUSER registry")]
+        assert behind.execute_command(*made.split())
+        section = {"addr": server.address, "username": "registry", "password": "secret"}
         client = configured(tmp_path, section)
         works_as_without(client)
         assert is_warm(client)

@@ -48,6 +48,8 @@ def add(spool: Spool, *endpoints: str) -> None:
 
 def test_a_spool_that_is_not_there_is_not_made(spool: Spool, run: Run):
     assert run() == (0, [f"no events are kept in {spool.directory}"])
+    assert run("list", "--json") == (0, [])
+    assert run("resend", "7") == (1, [f"no events are kept in {spool.directory}"])
     assert not spool.directory.exists()
 
 
