@@ -21,6 +21,12 @@ _DIGEST = "grep -o 'sha256:[0-9a-f]*' | tail -n 1"
 _OF_JSON = """grep -o '"token": *"[^"]*' | cut -d '"' -f 4"""
 
 
+def in_one_line(text: str) -> str:
+    """Return what a greeting says before what to try, as one line of a log."""
+    facts = text.partition("\nTry:\n")[0].splitlines()
+    return "; ".join(" ".join(fact.split()) for fact in facts)
+
+
 class _Reached(NamedTuple):
     """How clients reach the registry.
 

@@ -31,6 +31,7 @@ _STATUSES = {
     "0": "It is done.",
     "1": "It is not done, or something is wrong; or nobody reads what it prints.",
     "2": "The command line or the configuration cannot be used; one line on standard error says why.",
+    "74": "What it prints cannot be written, as on a full disk.",
     "75": "The storage cannot be reached. The same command may succeed later.",
     "130": "Ctrl-C has ended it.",
 }

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,7 +24,7 @@ from cfmiddleware.serving.master import check_gunicorn
 from cfmiddleware.serving.services import Service, debug_service, edge_service, registry_service
 from cfmiddleware.serving.signals import ending_well
 
-from .greeting import greeting
+from .greeting import greeting, in_one_line
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -109,7 +111,11 @@ def _serve(prepare: Callable[[], Prepared]) -> int:
     log = config.log_options()
     logs.set_up(log)
     logs.replay(messages)
-    print(text, end="", flush=True)
+    if log.json and not sys.stdout.isatty():
+        # Both streams go into one log, whose reader wants objects. It is said at every level.
+        logs.straight(dataclasses.replace(log, level="INFO")).info("%s", in_one_line(text))
+    else:
+        print(text, end="", flush=True)
     try:
         return supervisor.run(services, drain)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -67,6 +68,21 @@ class Browser:
     def open(self, url: str) -> None:
         """Go to a page."""
         self._ask("Page.navigate", url=url)
+
+    def be(self, width: int, *, mobile: bool) -> None:
+        """Have a screen of this width, that of a telephone or of a desk."""
+        self._ask(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=900,
+            deviceScaleFactor=1,
+            mobile=mobile,
+        )
+
+    def picture(self) -> bytes:
+        """Return what the whole page looks like, as a PNG."""
+        taken = self._ask("Page.captureScreenshot", captureBeyondViewport=True)
+        return base64.b64decode(taken["data"])
 
     def run(self, script: str) -> Any:
         """Return what an expression of JavaScript is, a promise's result included."""

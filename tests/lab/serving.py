@@ -127,7 +127,8 @@ def wait_for_greeting(server: Server) -> None:
     """Return when the command has said all that it has to say, and has its gunicorns, which come last."""
 
     def has_begun() -> bool:
-        return "\n  look  " in server.stdout and bool(children(server.process.pid))
+        said = "\n  look  " in server.stdout or '"message": "cfmiddleware ' in server.stderr
+        return said and bool(children(server.process.pid))
 
     assert eventually(has_begun), server.stderr
 

@@ -26,6 +26,7 @@ from cfmiddleware.registry.app import Registry
 from cfmiddleware.registry.auth.access import Grant
 from cfmiddleware.signing.keys import generate
 from cfmiddleware.storage.memory import MemoryDriver
+from cfmiddleware.version import __version__
 from cfmiddleware.wsgi.accesslog import AccessLog
 from cfmiddleware.wsgi.accessrecord import ACCESS
 
@@ -394,6 +395,14 @@ def test_each_line_of_the_command_is_an_object_and_tells_where_a_pull_went(servi
     (refused,) = [line for line in lines(service) if line.get("id") == "refused"]
     assert refused["status"] == 401
     assert "user" not in refused
+
+
+def test_what_is_served_is_told_by_a_line_and_nothing_else_is_printed(service: Service):
+    assert service.server.stdout == ""
+    first = lines(service)[0]
+    assert first["message"].startswith(f"cfmiddleware {__version__}; registry {service.url}; edge http://")
+    assert "\n" not in first["message"]
+    assert first["rack"] == 7
 
 
 def test_fields_of_the_file_are_on_every_line(service: Service):
