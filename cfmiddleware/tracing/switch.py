@@ -38,3 +38,5 @@ def _drop_mistakes() -> None:
         if not mistake.stops:
             _log.warning("%s: %s; the default counts", mistake.name, mistake.said)
             os.environ.pop(mistake.name, None)
+            if mistake.name == "OTEL_TRACES_SAMPLER_ARG":  # a sampler that needs one complains without it
+                os.environ[mistake.name] = "1.0"

@@ -7,9 +7,10 @@ is looked at before. Values of headers are secrets, and are never repeated.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from cfmiddleware.process.waiting import waiting_is_free
 
@@ -107,15 +108,22 @@ def _mistakes(given: Mapping[str, str]) -> Iterator[Mistake]:
                 break
 
 
+# What any variable that counts something may say.
+_MOST = 2**31 - 1
+
+# A header as the SDK reads it. It logs whatever it cannot read, with the value.
+_HEADER = re.compile(r"([!#-'*+.0-9A-Z^-z|~-]+)[ \t]*=[ \t]*([ !#-+.-:<-\[\]-~\-]*)")
+_TOKEN = re.compile(r"[!#-'*+.0-9A-Z^-z|~-]+")
+
 # Each check returns what is wrong, or nothing.
 _Check = Callable[[str, Mapping[str, str]], str]
 
 
 def _count(least: int) -> _Check:
     def check(value: str, given: Mapping[str, str]) -> str:
-        if value.isascii() and value.isdecimal() and int(value) >= least:
+        if value.isascii() and value.isdecimal() and least <= int(value[:20]) <= _MOST:
             return ""
-        return f"{value!r} is not a whole number of at least {least}"
+        return f"{value!r} is not a whole number from {least} to {_MOST}"
 
     return check
 
@@ -176,6 +184,26 @@ def _pairs(value: str, given: Mapping[str, str]) -> str:
     return "" if good else "is not name=value, several of them separated by commas"
 
 
+def _headers(value: str, given: Mapping[str, str]) -> str:
+    for pair in value.split(","):
+        found = _HEADER.fullmatch(pair.strip(" \t"))
+        if pair.strip(" \t") and (found is None or not _can_be_sent(unquote(found[1]), unquote(found[2]))):
+            return (
+                "is not name=value, several of them separated by commas; "
+                "in a value, quotes, commas, semicolons and backslashes are written as in a URL (%2C)"
+            )
+    return ""
+
+
+def _can_be_sent(name: str, value: str) -> bool:
+    """Return whether a client of HTTP takes a header, rather than to repeat it in an error."""
+    return (
+        bool(_TOKEN.fullmatch(name.strip()))
+        and value.strip().isprintable()
+        and max(value, default="") < "\u0100"
+    )
+
+
 def _file(value: str, given: Mapping[str, str]) -> str:
     try:
         with open(value, "rb"):
@@ -196,6 +224,13 @@ def _detectors(value: str, given: Mapping[str, str]) -> str:
     return f"{unknown[0]!r} is not installed; there are {', '.join(sorted(installed))}" if unknown else ""
 
 
+def _part(group: str) -> _Check:
+    def check(value: str, given: Mapping[str, str]) -> str:
+        return "" if value in _installed(group) else f"{value!r} is not installed"
+
+    return check
+
+
 def _installed(group: str) -> set[str]:
     from importlib.metadata import entry_points  # which needs what reads mail, and few processes trace
 
@@ -209,6 +244,15 @@ _CHECKS: Mapping[str, tuple[_Check, bool]] = {
     "OTEL_PROPAGATORS": (_propagators, False),
     "OTEL_RESOURCE_ATTRIBUTES": (_pairs, False),
     "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS": (_detectors, False),
+    "OTEL_PYTHON_CONTEXT": (_part("opentelemetry_context"), False),
+    "OTEL_PYTHON_TRACER_PROVIDER": (_part("opentelemetry_tracer_provider"), False),
+    **dict.fromkeys(
+        (
+            "OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER",
+            "OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL_PROVIDER",
+        ),
+        (_part("opentelemetry_otlp_credential_provider"), True),
+    ),
     "OTEL_TRACES_SAMPLER": (_one_of(*_SAMPLERS), False),
     "OTEL_TRACES_SAMPLER_ARG": (_ratio, False),
     "OTEL_BSP_SCHEDULE_DELAY": (_count(1), False),
@@ -224,7 +268,7 @@ _CHECKS: Mapping[str, tuple[_Check, bool]] = {
         for name, checked in {
             "TIMEOUT": (_seconds, False),
             "COMPRESSION": (_one_of("none", "gzip", "deflate"), False),
-            "HEADERS": (_pairs, True),
+            "HEADERS": (_headers, True),
             "CERTIFICATE": (_file, True),
             "CLIENT_KEY": (_file, True),
             "CLIENT_CERTIFICATE": (_file, True),

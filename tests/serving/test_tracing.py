@@ -211,6 +211,20 @@ def test_no_thread_and_no_connection_is_there_before_the_fork(tmp_path: Path, re
         ({"OTEL_TRACES_EXPORTER": "pigeon"}, "OTEL_TRACES_EXPORTER: the exporter 'pigeon' is not installed"),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "nowhere:x"}, "OTEL_EXPORTER_OTLP_ENDPOINT: is not a URL"),
         ({"OTEL_EXPORTER_OTLP_HEADERS": "hush"}, "OTEL_EXPORTER_OTLP_HEADERS: is not name=value"),
+        ({"OTEL_EXPORTER_OTLP_HEADERS": 'key="hush"'}, "OTEL_EXPORTER_OTLP_HEADERS: is not name=value"),
+        (
+            {"OTEL_EXPORTER_OTLP_HEADERS": "key=hush%0A%0Ahush"},
+            "OTEL_EXPORTER_OTLP_HEADERS: is not name=value",
+        ),
+        (
+            {"OTEL_PYTHON_CONTEXT": "smoke"},
+            "OTEL_PYTHON_CONTEXT: 'smoke' is not installed; the default counts",
+        ),
+        ({"OTEL_PYTHON_TRACER_PROVIDER": "smoke"}, "OTEL_PYTHON_TRACER_PROVIDER: 'smoke' is not installed"),
+        (
+            {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "half"},
+            "OTEL_TRACES_SAMPLER_ARG: 'half' is not a number",
+        ),
     ],
 )
 def test_a_variable_that_cannot_work_is_one_line_and_the_registry_serves(
@@ -221,6 +235,7 @@ def test_a_variable_that_cannot_work_is_one_line_and_the_registry_serves(
         assert ask("GET", f"{service.url}/v2/app/blobs/{digest}").status == 307
         errors = service.server.stderr
     assert errors.count(said) == 1
+    assert errors.count("SAMPLER_ARG") <= 1
     assert "Traceback" not in errors
     assert "hush" not in errors
 
