@@ -116,6 +116,8 @@ def post_worker_init(worker: Any) -> None:
         else:
             config = Config(*checked)
             worker.wsgi = watched(config, config.surrounded(app))
+            if config.notifier is not None:
+                config.notifier.start()  # what waits may be older than this server, and clients may be gone
     except ConfigError as error:
         refuse(error)
 

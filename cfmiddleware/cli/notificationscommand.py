@@ -37,11 +37,16 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "events", metavar="EVENT", nargs="*", type=int, default=[], help="the number of an event"
     )
-    parser.add_argument("--endpoint", metavar="NAME", help="the events of this endpoint alone")
+    parser.add_argument("--endpoint", metavar="NAME", type=_text, help="the events of this endpoint alone")
     parser.add_argument("--dead", action="store_true", help="dead letters alone")
     parser.add_argument("--all", action="store_true", help="every event, instead of some that are named")
     parser.add_argument("--json", action="store_true", help="list: one JSON object a line, with the event")
     parser.set_defaults(run=run)
+
+
+def _text(argument: str) -> str:
+    """Return an argument without bytes that are not text, which no spool can be asked for."""
+    return argument.encode("utf-8", "backslashreplace").decode()
 
 
 def run(arguments: Any) -> int:
@@ -51,7 +56,7 @@ def run(arguments: Any) -> int:
         # It is not made here: the registry may run as another user.
         if not arguments.json:
             print(f"no events are kept in {spool.place}")
-        return 1 if arguments.events and arguments.action != "list" else 0
+        return 1 if arguments.events else 0
     try:
         if arguments.action == "list":
             return _list(spool, arguments)
@@ -68,14 +73,19 @@ def _chosen(spool: EventSpool, arguments: Any) -> Iterator[Waiting]:
 
 def _list(spool: EventSpool, arguments: Any) -> int:
     shown: Counter[str] = Counter()
+    missing = dict.fromkeys(arguments.events)
     for event in _chosen(spool, arguments):
+        missing.pop(event.seq, None)
         if arguments.json:
             print(json.dumps({**event._asdict(), "body": json.loads(event.body)}, ensure_ascii=False))
         elif event.is_dead or arguments.all or arguments.events or shown[event.endpoint] < _SHOWN:
             shown[event.endpoint] += not event.is_dead
             print(_line(event))
+    status = 1 if missing else 0
     if arguments.json:
-        return 0
+        return status
+    if missing:
+        print(f"not there: {', '.join(map(str, missing))}")
     counts = spool.counts()
     for endpoint in sorted(counts):
         if arguments.endpoint in (None, endpoint):
@@ -85,7 +95,7 @@ def _list(spool: EventSpool, arguments: Any) -> int:
             print(f"{endpoint}: {waits} waiting{more}, {dead} dead")
     if not counts:
         print("no events are waiting, and there are no dead letters")
-    return 0
+    return status
 
 
 def _line(event: Waiting) -> str:

@@ -21,6 +21,7 @@ from cfmiddleware.process.offload import offload
 
 from .batches import Batches
 from .entries import Entry, SpoolError, Waiting
+from .spooldatabase import Database, identity, told
 
 if TYPE_CHECKING:
     import sqlite3
@@ -108,9 +109,11 @@ class Spool:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not os.access(self.directory, os.W_OK | os.X_OK):
                 raise PermissionError(13, os.strerror(13))
-            with contextlib.closing(self.connect()) as connection, _told():
+            with contextlib.closing(self.connect()) as connection, told():
                 connection.execute("BEGIN IMMEDIATE")
                 connection.execute("ROLLBACK")
+            with open(self.directory / LOCK, "ab"):
+                pass
         except (OSError, SpoolError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             shown = shown_path(str(self.directory))
@@ -129,7 +132,7 @@ class Spool:
             import sqlite3
         except ImportError:
             raise SpoolError("this Python has no sqlite3") from None
-        with _told():
+        with told():
             path = self.directory / FILE
             connection = sqlite3.connect(
                 path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
@@ -193,6 +196,7 @@ class Spool:
         """Return the right to deliver, or None while another process has it.
 
         :param endpoints: those that events are delivered to.
+        :raises SpoolError: if there is nothing to lock.
         """
         return DirectoryTurn.take(self.directory / LOCK)
 
@@ -278,29 +282,35 @@ class Spool:
 class DirectoryTurn:
     """The right to deliver what is in a directory, which its process has until the end.
 
-    :param stream: an open file that is locked.
+    :param file: its path.
+    :param stream: the file, open and locked.
     """
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, file: Path, stream: IO[bytes]) -> None:
+        self._file = file
         self._stream = stream
+        self._identity = identity(stream.fileno())
 
     @classmethod
     def take(cls, file: Path) -> DirectoryTurn | None:
-        """Return the right, or None while another process has it."""
+        """Return the right, or None while another process has it.
+
+        :raises SpoolError: if there is nothing to lock.
+        """
         try:
             stream = open(file, "ab")  # noqa: SIM115 (it is held)
-        except OSError:
-            return None  # whoever adds events says why
+        except OSError as error:
+            raise SpoolError(f"{file.name}: {error.strerror}") from None
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             stream.close()
             return None
-        return cls(stream)
+        return cls(file, stream)
 
     def is_held(self) -> bool:
-        """Return whether this process still has it."""
-        return not self._stream.closed
+        """Return whether this process still has it: others cannot see the lock of a file that was removed."""
+        return not self._stream.closed and identity(self._file) == self._identity
 
     def renew(self) -> None:
         """Say that the process still delivers, which its lock does."""
@@ -320,24 +330,20 @@ class _Writer:
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
+        self._database = Database(spool.directory / FILE, spool.connect)
         self._connection: sqlite3.Connection | None = None
         self._is_lasting = False
         self.batches: Batches[Entry] = Batches(lambda entries: offload(self._write, entries))
 
     def _write(self, entries: Sequence[Entry]) -> list[Entry]:
-        with _told():
-            if self._connection is None:
-                self._connection, self._is_lasting = self._spool.connect(), False
-            try:
-                return self._insert(self._connection, entries)
-            except BaseException:
-                self._connection.close()
-                self._connection = None
-                raise
+        with self._database.use() as connection:
+            return self._insert(connection, entries)
 
     def _insert(self, connection: sqlite3.Connection, entries: Sequence[Entry]) -> list[Entry]:
         sync, most = self._spool._sync, self._spool._maxbytes
         lasting = sync == "all" or (sync == "changes" and any(each.action != "pull" for each in entries))
+        if connection is not self._connection:  # a new one
+            self._connection, self._is_lasting = connection, False
         if lasting != self._is_lasting:
             connection.execute(f"PRAGMA synchronous = {'FULL' if lasting else 'NORMAL'}")
             self._is_lasting = lasting
@@ -377,9 +383,8 @@ class _Queue:
     """What one process reads and changes with, one caller at a time."""
 
     def __init__(self, spool: Spool) -> None:
-        self._spool = spool
+        self._database = Database(spool.directory / FILE, spool.connect)
         self._turn = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
 
     def read(self, statement: str, values: Sequence[object]) -> list[Waiting]:
         """Return the events that a statement selects."""
@@ -401,24 +406,6 @@ class _Queue:
         return int(used)
 
     def _run(self, statement: str, values: Sequence[object]) -> tuple[list[tuple[Any, ...]], int]:
-        with _told():
-            if self._connection is None:
-                self._connection = self._spool.connect()
-            try:
-                cursor = self._connection.execute(statement, values)
-                return cursor.fetchall(), cursor.rowcount
-            except BaseException:
-                self._connection.close()
-                self._connection = None
-                raise
-
-
-@contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Make an error of SQLite one of the spool."""
-    import sqlite3
-
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise SpoolError(str(error)) from None
+        with self._database.use() as connection:
+            cursor = connection.execute(statement, values)
+            return cursor.fetchall(), cursor.rowcount

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from lab import TESTS
+from lab.event_receiver import receiving
 from lab.gunicorn_command import OWN
 from lab.servers import eventually, free_port, running
 from lab.serving import Answer, Service, ask, children
@@ -135,6 +136,24 @@ def test_an_app_that_knows_nothing_of_it_is_wrapped(place: Path, worker: str, pr
         assert pull(service, Digest.of(b"another")).status == 404
     assert "Traceback" not in service.server.stderr
     assert "Monkey" not in service.server.stderr
+
+
+@pytest.mark.parametrize("worker", ["sync", "gthread", "gevent"])
+def test_events_that_wait_when_all_is_killed_are_delivered_without_a_request(place: Path, worker: str):
+    with receiving() as receiver:
+        receiver.otherwise = "500"
+        endpoint = f'{{name: a, url: "{receiver.url}", backoff: 100ms}}'
+        notifications = f"notifications: {{endpoints: [{endpoint}], spool: {{directory: spool}}}}"
+        (place / "config.yml").write_text(CONFIG + notifications)
+        with under_gunicorn(place, *MODULE, "-k", worker, "--workers", "2") as service:
+            digest = push(service, b"content")
+            for process in (service.server.process.pid, *children(service.server.process.pid)):
+                os.kill(process, signal.SIGKILL)
+        receiver.otherwise = "ok"
+        with under_gunicorn(place, *MODULE, "-k", worker, "--workers", "2") as service:
+            assert eventually(
+                lambda: [each["target"]["digest"] for each in receiver.events()] == [str(digest)]
+            )
 
 
 @pytest.mark.parametrize("worker", ["gthread", "gevent"])

@@ -49,6 +49,7 @@ def add(spool: Spool, *endpoints: str) -> None:
 def test_a_spool_that_is_not_there_is_not_made(spool: Spool, run: Run):
     assert run() == (0, [f"no events are kept in {spool.directory}"])
     assert run("list", "--json") == (0, [])
+    assert run("list", "7", "--json") == (1, [])
     assert run("resend", "7") == (1, [f"no events are kept in {spool.directory}"])
     assert not spool.directory.exists()
 
@@ -102,6 +103,24 @@ def test_events_are_removed(spool: Spool, run: Run):
     assert run("drop", "1", "3") == (1, ["1 removed", "not there: 3"])
     assert run("drop", "--endpoint", "b") == (0, ["1 removed"])
     assert [each.seq for each in spool.all()] == [2]
+
+
+def test_an_event_that_is_not_there_is_named(spool: Spool, run: Run):
+    add(spool, "a")
+    status, lines = run("list", "1", "77")
+    assert (status, lines[0].split()[0], lines[1]) == (1, "1", "not there: 77")
+    assert run("list", "77", "--json") == (1, [])
+    assert run("drop", "77") == (1, ["0 removed", "not there: 77"])
+
+
+@pytest.mark.parametrize("action", ["list", "resend", "drop"])
+def test_an_endpoint_whose_name_is_not_text_has_no_events(spool: Spool, run: Run, action: str):
+    add(spool, "a")
+    status, lines = run(action, "--endpoint", "\udcff")
+    assert (status, lines) == (
+        0,
+        [] if action == "list" else [f"0 {'removed' if action == 'drop' else 'sent again'}"],
+    )
 
 
 @pytest.mark.parametrize("action", ["resend", "drop"])

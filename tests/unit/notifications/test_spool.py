@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sqlite3
 import threading
 import time
@@ -183,6 +184,35 @@ def test_a_directory_that_cannot_be_used_is_one_clear_line(tmp_path: Path, fault
         Spool(directory).check()
     assert str(caught.value).startswith(f"{directory}: events cannot be kept there: ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_spool_that_was_removed_takes_nothing_into_a_file_that_nobody_sees(
+    tmp_path: Path, is_replaced: bool, caplog: pytest.LogCaptureFixture
+):
+    spool = Spool(tmp_path / "spool")
+    spool.check()
+    spool.add([entry(1)])
+    assert bodies(spool) == ['{"n":1}']
+    turn = spool.turn(["a"])
+    assert turn is not None
+    assert turn.is_held()
+
+    shutil.rmtree(tmp_path / "spool")
+    assert not turn.is_held()
+    if is_replaced:
+        Spool(tmp_path / "spool").check()
+        assert spool.add([entry(2)]) == []
+        assert bodies(spool) == bodies(Spool(tmp_path / "spool")) == ['{"n":2}']
+        assert spool.turn(["a"]) is not None
+    else:
+        with pytest.raises(SpoolError):
+            spool.add([entry(2)])
+        with pytest.raises(SpoolError):
+            spool.is_full()
+        with pytest.raises(SpoolError):
+            spool.turn(["a"])
+    assert "events.db was removed or replaced; the events that waited there are lost" in caplog.text
 
 
 def test_which_events_are_on_the_disk_before_the_answer(tmp_path: Path):
