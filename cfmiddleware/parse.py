@@ -119,11 +119,11 @@ def seconds(value: object, name: str, minimum: int = 1) -> int:
     return int(total)
 
 
-def short_seconds(value: object, name: str) -> float:
+def short_seconds(value: object, name: str, hours: int = 1) -> float:
     """Return a duration in seconds that may be as short as a millisecond (``10ms``)."""
     total = _duration(value, name)
-    if not Decimal("0.001") <= total <= 3600:
-        raise ConfigError(f"{name}: {_shown(value)} must be from 1ms to 1h")
+    if not Decimal("0.001") <= total <= hours * 3600:
+        raise ConfigError(f"{name}: {_shown(value)} must be from 1ms to {hours}h")
     return float(total)
 
 

@@ -27,7 +27,7 @@ _TIMEOUT = 5.0
 
 def _seconds(default: float, value: object, name: str) -> float:
     """Read a duration; nothing at all is the default, as in Distribution."""
-    return default if value in (0, "0", "0s") else parse.short_seconds(value, name)
+    return default if value in (0, "0", "0s") else parse.short_seconds(value, name, hours=24)
 
 
 _interval = partial(_seconds, _INTERVAL)

@@ -34,7 +34,7 @@ _LEAST = 1 << 20
 
 def _second(value: object, name: str) -> float:
     """Read a duration; nothing at all is the default, as in Distribution."""
-    return _SECOND if value in (0, "0", "0s") else parse.short_seconds(value, name)
+    return _SECOND if value in (0, "0", "0s") else parse.short_seconds(value, name, hours=24)
 
 
 def _threshold(value: object, name: str) -> int:

@@ -28,7 +28,7 @@ def test_each_check_has_distributions_name():
             "storagedriver": {"enabled": True, "interval": "10s", "threshold": 3},
             "file": [{"file": "down", "interval": 0, "timeout": "2s"}],
             "http": [{"uri": "http://server.example.com/alive", "headers": {"A": ["b"]}, "statuscode": 204}],
-            "tcp": [{"addr": "redis:6379", "timeout": "3s", "threshold": 3}],
+            "tcp": [{"addr": "redis:6379", "timeout": "3s", "interval": "1h30m", "threshold": 3}],
         }
     )
     health = config.health()
@@ -37,9 +37,9 @@ def test_each_check_has_distributions_name():
         ("storagedriver_inmemory", 10, 3, 5),
         ("/etc/registry/down", 10, 1, 2),
         ("http://server.example.com/alive", 10, 1, 5),
-        ("redis:6379", 10, 3, 3),
+        ("redis:6379", 5400, 3, 3),
     ]
-    assert config.settings.health.tcp == (TCPCheckOptions("redis:6379", 3, 10, 3),)
+    assert config.settings.health.tcp == (TCPCheckOptions("redis:6379", 3, 5400, 3),)
 
 
 def test_a_check_is_named_without_what_is_secret_in_its_url():

@@ -81,7 +81,7 @@ def test_nothing_stands_for_the_default_as_in_distribution():
             for url in (f"ftp://{SECRET}@a/", f"{SECRET}.example.com/x", "http://", "http://a:99999/", 7)
         ),
         ({"endpoints": [{**ONE, "timeout": "-1s"}]}, "endpoints[0].timeout: '-1s' is not a duration"),
-        ({"endpoints": [{**ONE, "timeout": -1}]}, "endpoints[0].timeout: -1 must be from 1ms to 1h"),
+        ({"endpoints": [{**ONE, "timeout": -1}]}, "endpoints[0].timeout: -1 must be from 1ms to 24h"),
         ({"endpoints": [{**ONE, "backoff": "soon"}]}, "endpoints[0].backoff: 'soon' is not a duration"),
         ({"endpoints": [{**ONE, "threshold": -1}]}, "endpoints[0].threshold: -1 is not a whole number"),
         ({"endpoints": [{**ONE, "retryfor": 0}]}, "endpoints[0].retryfor: 0 must be whole seconds"),
