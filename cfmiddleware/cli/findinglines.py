@@ -26,9 +26,11 @@ def print_lines(source: str, steps: Mapping[int, str], found: Iterable[tuple[int
     plain = not can_print(_ARROWS[0] + _SIGNS[Mark.TICK][0] + _SIGNS[Mark.CROSS][0])
     step, counts = 0, dict.fromkeys(Mark, 0)
     for number, finding in found:
-        if number != step:
-            step = number
-            print(f"{number}. {steps[number]}")
+        while step < number:
+            step += 1
+            # Such as AWS's side, where the edge is one's own.
+            left_out = "" if step == number else ": nothing to look at here"
+            print(f"{step}. {steps[step]}{left_out}")
         counts[finding.mark] += 1
         sign = _SIGNS[finding.mark][plain]
         if colours:
