@@ -16,7 +16,7 @@ from cfmiddleware.config import Config
 from cfmiddleware.errors import ConfigError, StorageUnavailable
 from cfmiddleware.notifications.entries import SpoolError
 from cfmiddleware.registry.errors import RegistryError
-from cfmiddleware.registry.retention.expiry import ClockDoubtful, Expired
+from cfmiddleware.registry.retention.expiry import ClockDoubtful, Expired, keep_record
 from cfmiddleware.registry.retention.fates import Fate
 
 from .progress import Progress
@@ -72,6 +72,7 @@ def run(arguments: Any) -> int:
                 (_print_json if arguments.json else _print_table)(progress.through(retention.survey()))
                 return 0
             done = retention.apply()
+            keep_record(driver, done)
     except ClockDoubtful as error:
         return _failed(arguments, str(error))
     except StorageUnavailable as error:

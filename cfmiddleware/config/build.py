@@ -310,11 +310,14 @@ def tag_guard(settings: Settings) -> TagGuard:
     return TagGuard(driver, Tags(driver, policy=policy), policy)
 
 
-def chores(settings: Settings, name: str, given: Callable[[], bytes]) -> Chores | None:
+def chores(
+    settings: Settings, name: str, given: Callable[[], bytes], notifier: Notifier | None
+) -> Chores | None:
     """Return what a process that serves the registry does beside its requests, or None if that is nothing.
 
     :param name: by which processes find one another.
     :param given: returns what a process of its own makes the same configuration of.
+    :param notifier: is told of the deletes of retention.
     """
     if settings.storage.driver is None or settings.storage.maintenance.readonly:
         return None
@@ -326,6 +329,13 @@ def chores(settings: Settings, name: str, given: Callable[[], bytes]) -> Chores 
         from cfmiddleware.registry.purging.purgebyitself import PurgeByItself
 
         found.append(PurgeByItself(driver, purging.age, purging.interval, dryrun=purging.dryrun))
+    retaining = settings.storage.maintenance.retention
+    if retaining.enabled:
+        from cfmiddleware.registry.announcements import Announcements
+        from cfmiddleware.registry.retention.retainbyitself import RetainByItself
+
+        events = Announcements(notifier)
+        found.append(RetainByItself(driver, settings.retention, events, retaining.interval))
     collections = settings.storage.maintenance.garbagecollect
     if collections.enabled:
         from cfmiddleware.registry.collect.byitself import CollectionByItself, Schedule

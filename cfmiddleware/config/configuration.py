@@ -146,8 +146,9 @@ class Config:
     @cached_property
     def chores(self) -> Chores | None:
         """What a process that serves the registry does beside its requests, or None if that is nothing."""
+        notifier = self.notifier
         with self.located():
-            return build.chores(self.settings, self._name, lambda: pickle.dumps(self._given))
+            return build.chores(self.settings, self._name, lambda: pickle.dumps(self._given), notifier)
 
     def spool(self) -> EventSpool:
         """Return where events are kept until their endpoints have taken them."""

@@ -6,6 +6,8 @@ storage:
       enabled: false
     uploadpurging:                            # see purgeoptions.py
       enabled: true
+    retention:                              # see retentionoptions.py
+      enabled: false
     garbagecollect:                         # see collectionoptions.py
       enabled: false
 """
@@ -20,6 +22,7 @@ from cfmiddleware import parse
 
 from .collectionoptions import CollectionOptions
 from .purgeoptions import PurgeOptions, read_purging
+from .retentionoptions import RetainOptions
 
 
 def _readonly(value: object, name: str) -> bool:
@@ -31,6 +34,10 @@ def _garbagecollect(value: object, name: str) -> CollectionOptions:
     return parse.options(CollectionOptions, parse.section(value, name), name)
 
 
+def _retention(value: object, name: str) -> RetainOptions:
+    return parse.options(RetainOptions, parse.section(value, name), name)
+
+
 @dataclass(frozen=True)
 class MaintenanceOptions:
     """What is done with the storage beside requests.
@@ -38,16 +45,19 @@ class MaintenanceOptions:
     :param readonly: ``enabled``: whether every request that would change something gets 405, as during
         garbage collection; false by default. Then nothing is changed in the background either.
     :param uploadpurging: what becomes of uploads that nobody finishes.
+    :param retention: whether tags go by themselves, by the rules of the section ``retention``.
     :param garbagecollect: garbage collections that begin by themselves.
     """
 
     readonly: bool = field(default=False, metadata={"form": "section"})
     uploadpurging: PurgeOptions = field(default_factory=PurgeOptions, metadata={"form": "section"})
+    retention: RetainOptions = field(default_factory=RetainOptions, metadata={"form": "section"})
     garbagecollect: CollectionOptions = field(default_factory=CollectionOptions, metadata={"form": "section"})
 
     PARSERS: ClassVar[Mapping[str, parse.Parser]] = {
         "readonly": _readonly,
         "uploadpurging": read_purging,
+        "retention": _retention,
         "garbagecollect": _garbagecollect,
     }
 

@@ -20,6 +20,8 @@ from cfmiddleware import parse
 from cfmiddleware.errors import ConfigError
 from cfmiddleware.registry.retention.tagrules import Keep, TagPolicy, TagRule
 
+from .purgeoptions import some_time
+
 _REPOSITORY = re.compile(r"[a-z0-9._/*?-]{1,255}")
 _TAG = re.compile(r"[A-Za-z0-9_*?][A-Za-z0-9._*?-]{0,127}")
 _LIST: dict[str, str] = {"form": "list"}
@@ -102,6 +104,21 @@ class RetentionOptions:
         "protect": _tags,
         "immutable": _tags,
     }
+
+
+@dataclass(frozen=True)
+class RetainOptions:
+    """Retention that begins by itself (``storage.maintenance.retention``).
+
+    :param enabled: whether the servers apply the rules of the section ``retention``.
+    :param interval: how long after they were applied they are applied again. The first time is within an hour
+        of the start.
+    """
+
+    enabled: bool = False
+    interval: float = field(default=24 * 3600.0, metadata={"form": "duration"})
+
+    PARSERS: ClassVar[Mapping[str, parse.Parser]] = {"enabled": parse.boolean, "interval": some_time}
 
 
 def read_retention(value: object) -> TagPolicy:

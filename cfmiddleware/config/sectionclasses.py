@@ -32,7 +32,7 @@ from .notificationsoptions import (
 )
 from .purgeoptions import PurgeOptions
 from .redisoptions import RedisOptions, RedisTLSOptions
-from .retentionoptions import KeepOptions, RetentionOptions
+from .retentionoptions import KeepOptions, RetainOptions, RetentionOptions
 from .serveroptions import ServerOptions
 from .settings import Settings
 from .storageoptions import StorageOptions
@@ -102,6 +102,11 @@ SECTION_CLASSES = (
         "storage.maintenance.uploadpurging",
         PurgeOptions,
         lambda s: [("storage.maintenance.uploadpurging", s.storage.maintenance.uploadpurging)],
+    ),
+    SectionClass(
+        "storage.maintenance.retention",
+        RetainOptions,
+        lambda s: [("storage.maintenance.retention", s.storage.maintenance.retention)],
     ),
     SectionClass(
         "storage.maintenance.garbagecollect",

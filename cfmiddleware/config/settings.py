@@ -179,6 +179,10 @@ def _check(settings: Settings) -> None:
             "storage.maintenance.garbagecollect: deletes nothing where Distribution uses the storage too "
             "(validation.manifests.mediatypes: distribution); see besidedistribution"
         )
+    if settings.storage.maintenance.retention.enabled and not settings.retention.may_take:
+        raise ConfigError(
+            "storage.maintenance.retention: has nothing to do, because no entry of 'retention' has keep"
+        )
     if settings.storage.cache.kind == "redis" and settings.redis is None:
         raise ConfigError("storage.cache.blobdescriptor: redis needs a section 'redis' with 'addr'")
     if settings.cloudfront is not None:

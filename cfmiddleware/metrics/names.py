@@ -37,6 +37,9 @@ _S3_OPERATIONS = (
     *("AbortMultipartUpload", "ListMultipartUploads", "ListParts", OTHER),
 )
 
+#: What is done with the storage once in an interval, as the sections of ``storage.maintenance`` are called.
+MAINTENANCE = ("uploadpurging", "retention")
+
 #: What a connection waited for when its deadline ended it.
 WAITS = ("handshake", "idle", "head", "body", "place", "answer")
 
@@ -201,6 +204,31 @@ COLLECTION_SECONDS = LatestGauge(
 COLLECTION_INTERVAL = LatestGauge(
     "cfmiddleware_collection_interval_seconds",
     "How often garbage is collected (storage.maintenance.garbagecollect); 0 where it is not by itself.",
+    told=True,
+)
+MAINTENANCE_RUNS = Counter(
+    "cfmiddleware_maintenance_runs",
+    "Upload purges and retentions that this server has begun by itself, by what became of them.",
+    {"task": MAINTENANCE, "outcome": ("done", "stopped", "failed")},
+)
+REMOVED = Counter(
+    "cfmiddleware_maintenance_removed",
+    "What these have deleted: tags, uploads, parts of objects that were never finished, temporary objects.",
+    {"kind": ("tag", "upload", "unfinished", "temporary")},
+)
+REMOVED_BYTES = Counter(
+    "cfmiddleware_maintenance_removed_bytes", "The bytes of these uploads, parts and temporary objects."
+)
+MAINTENANCE_SUCCESS = LatestGauge(
+    "cfmiddleware_maintenance_success_timestamp_seconds",
+    "When it was last done, whoever did it, in Unix seconds; before this server knows, when it began.",
+    {"task": MAINTENANCE},
+    told=True,
+)
+MAINTENANCE_INTERVAL = LatestGauge(
+    "cfmiddleware_maintenance_interval_seconds",
+    "How often it is done by itself (storage.maintenance); 0 where it is not.",
+    {"task": MAINTENANCE},
     told=True,
 )
 REDIS_FAILURES = Counter(

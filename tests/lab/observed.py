@@ -297,8 +297,13 @@ def _configuration(
             "s3": bucket,
             "cache": {"blobdescriptor": "redis", "blobdescriptorttl": "3s"},
             # What is pushed here is referred to by nothing, and young.
-            "maintenance": {"garbagecollect": {"enabled": True, "interval": "10s"}},
+            "maintenance": {
+                "garbagecollect": {"enabled": True, "interval": "10s"},
+                "uploadpurging": {"interval": "10s"},
+                "retention": {"enabled": True, "interval": "10s"},
+            },
         },
+        "retention": [{"repositories": "*", "keep": {"last": 1}}],
         "redis": {"addr": redis.address},
         "auth": {"htpasswd": {"realm": "registry", "path": "htpasswd"}},
         "http": {

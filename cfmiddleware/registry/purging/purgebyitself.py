@@ -1,44 +1,29 @@
-"""Purges that begin by themselves, once in an interval for all processes and machines of a storage."""
+"""Purges that begin by themselves."""
 
 from __future__ import annotations
 
 import logging
-import random
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
-from cfmiddleware.errors import StorageUnavailable
+from cfmiddleware.metrics.names import REMOVED, REMOVED_BYTES
 from cfmiddleware.process.offload import offload
-from cfmiddleware.registry.collect.lease import LeaseTaken
+from cfmiddleware.registry.recurring import Recurring
+from cfmiddleware.registry.store import paths
 from cfmiddleware.storage.driver import Driver
 
 from .abandoned import Abandoned
-from .purger import Purged, Purger, seconds_since_last
+from .purger import Purged, Purger
 
 _log = logging.getLogger("cfmiddleware")
-
-# The first look is within this many seconds, as in Distribution, so that machines that start together do not
-# all look at once; and so long a process waits when another one purges.
-_FIRST = 3600.0
-
-# How much earlier than the interval a purge may begin, so that it does not begin a little later each day.
-_EARLY = 0.1
 
 # How many of the things that would go are logged.
 _LOGGED = 100
 
-# For how long at the most a purge waits between two requests to the storage, in seconds.
-_LONGEST_REST = 1.0
 
-
-class _Stopped(Exception):
-    """The process is about to end."""
-
-
-class PurgeByItself:
-    """Purges whenever it is time to, slowly: half of the time it does nothing.
+class PurgeByItself(Recurring):
+    """Purges whenever it is time to.
 
     :param driver: the storage.
     :param age: for how many seconds nobody must have written to what is purged.
@@ -48,6 +33,7 @@ class PurgeByItself:
     """
 
     name = "upload purging"
+    task = "uploadpurging"
 
     def __init__(
         self,
@@ -58,57 +44,22 @@ class PurgeByItself:
         dryrun: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._driver = driver
+        super().__init__(driver, paths.LAST_PURGE, interval, clock)
         self._age = age
-        self._interval = interval
         self._dryrun = dryrun
-        self._clock = clock
-        self._next: float | None = None
 
-    def look(self, ended: threading.Event) -> None:
-        """Purge if it is time to.
-
-        :param ended: set when the process is about to end.
-        """
-        now = self._clock()
-        if self._next is None:
-            self._next = now + self._spread()
-        if now < self._next:
-            return
-        self._next = now + self._interval
-        try:
-            since = seconds_since_last(self._driver)
-            if since >= self._interval * (1 - _EARLY):
-                self._purge(ended)
-            else:
-                # Another process has purged. This one takes over if that one does so no more.
-                self._next = now + self._interval - since + self._spread() * _EARLY
-        except LeaseTaken:
-            self._next = now + min(_FIRST, self._interval)
-        except _Stopped:
-            pass
-        except StorageUnavailable as error:
-            _log.warning("upload purging: %s; the next try is in %.0f s", error, self._interval)
-
-    def _spread(self) -> float:
-        return random.uniform(0, min(_FIRST, self._interval))  # noqa: S311 (it is no secret)
-
-    def _purge(self, ended: threading.Event) -> None:
-        began = self._clock()
-
-        def rest() -> None:
-            nonlocal began
-            if ended.wait(min(_LONGEST_REST, self._clock() - began)):
-                raise _Stopped
-            began = self._clock()
-
+    def work(self) -> None:
+        """Purge."""
         # A disk that does not answer must stop nobody; a storage's client belongs to the process's greenlets.
         on_disk = self._driver.shared and not self._driver.remote
-        purger = Purger(self._driver, self._age, self._say, rest, offload if on_disk else _at_once)
+        purger = Purger(self._driver, self._age, self._say, self.rest, offload if on_disk else _at_once)
         self._tell(purger.purge(dryrun=self._dryrun))
 
     def _say(self, each: Abandoned) -> None:
         _log.debug("upload purging: %s: %s %s", "would go" if self._dryrun else "gone", *named(each))
+        if not self._dryrun:
+            REMOVED.inc(each.kind)
+            REMOVED_BYTES.of().add(each.size)
 
     def _tell(self, done: Purged) -> None:
         if done.unseen:

@@ -12,14 +12,13 @@ Distribution knows no mark. Of its uploads, the second look is the last.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from cfmiddleware.errors import ObjectNotFound, StorageUnavailable
+from cfmiddleware.errors import StorageUnavailable
 from cfmiddleware.process.step import Step
 from cfmiddleware.registry.collect.condemned import storage_time
 from cfmiddleware.registry.collect.lease import Lease
@@ -211,11 +210,3 @@ def _upload(folder: Folder) -> Abandoned:
 
 def _part(unfinished: Unfinished) -> Abandoned:
     return Abandoned("unfinished", unfinished.name, "", unfinished.size, unfinished.touched)
-
-
-def seconds_since_last(driver: Driver) -> float:
-    """Return how many seconds ago a purge last ended, by the storage's clock; infinity if none ever did."""
-    with contextlib.suppress(ObjectNotFound):
-        last = driver.stat(paths.LAST_PURGE).modified
-        return storage_time(driver) - last
-    return float("inf")

@@ -7,18 +7,21 @@ if a push is about to move it.
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
+from cfmiddleware.metrics.names import REMOVED
 from cfmiddleware.process.offload import offload
 from cfmiddleware.process.sidebyside import SideBySide
 from cfmiddleware.process.step import Step
 from cfmiddleware.registry.announcements import Announcements
 from cfmiddleware.registry.catalog import repositories
 from cfmiddleware.registry.collect.condemned import storage_time
+from cfmiddleware.registry.store import paths
 from cfmiddleware.registry.tags import ListedTag, Tags
 from cfmiddleware.storage.driver import Driver
 
@@ -150,7 +153,10 @@ class Retention:
         """Return what becomes of a repository's tags. The links of those that would go are read, and those of
         an odd size.
         """
-        listed = [self._mended(repository, tag) for tag in self._tags.listed(repository)]
+        # A disk must keep no redirect waiting; a storage's client belongs to the process's greenlets.
+        on_disk = self._driver.shared and not self._driver.remote
+        found = (offload if on_disk else _at_once)(self._tags.listed, repository)
+        listed = [self._mended(repository, tag) for tag in found]
         if len(listed) <= _FEW:
             decided = fates(repository, listed, self._policy, now)
         else:
@@ -183,6 +189,17 @@ class Retention:
         self._events.begin("DELETE")
         if not self._tags.delete_unmoved(fate.repository, fate.tag, offset + self._clock()):
             return False
+        REMOVED.inc("tag")
         _log.info("retention: %s:%s deleted: %s: %s", fate.repository, fate.tag.name, fate.rule, fate.why)
         self._events.tag_expired(fate.repository, fate.tag.name)
         return True
+
+
+def _at_once(listed: Callable[[str], list[ListedTag]], repository: str) -> list[ListedTag]:
+    return listed(repository)
+
+
+def keep_record(driver: Driver, done: Expired) -> None:
+    """Keep in the storage that retention was done."""
+    record = {"deleted": len(done.deleted), "stay": done.kept + len(done.moved) + len(done.broken)}
+    driver.write(paths.LAST_RETENTION, json.dumps(record).encode())

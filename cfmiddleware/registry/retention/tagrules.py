@@ -105,6 +105,11 @@ class TagPolicy:
         self._keeping = tuple(rule for rule in self.rules if rule.keep is not None)
         self._protecting = tuple(rule for rule in self.rules if rule.protect or rule.immutable)
 
+    @property
+    def may_take(self) -> bool:
+        """Return whether tags may go at all."""
+        return bool(self._keeping)
+
     def may_take_of(self, repository: str) -> bool:
         """Return whether tags of a repository may go."""
         return any(rule.covers(repository) for rule in self._keeping)

@@ -76,6 +76,12 @@ PURGE_LEASE = OWN + "purge/lease"
 #: What the last purge of uploads has done; its time is when it ended.
 LAST_PURGE = OWN + "purge/last"
 
+#: The object that says which process deletes tags by itself.
+RETENTION_LEASE = OWN + "retention/lease"
+
+#: How many tags retention has last deleted; its time is when that ended.
+LAST_RETENTION = OWN + "retention/last"
+
 #: An object that is written to learn the storage's time.
 CLOCK = _COLLECT + "clock"
 

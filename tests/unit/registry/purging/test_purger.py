@@ -16,7 +16,8 @@ from lab.registry_client import DRIVERS, RegistryClient
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import StorageRefused, StorageUnavailable
 from cfmiddleware.registry.collect.lease import LeaseTaken
-from cfmiddleware.registry.purging.purger import Purger, seconds_since_last
+from cfmiddleware.registry.purging.purger import Purger
+from cfmiddleware.registry.recurring import seconds_since
 from cfmiddleware.registry.store import paths
 from cfmiddleware.storage.driver import Unfinished, folder_mark
 from cfmiddleware.storage.filesystem import FilesystemDriver
@@ -322,8 +323,8 @@ def test_one_purges_at_a_time(client: RegistryClient):
 
 
 def test_when_the_last_one_ended_is_known_by_the_storages_clock(client: RegistryClient):
-    assert seconds_since_last(client.driver) == float("inf")
+    assert seconds_since(client.driver, paths.LAST_PURGE) == float("inf")
     purger(client.driver).purge(dryrun=True)
     make_older(client.driver, HOUR)
-    assert HOUR <= seconds_since_last(client.driver) < HOUR + 60
+    assert HOUR <= seconds_since(client.driver, paths.LAST_PURGE) < HOUR + 60
     assert json.loads(client.driver.read(paths.LAST_PURGE))["dryrun"] is True
