@@ -139,15 +139,19 @@ def is_http_url(text: str) -> bool:
 
 def period(value: object, name: str) -> float:
     """Return a period in seconds, which may be zero, from Go's form or with days in front (``30d``,
-    ``1d12h``).
+    ``1d12h``). It needs a unit, as in Go: things are deleted by periods, and 30 for 30 days would be 30
+    seconds.
     """
     days, rest = 0, value
     if isinstance(value, str) and (found := _DAYS.fullmatch(value.strip())):
         days, rest = int(found[1]), found[2] or 0
     try:
-        return days * 86400 + float(_duration(rest, name))
+        total = days * 86400 + float(_duration(rest, name))
     except ConfigError:
         raise ConfigError(f"{name}: {_shown(value)} is not a period; write it like 30d, 12h or 90s") from None
+    if total and not (isinstance(value, str) and value.strip()[-1].isalpha()):
+        raise ConfigError(f"{name}: {_shown(value)} has no unit; write it like 30d, 12h or 90s")
+    return total
 
 
 def _duration(value: object, name: str) -> Decimal:

@@ -11,6 +11,7 @@ from cfmiddleware.registry.referrers import Referrers
 from cfmiddleware.registry.tags import Tags
 
 from .progress import Progress
+from .storagethere import storage_there
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -34,7 +35,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(arguments: Any) -> int:
     """Add what is missing, and print it."""
-    driver = Config.load(arguments.config).driver()
+    driver = storage_there(Config.load(arguments.config))
     driver.check()
     done = "would be added" if arguments.dry_run else "added"
     found = added = 0

@@ -21,6 +21,7 @@ from cfmiddleware.registry.retention.fates import Fate
 
 from .progress import Progress
 from .sigterm import sigterm_as_ctrl_c
+from .storagethere import storage_there
 
 if TYPE_CHECKING:
     from cfmiddleware.notifications.notifier import Notifier
@@ -60,7 +61,7 @@ def run(arguments: Any) -> int:
     config = Config.load(arguments.config)
     if not config.settings.retention.rules:
         raise ConfigError(f"{arguments.config}: retention: there are no rules, so every tag stays")
-    driver = config.driver()
+    driver = storage_there(config)
     driver.check()
     notifier = None if arguments.dry_run else config.notifier
     progress = Progress()

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from cfmiddleware.storage.requestmeter import RequestMeter
 from .progress import Progress
 from .sigterm import sigterm_as_ctrl_c
 from .sizetext import size_text as _size
+from .storagethere import storage_there
 
 if TYPE_CHECKING:
     from cfmiddleware.notifications.notifier import Notifier
@@ -70,7 +71,6 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--older-than",
         metavar="TIME",
-        default="7d",
         help="with --delete-untagged: leave younger manifests (default: 7d)",
     )
     parser.add_argument("--why", metavar="DIGEST", help="say why this digest stays or goes, and do nothing")
@@ -104,10 +104,14 @@ def add_parser(commands: Commands) -> None:
 
 def run(arguments: Any) -> int:
     """Collect, and print what became of it."""
+    if arguments.older_than is not None and not arguments.delete_untagged:
+        raise ConfigError("--older-than: is about --delete-untagged, without which no manifest goes")
     rules = Rules(
         grace=parse.period(arguments.grace, "--grace"),
         deleteuntagged=arguments.delete_untagged,
-        olderthan=parse.period(arguments.older_than, "--older-than"),
+        olderthan=parse.period(
+            "7d" if arguments.older_than is None else arguments.older_than, "--older-than"
+        ),
         besidedistribution=arguments.beside_distribution,
     )
     parallel = parse.integer(arguments.parallel, "--parallel", 1, 256)
@@ -123,7 +127,7 @@ def run(arguments: Any) -> int:
             "--beside-distribution"
         )
     meter = RequestMeter(parallel, persecond)
-    driver = config.driver().metered(meter)
+    driver = storage_there(config).metered(meter)
     driver.check()
     progress = Progress()
     if wanted is not None and arguments.inventory is not None:
@@ -140,20 +144,21 @@ def run(arguments: Any) -> int:
                 tell=Told(_notifier(config)),
             )
             if wanted is not None:
-                for line in why(driver, wanted, rules):
-                    print(line)
+                _print_why(wanted, why(driver, wanted, rules), json_wanted=arguments.json)
                 return 0
             if arguments.dry_run:
                 survey = collector.survey()
                 progress.end()
                 made = meter.counts()
+                # A directory gets no requests.
+                foretold = forecast(survey, made) if any(made.values()) else {}
                 if arguments.json:
-                    costs = {"made": _cost(made), "run": _cost(forecast(survey, made))}
+                    costs = {"made": _cost(made), "run": _cost(foretold)}
                     print(json.dumps({**_as_json(survey), "requests": costs}))
                 else:
                     print(_table(survey, "would be"))
                     _print_cost("requests to S3 now", made)
-                    _print_cost("of a run", forecast(survey, made))
+                    _print_cost("of a run", foretold)
                 return 0
             outcome = collect_on_record(driver, collector, meter)
     except OtherWriter as other:
@@ -209,6 +214,14 @@ def _digest(text: str) -> Digest:
         return Digest.parse(text)
     except ValueError as error:
         raise ConfigError(f"--why: {text!r}: {error}") from None
+
+
+def _print_why(digest: Digest, lines: Iterable[str], *, json_wanted: bool) -> None:
+    if json_wanted:
+        print(json.dumps({"digest": str(digest), "why": list(lines)}))
+        return
+    for line in lines:
+        print(line)
 
 
 def _rows(survey: Survey) -> list[tuple[str, int, int]]:

@@ -16,6 +16,7 @@ from cfmiddleware.registry.repositorydelete import RepositoryDeleted
 
 from .progress import Progress
 from .sigterm import sigterm_as_ctrl_c
+from .storagethere import storage_there
 from .terminaltext import printable
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def run(arguments: Any) -> int:
         raise ConfigError(
             f"{arguments.config}: storage.maintenance.readonly: is enabled, so nothing is deleted"
         )
-    config.driver().check()
+    storage_there(config).check()
     deletes = config.deletes(tell=not arguments.dry_run)
     rows: list[dict[str, Any]] = []
     progress = Progress()

@@ -18,6 +18,7 @@ from cfmiddleware.registry.purging.purger import Purged, Purger
 
 from .progress import Progress
 from .sigterm import sigterm_as_ctrl_c
+from .storagethere import storage_there
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -55,7 +56,7 @@ def run(arguments: Any) -> int:
         raise ConfigError(
             f"{arguments.config}: storage.maintenance.readonly: is enabled, so nothing is purged"
         )
-    driver = config.driver()
+    driver = storage_there(config)
     driver.check()
     progress = Progress()
     say = _nothing if arguments.json else _Printed(arguments.dry_run, progress)

@@ -11,6 +11,7 @@ from cfmiddleware import parse
 from cfmiddleware.config import Config
 from cfmiddleware.errors import ConfigError, StorageNotReached, StorageUnavailable
 from cfmiddleware.metrics.repositories import matcher
+from cfmiddleware.registry.store.paths import OWN
 from cfmiddleware.registry.verify.faults import Fault, Kind, Note
 from cfmiddleware.registry.verify.repositorycheck import Rules
 from cfmiddleware.registry.verify.verifier import Found, Verifier
@@ -19,6 +20,7 @@ from cfmiddleware.storage.driver import Driver
 from .progress import Progress
 from .sigterm import sigterm_as_ctrl_c
 from .sizetext import size_text
+from .storagethere import storage_there
 from .terminaltext import printable
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ def run(arguments: Any) -> int:
     rate = parse.size(arguments.rate, "--rate")
     parallel = parse.integer(arguments.parallel, "--parallel", 1, 256)
     config = Config.load(arguments.config)
-    driver = config.driver()
+    driver = storage_there(config)
     rules = Rules(every=arguments.all, sample=sample, layers=config.settings.registry.required.layers)
     progress = Progress()
     output = _Json(progress) if arguments.json else _Lines(progress)
@@ -114,7 +116,9 @@ def _check(driver: Driver, source: str) -> None:
     """
     if driver.remote:
         driver.check()
-    if not driver.list("/docker/"):
+    registry = "/docker/registry/v2/"
+    # What commands and servers write for themselves is nothing of a registry.
+    if not {*driver.list(registry)} - {OWN.removeprefix(registry)}:
         raise ConfigError(
             f"{source}: storage: nothing of a registry is in {driver.describe()}; is rootdirectory right?"
         )

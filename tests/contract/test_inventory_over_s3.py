@@ -90,5 +90,6 @@ def test_a_report_is_of_buckets_alone(tmp_path: Path, capsys: pytest.CaptureFixt
     file = tmp_path / "config.yml"
     storage = {"filesystem": {"rootdirectory": str(tmp_path / "data")}}
     file.write_text(yaml.safe_dump({"version": 0.1, "storage": storage, "http": {"addr": "127.0.0.1:0"}}))
+    (tmp_path / "data").mkdir()
     assert gc(str(file), str(tmp_path)) == 2
     assert "--inventory: the storage is not a bucket" in capsys.readouterr().err

@@ -63,7 +63,7 @@ def test_the_age_is_the_files_or_the_commands(tmp_path: Path, capsys: pytest.Cap
     assert (gone["kind"], gone["repository"], gone["name"]) == ("upload", "app", uuid)
 
 
-@pytest.mark.parametrize("age", ["0", "soon", "-1h"])
+@pytest.mark.parametrize("age", ["0", "soon", "-1h", "7"])
 def test_an_age_that_is_none_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], age: str
 ) -> None:

@@ -129,12 +129,13 @@ def test_a_pattern_chooses_repositories(
 def test_an_empty_directory_is_not_taken_for_a_whole_registry(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
+    (tmp_path / "typo").mkdir()
     configure(tmp_path, filesystem={"rootdirectory": str(tmp_path / "typo")})
 
     assert verified(tmp_path) == 2
 
     assert f"nothing of a registry is in {tmp_path}/typo; is rootdirectory right?" in capsys.readouterr().err
-    assert not (tmp_path / "typo").exists()
+    assert not list((tmp_path / "typo").iterdir())
 
 
 def test_a_storage_that_cannot_be_reached_ends_with_75(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

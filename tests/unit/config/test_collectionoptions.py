@@ -48,6 +48,9 @@ def test_all_of_it_can_be_said() -> None:
         ({"interval": 0}, "interval: 0 is too short"),
         ({"interval": "daily"}, "interval: 'daily' is not a period"),
         ({"grace": "-1"}, "grace: "),
+        ({"grace": 24}, "grace: 24 has no unit; write it like 30d, 12h or 90s"),
+        ({"olderthan": "7"}, "olderthan: '7' has no unit"),
+        ({"interval": "1d12"}, "interval: '1d12' has no unit"),
         ({"parallel": 0}, "parallel: 0 is not a whole number from 1 to 256"),
         ({"requestspersecond": "many"}, "requestspersecond: 'many' is not a whole number"),
         (

@@ -79,7 +79,7 @@ RULE = {"repositories": "*", "tags": "ci-*", "keep": {"last": 1}}
         ([{**RULE, "keep": {"younger": "-5d"}}], "retention[0].keep.younger: '-5d' is not a period"),
         ([{**RULE, "keep": {"younger": "0d"}}], "retention[0].keep.younger: '0d' must be at least 1s"),
         ([{**RULE, "keep": {"younger": "a month"}}], "retention[0].keep.younger: 'a month' is not a period"),
-        ([{**RULE, "keep": {"younger": ["1d"]}}], "retention[0].keep.younger: ['1d'] has no unit"),
+        ([{**RULE, "keep": {"younger": ["1d"]}}], "retention[0].keep.younger: ['1d'] is not a period"),
         ([{"keep": {"last": 1}}], "retention[0].repositories: is required with keep"),
         ([{**RULE, "repositories": ""}], "retention[0].repositories: is empty"),
         ([{**RULE, "repositories": " , "}], "retention[0].repositories: is empty"),
