@@ -305,6 +305,30 @@ def test_a_list_that_breaks_off_is_asked_for_again(s3, monkeypatch, broken):
     assert driver_of(s3).list("/") == ["a&ü", "b", "c+/"]
 
 
+PAGE = b"<html><body>Log in</body></html>"
+
+
+@pytest.mark.parametrize("options", [{}, {"v4auth": False}], ids=["plain", "boto3"])
+@pytest.mark.parametrize(
+    "answer", [PAGE, LISTED.replace(b"NextContinuationToken", b"Token")], ids=["a page", "no token"]
+)
+def test_a_list_that_is_none_or_not_whole_is_an_error_and_not_an_empty_one(s3, monkeypatch, options, answer):
+    """What is in no list may be deleted as garbage."""
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    s3.answer = lambda request: Answer(200, answer)
+    driver = driver_of(s3, **options)
+    with pytest.raises(StorageUnavailable):
+        driver.list("/")
+    with pytest.raises(StorageUnavailable):
+        list(driver.walk("/"))
+
+
+def test_an_answer_without_a_time_is_not_s3s(s3):
+    s3.answer = lambda request: Answer(200, b"")
+    with pytest.raises(StorageUnavailable, match="HeadObject of /a: 500"):
+        driver_of(s3).stat("/a")
+
+
 def test_a_list_that_never_ends_is_given_up(s3):
     s3.answer = lambda request: Answer(200, LISTED)
     with pytest.raises(StorageUnavailable, match="again and again"):

@@ -233,7 +233,10 @@ class PlainClient:
         """Do what boto3's method does, less what of the answer nobody asks for."""
         if not self._knows(given):
             return self.whole.head_object(**given)
-        headers = self._ask_of("HeadObject", "HEAD", given, {}).headers
+        answer = self._ask_of("HeadObject", "HEAD", given, {})
+        headers = answer.headers
+        if "Last-Modified" not in headers:  # it is not S3 that answers
+            raise _refusal("HeadObject", "HEAD", answer, 0)
         return {
             "ContentLength": int(headers.get("Content-Length", 0)),
             "ETag": headers.get("ETag", ""),

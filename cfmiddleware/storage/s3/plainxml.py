@@ -38,7 +38,8 @@ def deleted(content: bytes) -> dict[str, Any]:
 
     :raises ValueError: if it cannot be read.
     """
-    return {"Errors": [_fields(child) for child in _root(content) if _name(child) == "Error"]}
+    root = _root(content, "DeleteResult")
+    return {"Errors": [_fields(child) for child in root if _name(child) == "Error"]}
 
 
 def listing(content: bytes) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def listing(content: bytes) -> dict[str, Any]:
     plain = _plain_listing(content)
     if plain is not None:
         return plain
-    root = _root(content)
+    root = _root(content, "ListBucketResult")
     space = root.tag.removesuffix(_name(root))
     encoded = root.findtext(f"{space}EncodingType") == "url"
     found: dict[str, Any] = {
@@ -126,11 +127,17 @@ def _time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def _root(content: bytes) -> Element:
+def _root(content: bytes, name: str) -> Element:
+    """Return the root of a document. One with another name is from something else than S3, such as a proxy's
+    page: as a list it would be empty, and nothing is to be taken for gone by it.
+    """
     try:
-        return fromstring(content)  # noqa: S314 (S3's own; boto3 reads it with the same parser)
+        root = fromstring(content)  # noqa: S314 (S3's own; boto3 reads it with the same parser)
     except ParseError as error:
         raise ValueError("the answer is not XML") from error
+    if _name(root) != name:
+        raise ValueError(f"the answer is no {name}")
+    return root
 
 
 def _name(element: Element) -> str:

@@ -562,10 +562,15 @@ class S3Driver:
         while True:
             with translated(prefix):
                 page = self._client().list_objects_v2(Bucket=self._bucket, **wanted)
+            # Whoever lists may delete what is not listed: a list is whole, or it is an error.
+            if not page.keys() - {"ResponseMetadata"}:
+                raise StorageUnavailable(f"S3 answered the list of {prefix} with something else")
             yield page
             token = page.get("NextContinuationToken")
-            if not page.get("IsTruncated") or not token:
+            if not page.get("IsTruncated"):
                 return
+            if not token:
+                raise StorageUnavailable(f"S3 lists a part of {prefix}, and does not say where the rest is")
             if token == wanted.get("ContinuationToken"):
                 raise StorageUnavailable(f"S3 lists the same page of {prefix} again and again")
             wanted["ContinuationToken"] = token

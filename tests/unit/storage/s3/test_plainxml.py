@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from cfmiddleware.storage.s3 import plainxml
@@ -43,6 +45,17 @@ def test_both_ways_say_the_same(document: str, short: bool, monkeypatch: pytest.
     found = plainxml.listing(content)
     monkeypatch.setattr(plainxml, "_plain_listing", lambda content: None)
     assert found == plainxml.listing(content)
+
+
+@pytest.mark.parametrize("read", [plainxml.listing, plainxml.deleted])
+@pytest.mark.parametrize(
+    "page", [b"<html><body>Log in</body></html>", b"<Error><Code>SlowDown</Code></Error>"]
+)
+def test_a_page_of_somebody_else_is_neither_a_list_nor_a_delete(
+    read: Callable[[bytes], object], page: bytes
+) -> None:
+    with pytest.raises(ValueError, match="the answer is no "):
+        read(page)
 
 
 @pytest.mark.parametrize("length", [30, 400, 560, len(HEAD + OBJECT + OTHER)])
