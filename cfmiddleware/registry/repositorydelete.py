@@ -19,6 +19,7 @@ from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ObjectNotFound
 from cfmiddleware.storage.driver import Driver
 
+from .cleanup import cleaned_up
 from .collect.condemned import Condemned, of_repository, storage_time
 from .collect.references import references
 from .store import paths
@@ -117,7 +118,7 @@ class RepositoryDelete:
         """Announce and delete what was seen; return what is left of it, or None if nothing is left to do."""
         digests = dict.fromkeys(digest for path in before if (digest := _linked(name, path)) is not None)
         announced = self._condemned.announce(of_repository(name, digest) for digest in digests)
-        try:
+        with cleaned_up(lambda: self._condemned.withdraw(announced)):
             now = self._all(name)
             fresh = {path for path, modified in now.items() if before.get(path) != modified}
             kept = fresh | self._needed(name, fresh, now)
@@ -131,8 +132,6 @@ class RepositoryDelete:
                 self._driver.delete(batch)
                 done.add(gone)
                 self._tell(name, gone)
-        finally:
-            self._condemned.withdraw(announced)
         return None
 
     def _needed(self, name: str, fresh: Iterable[str], now: dict[str, float]) -> set[str]:

@@ -171,6 +171,24 @@ def test_a_collection_goes_on_when_s3_asks_it_to_slow_down(
     assert len(digests_stored(client.driver)) == 5 * 3
 
 
+@pytest.mark.parametrize("command", ["gc", "purge"])
+def test_the_error_that_is_told_is_the_first_one(
+    proxy: S3Proxy, client: RegistryClient, config: str, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    """That the lease cannot be given up either says nothing."""
+    fill(client)
+    failing = [False]
+
+    def is_failing(environ: Any) -> bool:
+        failing[0] |= "repositories" in environ["QUERY_STRING"]
+        return failing[0]
+
+    with proxy.failing(always(refuse("403 Forbidden", "AccessDenied"), is_failing)):
+        assert run([command, config]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "the storage failed: S3 refused ListObjectsV2 of /docker/registry/v2/repositories/: " in line
+
+
 def test_what_was_read_of_manifests_is_kept_when_a_collection_is_ended(
     client: RegistryClient, options: dict[str, Any]
 ) -> None:

@@ -19,6 +19,7 @@ from cfmiddleware.digest import Digest
 from cfmiddleware.errors import NotDeleted, ObjectNotFound, StorageError, StorageRefused
 from cfmiddleware.process.sidebyside import SideBySide
 from cfmiddleware.process.step import Step
+from cfmiddleware.registry.cleanup import cleaned_up
 from cfmiddleware.registry.store import paths
 from cfmiddleware.storage.driver import Driver, Stat
 from cfmiddleware.storage.requestmeter import RequestMeter
@@ -255,10 +256,8 @@ class Collector:
                 self._say(f"announcing {len(lines)} links and blobs")
                 self._dealt, self._going = 0, len(lines)
                 announced = self._condemned.announce(lines)
-                try:
+                with cleaned_up(lambda: self._condemned.withdraw(announced, late=self._deletes)):
                     self._sweep(outcome, announced)
-                finally:
-                    self._condemned.withdraw(announced, late=self._deletes)
             if not outcome.unfinished:
                 self._forget(aside, survey.now)
             return outcome

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 
 from cfmiddleware.errors import ObjectExists, ObjectNotFound
 from cfmiddleware.process.owner import has_ended, this_process
+from cfmiddleware.registry.cleanup import cleaned_up
 from cfmiddleware.registry.store import paths
 from cfmiddleware.storage.driver import Driver
 
@@ -50,11 +51,14 @@ class Lease:
         :raises LeaseTaken: when another process has it.
         """
         self._take()
-        try:
+        with cleaned_up(self._give_up):
             yield
-        finally:
+
+    def _give_up(self) -> None:
+        try:
             if self._is_ours():
                 self._driver.delete([self._path])
+        finally:
             self._renewed = None
 
     def _take(self) -> None:
