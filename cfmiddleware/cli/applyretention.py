@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import sys
-import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -14,22 +12,17 @@ from typing import TYPE_CHECKING, Any
 from cfmiddleware import parse
 from cfmiddleware.config import Config
 from cfmiddleware.errors import ConfigError, StorageUnavailable
-from cfmiddleware.notifications.entries import SpoolError
 from cfmiddleware.registry.errors import RegistryError
 from cfmiddleware.registry.retention.expiry import ClockDoubtful, Expired, keep_record
 from cfmiddleware.registry.retention.fates import Fate
 
 from .progress import Progress
+from .sendevents import send_events
 from .sigterm import sigterm_as_ctrl_c
 from .storagethere import storage_there
 
 if TYPE_CHECKING:
-    from cfmiddleware.notifications.notifier import Notifier
-
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
-
-# For how many seconds the command sends events that no registry on this machine has sent.
-_SENDING = 5.0
 
 
 def add_parser(commands: Commands) -> None:
@@ -81,8 +74,8 @@ def run(arguments: Any) -> int:
     except RegistryError as error:
         return _failed(arguments, f"{error.detail or error}; nothing more was deleted")
     finally:
-        if notifier is not None and (done is None or done.deleted):
-            _send(notifier)
+        if done is None or done.deleted:
+            send_events(notifier)
     print(json.dumps(_done_as_json(done)) if arguments.json else _report(done))
     return 0
 
@@ -90,15 +83,6 @@ def run(arguments: Any) -> int:
 def _failed(arguments: Any, text: str) -> int:
     print(f"cfmiddleware: {arguments.config}: {text}", file=sys.stderr)
     return 1
-
-
-def _send(notifier: Notifier) -> None:
-    """Give events that nobody else on this machine sends a little time."""
-    end = time.monotonic() + _SENDING
-    with contextlib.suppress(SpoolError):  # the log says it
-        while time.monotonic() < end and any(waits for waits, _ in notifier.spool.counts().values()):
-            time.sleep(0.1)
-    notifier.stop()
 
 
 def _print_table(surveyed: Iterable[list[Fate]]) -> None:

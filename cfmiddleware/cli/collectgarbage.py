@@ -27,6 +27,7 @@ from cfmiddleware.storage.driver import Driver
 from cfmiddleware.storage.requestmeter import RequestMeter
 
 from .progress import Progress
+from .sendevents import send_events
 from .sigterm import sigterm_as_ctrl_c
 from .sizetext import size_text as _size
 from .storagethere import storage_there
@@ -130,6 +131,7 @@ def run(arguments: Any) -> int:
     driver = storage_there(config).metered(meter)
     driver.check()
     progress = Progress()
+    notifier = None if arguments.dry_run or wanted is not None else _notifier(config)
     if wanted is not None and arguments.inventory is not None:
         raise ConfigError("--why: looks at the storage itself; leave out --inventory")
     try:
@@ -141,7 +143,7 @@ def run(arguments: Any) -> int:
                 say=progress,
                 inventory=inventory,
                 meter=meter,
-                tell=Told(_notifier(config)),
+                tell=Told(notifier),
             )
             if wanted is not None:
                 _print_why(wanted, why(driver, wanted, rules), json_wanted=arguments.json)
@@ -179,6 +181,8 @@ def run(arguments: Any) -> int:
         return 1
     finally:
         progress.end()
+    if outcome.layers or outcome.revisions:
+        send_events(notifier)
     if arguments.json:
         print(json.dumps({**_outcome_as_json(outcome), "requests": _cost(meter.counts())}))
     else:
@@ -203,10 +207,19 @@ def _inventory(where: str | None, driver: Driver) -> Iterator[Inventory | None]:
 
 
 def _notifier(config: Config) -> Notifier | None:
-    """Return what is told of what goes, where a server of this configuration keeps events."""
-    if not config.settings.notifications.enabled or not config.spool().exists():
+    """Return what is told of what goes, where a server of this configuration keeps events. Where none does,
+    the command makes no spool that may be another user's.
+    """
+    if all("delete" in each.ignore.actions for each in config.settings.notifications.enabled):
         return None
-    return config.notifier
+    if config.spool().exists():
+        return config.notifier
+    print(
+        f"cfmiddleware: {config.source}: no endpoint of notifications is told of what goes, because no "
+        "server of this configuration has run on this machine",
+        file=sys.stderr,
+    )
+    return None
 
 
 def _digest(text: str) -> Digest:

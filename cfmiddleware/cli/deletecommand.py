@@ -15,6 +15,7 @@ from cfmiddleware.registry.errors import RegistryError
 from cfmiddleware.registry.repositorydelete import RepositoryDeleted
 
 from .progress import Progress
+from .sendevents import send_events
 from .sigterm import sigterm_as_ctrl_c
 from .storagethere import storage_there
 from .terminaltext import printable
@@ -55,6 +56,7 @@ def run(arguments: Any) -> int:
             f"{arguments.config}: storage.maintenance.readonly: is enabled, so nothing is deleted"
         )
     storage_there(config).check()
+    notifier = None if arguments.dry_run else config.notifier
     deletes = config.deletes(tell=not arguments.dry_run)
     rows: list[dict[str, Any]] = []
     progress = Progress()
@@ -78,6 +80,9 @@ def run(arguments: Any) -> int:
             file=sys.stderr,
         )
         return 1
+    finally:
+        if rows:
+            send_events(notifier)
     if arguments.json:
         print(json.dumps({"deleted": rows}))
     return 1 if any(row["stays"] for row in rows) else 0

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from lab.event_receiver import receiving
 from lab.purging import DAY, make_older
 from lab.registry_client import RegistryClient
 
-from cfmiddleware.cli import main
+from cfmiddleware.cli import main, sendevents
 from cfmiddleware.registry.collect import condemned
 from cfmiddleware.storage.filesystem import FilesystemDriver
 
@@ -172,7 +173,13 @@ def test_what_is_not_there_and_a_read_only_registry(
     assert "v1" in tags(client, "other")
 
 
-def test_endpoints_are_told(client: RegistryClient, tmp_path: Path) -> None:
+def test_endpoints_are_told(
+    client: RegistryClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sendevents, "_SENDING", 0.2)
     endpoint = {"name": "a", "url": "http://127.0.0.1:9/events"}
     spool = {"directory": str(tmp_path / "spool")}
     configure(tmp_path, notifications={"endpoints": [endpoint], "spool": spool})
@@ -185,3 +192,20 @@ def test_endpoints_are_told(client: RegistryClient, tmp_path: Path) -> None:
     assert {target["repository"] for target in targets} == {"other", "team/app"}
     assert sorted(target["tag"] for target in targets if target.get("tag")) == ["ci-1", "ci-2", "v1", "v1"]
     assert sum(1 for target in targets if target.get("digest")) == 9
+    assert capsys.readouterr().err == (
+        "cfmiddleware: 13 events wait for their endpoints; a server of this configuration on this machine "
+        "sends them\n"
+    )
+
+
+def test_where_no_server_sends_events_the_command_does(
+    client: RegistryClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with receiving() as receiver:
+        endpoint = {"name": "a", "url": receiver.url}
+        spool = {"directory": str(tmp_path / "spool")}
+        configure(tmp_path, notifications={"endpoints": [endpoint], "spool": spool})
+        assert delete(tmp_path, "other:v1", "--yes") == 0
+        (event,) = receiver.events()
+    assert (event["action"], event["target"]["tag"]) == ("delete", "v1")
+    assert not capsys.readouterr().err

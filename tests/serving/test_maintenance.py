@@ -15,6 +15,7 @@ from lab.servers import eventually, free_port
 from lab.serving import ask, serving
 
 from cfmiddleware.cli import main
+from cfmiddleware.config import Config
 from cfmiddleware.storage.filesystem import FilesystemDriver
 
 LONG = 90.0
@@ -86,3 +87,25 @@ def test_the_command_keeps_when_retention_was_done(tmp_path: Path) -> None:
     assert main(["retention", str(tmp_path / "config.yml")]) == 0
     record = json.loads(driver.read("/docker/registry/v2/_cfmiddleware/retention/last"))
     assert record == {"deleted": 0, "stay": 1}
+
+
+def test_where_no_server_runs_any_more_gc_sends_its_events(tmp_path: Path) -> None:
+    driver = FilesystemDriver(tmp_path / "data")
+    digest = RegistryClient(driver).push_blob("app", b"nobody's")
+    make_older(driver, 2 * DAY)
+    with receiving() as receiver:
+        tree = {
+            "version": 0.1,
+            "storage": {"filesystem": {"rootdirectory": "data"}},
+            "notifications": {
+                "endpoints": [{"name": "audit", "url": receiver.url}],
+                "spool": {"directory": str(tmp_path / "spool")},
+            },
+        }
+        (tmp_path / "config.yml").write_text(yaml.safe_dump(tree))
+        notifier = Config.load(tmp_path / "config.yml").notifier
+        assert notifier is not None
+        assert not list(notifier.spool.all())
+        assert main(["gc", str(tmp_path / "config.yml")]) == 0
+        (event,) = receiver.events()
+    assert (event["action"], event["target"]["digest"]) == ("delete", str(digest))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from lab.registry_client import RegistryClient
 
-from cfmiddleware.cli import applyretention, main
+from cfmiddleware.cli import main, sendevents
 from cfmiddleware.config import Config
 from cfmiddleware.notifications.notifier import Notifier
 from cfmiddleware.registry.retention import expiry
@@ -102,7 +102,7 @@ def test_it_deletes_what_the_dry_run_said(config: Path, capsys: pytest.CaptureFi
 def test_endpoints_are_told_as_of_a_clients_delete(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(applyretention, "_SENDING", 0.2)
+    monkeypatch.setattr(sendevents, "_SENDING", 0.2)
     endpoint = "{name: a, url: 'http://127.0.0.1:9/x', timeout: 1s}"
     spool = f"{{directory: {tmp_path}/events}}"
     config.write_text(config.read_text() + f"notifications: {{endpoints: [{endpoint}], spool: {spool}}}\n")

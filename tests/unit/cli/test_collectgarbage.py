@@ -73,3 +73,21 @@ def test_what_could_not_be_meant_deletes_nothing(
     assert gc(tmp_path, *options) == 2
     assert capsys.readouterr().err.startswith(f"cfmiddleware: {said}")
     assert client.objects() == before
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_where_no_server_has_run_it_says_that_nobody_is_told(
+    ignored: bool, client: RegistryClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ignore = "ignore: {actions: [delete]}, " if ignored else ""
+    spool = f"spool: {{directory: {tmp_path}/spool}}"
+    endpoint = f"{{name: a, {ignore}url: 'http://127.0.0.1:9/'}}"
+    with (tmp_path / "config.yml").open("a") as config:
+        config.write(f"\nnotifications: {{endpoints: [{endpoint}], {spool}}}\n")
+    assert gc(tmp_path) == 0
+    said = (
+        f"cfmiddleware: {tmp_path}/config.yml: no endpoint of notifications is told of what goes, because no "
+        "server of this configuration has run on this machine\n"
+    )
+    assert capsys.readouterr().err == ("" if ignored else said)
+    assert not (tmp_path / "spool").exists()
