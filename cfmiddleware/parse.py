@@ -26,6 +26,8 @@ _Options = TypeVar("_Options")
 _TRUE = frozenset(("true", "yes", "on", "1"))
 _FALSE = frozenset(("false", "no", "off", "0"))
 
+_USER = re.compile(r"//[^/@\s]*@")
+
 _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|µs|μs|ms|s|m|h))+")
 _DAYS = re.compile(r"([0-9]{1,5})d(.*)", re.ASCII)
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|μs|ms|s|m|h)")
@@ -279,8 +281,13 @@ def refuse_unknown(names: Iterable[object], known: Collection[str], where: str =
 
 def _shown(value: object) -> str:
     """Return a value as an error may show it: short, on one line."""
-    shown = repr(value)
+    shown = quoted(value)
     return shown if len(shown) <= 60 else shown[:57] + "..."
+
+
+def quoted(value: object) -> str:
+    """Return a value in quotes, for an error, without the user and the password of a URL."""
+    return _USER.sub("//...@", repr(value))
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

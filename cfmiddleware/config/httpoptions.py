@@ -35,7 +35,9 @@ def _origin(value: object, name: str) -> str:
     except ValueError:  # a port that is not a number, a bracket that is left open
         known = False
     if not known or any(c in text for c in "?#@\\ ") or not text.isprintable() or not text.isascii():
-        raise ConfigError(f"{name}: {text!r} is not a URL; write it like https://registry.example.com")
+        raise ConfigError(
+            f"{name}: {parse.quoted(text)} is not a URL; write it like https://registry.example.com"
+        )
     return text
 
 

@@ -9,6 +9,7 @@ import re
 from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
 
 from cfmiddleware.errors import ConfigError
+from cfmiddleware.parse import quoted
 from cfmiddleware.reference import has_whole_segments
 
 # Every name that AWS gives to an S3 endpoint: global, regional with a dot or a dash, dual-stack, FIPS,
@@ -65,7 +66,9 @@ class Bucket:
             except (ValueError, KeyError):
                 host, port = None, 0
             if not host:
-                raise ConfigError(f"regionendpoint: {endpoint!r} is not a URL like https://s3.example.com")
+                raise ConfigError(
+                    f"regionendpoint: {quoted(endpoint)} is not a URL like https://s3.example.com"
+                )
             self.endpoint = (host, port)
             self.base = url.path.rstrip("/")
 

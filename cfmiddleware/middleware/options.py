@@ -90,7 +90,7 @@ def _base_url(value: object, name: str) -> str:
     )
     if wrong or host is None:
         raise ConfigError(
-            f"{name}: {text!r} is not the URL of a distribution; "
+            f"{name}: {parse.quoted(text)} is not the URL of a distribution; "
             "write it like https://d111111abcdef8.cloudfront.net"
         )
     if ":" in host:

@@ -125,6 +125,26 @@ def test_no_secret_of_a_variable_is_shown(variables: dict[str, str], tmp_path: P
     assert not any("OPEN" in value for value, _ in values.values())
 
 
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("http: {host: 'https://u:OPEN@h:0'}", "http.host"),
+        (
+            "middleware: {storage: [{name: cloudfront, options: {baseurl: 'https://u:OPEN@x'}}]}",
+            "middleware.storage[0].options.baseurl",
+        ),
+        ("health: {http: [{uri: 'ftp://u:OPEN@h'}]}", "health.http[0].uri"),
+        ("redis: {addr: 'redis://u:OPEN@h:1'}", "redis.addr"),
+        ("server: {workers: 'http://u:OPEN@h'}", "server.workers"),
+    ],
+)
+def test_a_mistake_in_a_url_is_told_without_its_password(text: str, place: str, tmp_path: Path):
+    with pytest.raises(ConfigError) as refused:
+        found(tmp_path, f"version: 0.1\nstorage: {{inmemory: }}\n{text}\n")
+    assert f"config.yml: {place}: " in str(refused.value)
+    assert "OPEN" not in str(refused.value)
+
+
 def test_a_pipe_is_read_once(tmp_path: Path):
     reads, writes = os.pipe()
     os.write(writes, WRAPPED.encode())
