@@ -169,6 +169,7 @@ class Line:
         self._turn: Turn | None = None
         self._held: dict[str, float] = {}
         self._passed = 0  # up to here, all that waits is held up
+        self._taken: list[int] = []  # events that the endpoint has, and that are in the spool still
         self._failures = 0
         self._pause = 0.0  # until when nothing is sent
         self._counted = 0.0
@@ -178,7 +179,7 @@ class Line:
     def run(self, turn: Turn) -> None:
         """Send events until the end, or until another process has taken over."""
         self._turn = turn
-        self._held, self._passed = {}, 0
+        self._held, self._passed, self._taken = {}, 0, []
         with contextlib.ExitStack() as ending:
             self._run(turn, ending)
 
@@ -202,6 +203,7 @@ class Line:
                 self._ended.wait(_AFTER_FAILURE)
 
     def _send_what_waits(self, sender: Sender) -> None:
+        self._remove_taken()
         now = self._clock()
         held = {name: until for name, until in self._held.items() if until > now}
         if len(held) < len(self._held):
@@ -234,12 +236,19 @@ class Line:
             NOTIFICATION_STATUS.inc(status_text(outcome.status), self.endpoint.name)
             self._tell("Failures" if outcome.reason else "Successes")
         if not outcome.reason:
-            self._spool.delivered(event.seq)
+            self._taken.append(event.seq)
+            self._remove_taken()
             if self._failures >= self.endpoint.threshold:
                 _log.info("notifications: the endpoint %r takes events again", self.endpoint.name)
             self._failures = 0
             return
         self._failed(event, outcome)
+
+    def _remove_taken(self) -> None:
+        """Remove what the endpoint has taken. While that fails nothing is sent: it would come twice."""
+        while self._taken:
+            self._spool.delivered(self._taken[0])
+            del self._taken[0]
 
     def _failed(self, event: Waiting, outcome: Outcome) -> None:
         self._failures += 1

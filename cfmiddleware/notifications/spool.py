@@ -21,7 +21,7 @@ from cfmiddleware.process.offload import offload
 
 from .batches import Batches
 from .entries import Entry, SpoolError, Waiting
-from .spooldatabase import Database, identity, told
+from .spooldatabase import Database, identity, reserve, told
 
 if TYPE_CHECKING:
     import sqlite3
@@ -114,6 +114,7 @@ class Spool:
                 connection.execute("ROLLBACK")
             with open(self.directory / LOCK, "ab"):
                 pass
+            reserve(self.directory)
         except (OSError, SpoolError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             shown = shown_path(str(self.directory))
@@ -336,8 +337,7 @@ class _Writer:
         self.batches: Batches[Entry] = Batches(lambda entries: offload(self._write, entries))
 
     def _write(self, entries: Sequence[Entry]) -> list[Entry]:
-        with self._database.use() as connection:
-            return self._insert(connection, entries)
+        return self._database.run(lambda connection: self._insert(connection, entries))
 
     def _insert(self, connection: sqlite3.Connection, entries: Sequence[Entry]) -> list[Entry]:
         sync, most = self._spool._sync, self._spool._maxbytes
@@ -406,6 +406,8 @@ class _Queue:
         return int(used)
 
     def _run(self, statement: str, values: Sequence[object]) -> tuple[list[tuple[Any, ...]], int]:
-        with self._database.use() as connection:
+        def execute(connection: sqlite3.Connection) -> tuple[list[tuple[Any, ...]], int]:
             cursor = connection.execute(statement, values)
             return cursor.fetchall(), cursor.rowcount
+
+        return self._database.run(execute, frees=True)

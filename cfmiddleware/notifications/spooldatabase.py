@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from .entries import SpoolError
 
@@ -15,6 +15,15 @@ if TYPE_CHECKING:
     import sqlite3
 
 _log = logging.getLogger("cfmiddleware")
+
+#: What is given back to a disk that is full: to remove an event from the database takes room first.
+RESERVE = "reserve"
+
+# How much that is, and which share of a small disk. The log, of which it takes the place, has no more.
+_RESERVED = 16 << 20
+_OF_DISK = 0.2
+
+_Found = TypeVar("_Found")
 
 
 class Database:
@@ -33,19 +42,37 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
 
-    @contextlib.contextmanager
-    def use(self) -> Iterator[sqlite3.Connection]:
-        """Give the connection. Any error ends it, and the next use makes a new one.
+    def run(self, action: Callable[[sqlite3.Connection], _Found], *, frees: bool = False) -> _Found:
+        """Return what an action does with the connection. On a full disk it is done again once there is room.
 
+        Any error ends the connection, and the next use makes a new one.
+
+        :param frees: whether the action makes room itself, and may have what is reserved for that.
         :raises SpoolError: for an error of SQLite.
         """
         with told():
-            connection = self._connected()
             try:
-                yield connection
-            except BaseException:
-                self._close()
-                raise
+                return self._once(action)
+            except Exception as error:
+                if not _is_full(error):
+                    raise
+            self._make_room(frees)
+            return self._once(action)
+
+    def _once(self, action: Callable[[sqlite3.Connection], _Found]) -> _Found:
+        connection = self._connected()
+        try:
+            return action(connection)
+        except BaseException:
+            self._close()
+            raise
+
+    def _make_room(self, with_reserve: bool) -> None:
+        """Have the log copied into the database, which shortens it."""
+        if with_reserve:
+            self._file.with_name(RESERVE).unlink(missing_ok=True)
+        self._once(lambda connection: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
+        reserve(self._file.parent)
 
     def _connected(self) -> sqlite3.Connection:
         found = identity(self._file)
@@ -63,6 +90,27 @@ class Database:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def reserve(directory: Path) -> None:
+    """Keep some room of a disk, as far as it has that."""
+    file = directory / RESERVE
+    with contextlib.suppress(OSError):
+        disk = os.statvfs(directory)
+        size = int(min(_RESERVED, disk.f_frsize * disk.f_blocks * _OF_DISK))
+        if file.exists() or not hasattr(os, "posix_fallocate"):
+            return
+        with open(file, "xb") as stream:
+            try:
+                os.posix_fallocate(stream.fileno(), 0, size)
+            except OSError:
+                file.unlink()
+
+
+def _is_full(error: Exception) -> bool:
+    import sqlite3
+
+    return isinstance(error, sqlite3.Error) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL
 
 
 @contextlib.contextmanager

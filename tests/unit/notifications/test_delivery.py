@@ -71,6 +71,27 @@ class Rig:
         return self.sender.sent
 
 
+def test_an_event_that_was_taken_is_not_sent_again_while_the_spool_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    rig = Rig(tmp_path)
+    rig.add(1, 2)
+    delivered, failures = rig.spool.delivered, iter([SpoolError("disk I/O error")] * 3)
+
+    def failing(seq: int) -> None:
+        for error in failures:
+            raise error
+        delivered(seq)
+
+    monkeypatch.setattr(rig.spool, "delivered", failing)
+    for _ in range(3):
+        with pytest.raises(SpoolError):
+            rig.run()
+    assert rig.sender.sent == [1]
+    assert rig.run() == [1, 2]
+    assert rig.spool.counts() == {}
+
+
 def test_events_are_sent_in_their_order_and_removed(tmp_path: Path):
     rig = Rig(tmp_path)
     rig.add(1, 2, 3)
