@@ -79,8 +79,10 @@ def _usual(request: Request) -> Answer:
         return Answer(200, CONTENT, etag)
     if request.method == "GET":
         if "list-type" in request.query:
-            return Answer(200, b"<ListBucketResult></ListBucketResult>")
+            return Answer(200, b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>")
         return Answer(200, CONTENT, etag)
+    if request.method == "POST" and request.query == "delete":
+        return Answer(200, b"<DeleteResult></DeleteResult>")
     if request.method == "POST":
         kind = "InitiateMultipartUpload" if request.query == "uploads" else "CompleteMultipartUpload"
         return Answer(200, f"<{kind}Result><UploadId>u</UploadId><ETag>e</ETag></{kind}Result>".encode())
