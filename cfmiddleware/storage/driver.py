@@ -20,9 +20,12 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 if TYPE_CHECKING:
     from .requestmeter import RequestMeter
 
-#: The most bytes of a reader's chunk. A server holds a chunk for as long as its client does not read, and
-#: thousands of clients may not.
-LARGEST_CHUNK = 1 << 16
+#: The bytes of a reader's chunk. A server holds one for as long as its client does not read, and thousands
+#: of clients may not.
+CHUNK = 1 << 16
+
+#: The most bytes of a chunk, where a reader knows that few are held.
+LARGEST_CHUNK = 1 << 18
 
 #: What a writer takes.
 Bytes = bytes | bytearray | memoryview
@@ -59,7 +62,8 @@ def folder_mark(path: str) -> str:
 
 
 class Reader(Protocol):
-    """An object's bytes, as they were when the reader was opened, in chunks of :data:`LARGEST_CHUNK` at most.
+    """An object's bytes, as they were when the reader was opened, in chunks of :data:`CHUNK`, or of up to
+    :data:`LARGEST_CHUNK` where few clients hold one.
 
     Nothing is read ahead of the chunk that is asked for, but for what the system buffers.
 

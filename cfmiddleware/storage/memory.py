@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 from cfmiddleware.errors import ObjectExists, ObjectNotFound
 from cfmiddleware.parse import read
 
-from .driver import LARGEST_CHUNK, Bytes, Stat, Unfinished
+from .driver import CHUNK, Bytes, Stat, Unfinished
 from .pathcheck import check_path, check_prefix, check_range, clean_root, root_option, sort_names
 from .writer import SingleUseWriter
 
@@ -176,7 +176,7 @@ class MemoryReader:
         return self
 
     def __next__(self) -> bytes:
-        start, end = self._position, min(self._position + LARGEST_CHUNK, self._end)
+        start, end = self._position, min(self._position + CHUNK, self._end)
         if start >= end:
             raise StopIteration
         self._position = end

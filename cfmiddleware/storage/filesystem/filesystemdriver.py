@@ -21,7 +21,7 @@ from cfmiddleware.errors import (
     StorageUnavailable,
 )
 from cfmiddleware.parse import exact_text, integer, read
-from cfmiddleware.storage.driver import LARGEST_CHUNK, Bytes, Stat, Unfinished, fingerprint, folder_mark
+from cfmiddleware.storage.driver import CHUNK, Bytes, Stat, Unfinished, fingerprint, folder_mark
 from cfmiddleware.storage.pathcheck import InvalidPath, check_path, check_prefix, check_range, sort_names
 from cfmiddleware.storage.writer import SingleUseWriter
 
@@ -330,7 +330,7 @@ class FileReader:
         if self._file.closed:
             raise StopIteration
         with _errors("read", self._path, absent=False):
-            chunk = self._file.read(min(LARGEST_CHUNK, self._left))
+            chunk = self._file.read(min(CHUNK, self._left))
         if not chunk:
             self.close()
             raise StopIteration

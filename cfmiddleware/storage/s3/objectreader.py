@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cfmiddleware.errors import StorageUnavailable
-from cfmiddleware.storage.driver import LARGEST_CHUNK
+from cfmiddleware.storage.driver import CHUNK, LARGEST_CHUNK
 
 from .errors import broken_off, status_of, storage_error
 from .openbodies import OpenBodies
@@ -27,6 +27,9 @@ _log = logging.getLogger(__name__)
 FIRST_ANSWER = 1 << 20
 _GROWTH = 8
 _LARGEST_ANSWER = 1 << 26
+
+# A client that has taken so much takes more: each chunk costs steps, and larger ones are fewer.
+_LARGE_AFTER = 1 << 22
 
 # Attempts in a row that bring nothing. boto3 retries what fails before the first byte by itself.
 _FRUITLESS = 4
@@ -60,7 +63,7 @@ class S3Reader:
         self._path = path
         self._body = body
         self._etag = etag
-        self._position = start
+        self._start = self._position = start
         self._end = end
         self._bodies = bodies
         # Where the answer that is read now ends, and how long the next one may be.
@@ -100,7 +103,7 @@ class S3Reader:
             self._ask_again()
         while True:
             try:
-                left = min(LARGEST_CHUNK, self._answered - self._position)
+                left = min(self._chunk_size(), self._answered - self._position)
                 chunk = self._body.read(left) if self._body else b""
                 if not chunk:
                     raise EOFError
@@ -120,6 +123,13 @@ class S3Reader:
             else:
                 self._position += len(chunk)
                 return bytes(chunk)
+
+    def _chunk_size(self) -> int:
+        """Return how large the next chunk may be: whoever stops reading holds the last one."""
+        bodies = self._bodies
+        if bodies is None or (self._position - self._start >= _LARGE_AFTER and bodies.are_few()):
+            return LARGEST_CHUNK
+        return CHUNK
 
     def pause(self) -> None:
         """Close the answer; the next chunk is asked for anew."""

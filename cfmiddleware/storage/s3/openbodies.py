@@ -12,6 +12,9 @@ from cfmiddleware.errors import StorageUnavailable
 # Far more than are read at full speed at a time. A gateway of Ceph serves 512 requests at a time to all.
 _LIMIT = 96
 
+# So many may be read in large pieces, of which the process holds one for each.
+_FEW = 16
+
 # Seconds without a read after which an answer may be closed. Its reader asks again from where it is.
 _IDLE = 0.5
 
@@ -62,6 +65,10 @@ class OpenBodies:
         self._coming = 0
         # When each was last read, in this order; infinity while it is.
         self._read_at: dict[Pausable, float] = {}
+
+    def are_few(self) -> bool:
+        """Return whether so few are open that each may hold a large piece."""
+        return len(self._read_at) <= _FEW
 
     def make_room(self) -> None:
         """Wait until one more may be opened, and count it until :meth:`opened` or :meth:`failed`.

@@ -26,6 +26,9 @@ from botocore.exceptions import (
 
 # How much the socket is asked for at once, and how long a head may be.
 _CHUNK = 1 << 16
+
+# How much of a body the socket is asked for at once, at the most.
+_LARGEST_PART = 1 << 18
 _LONGEST_HEAD = 1 << 18
 
 # Bodies up to this length are sent together with their head: one packet, and one call.
@@ -207,7 +210,7 @@ class PlainAnswer:
         if self._connection is None:
             return b""
         try:
-            part = self._next(min(size, _CHUNK))
+            part = self._next(min(size, _LARGEST_PART))
         except TimeoutError as error:
             self.close()
             raise ReadTimeoutError(endpoint_url=self._url, error=error) from error
