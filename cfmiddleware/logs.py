@@ -14,7 +14,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -222,8 +222,13 @@ def word(value: Scalar) -> str:
     return json.dumps(value)
 
 
-def configuration(options: LogOptions) -> dict[str, Any]:
-    """Return a configuration of :mod:`logging` that sends everything to stderr."""
+def configuration(
+    options: LogOptions, handler: Callable[[], logging.Handler] = logging.StreamHandler
+) -> dict[str, Any]:
+    """Return a configuration of :mod:`logging` that sends everything to stderr.
+
+    :param handler: makes what writes there.
+    """
 
     def formatter(text: str) -> dict[str, Any]:
         # Bound here, for logging would look up values such as ext://sys.stdout in what it is given.
@@ -236,8 +241,8 @@ def configuration(options: LogOptions) -> dict[str, Any]:
         "disable_existing_loggers": False,
         "formatters": {"message": formatter(_MESSAGE), "access": formatter(_ACCESS)},
         "handlers": {
-            "message": {"class": "logging.StreamHandler", "formatter": "message"},
-            "access": {"class": "logging.StreamHandler", "formatter": "access"},
+            "message": {"()": handler, "formatter": "message"},
+            "access": {"()": handler, "formatter": "access"},
         },
         "loggers": {
             "cfmiddleware": {"level": options.level, "handlers": ["message"], "propagate": False},
@@ -256,11 +261,14 @@ def configuration(options: LogOptions) -> dict[str, Any]:
     }
 
 
-def set_up(options: LogOptions) -> None:
-    """Set up logging in this process as gunicorn will in its own."""
+def set_up(options: LogOptions, handler: Callable[[], logging.Handler] = logging.StreamHandler) -> None:
+    """Set up logging in this process as gunicorn will in its own.
+
+    :param handler: makes what writes to stderr.
+    """
     import logging.config  # here and below, because commands that serve nothing need neither
 
-    logging.config.dictConfig(configuration(options))
+    logging.config.dictConfig(configuration(options, handler))
 
 
 def straight(options: LogOptions) -> logging.Logger:

@@ -23,6 +23,7 @@ from cfmiddleware.serving import supervisor, systemd
 from cfmiddleware.serving.master import check_gunicorn
 from cfmiddleware.serving.services import Service, debug_service, edge_service, registry_service
 from cfmiddleware.serving.signals import ending_well
+from cfmiddleware.serving.stderr import StderrHandler
 
 from .greeting import greeting, in_one_line
 
@@ -109,7 +110,7 @@ def _serve(prepare: Callable[[], Prepared]) -> int:
     with logs.held_back() as messages:
         config, services, text, drain, counts = prepare()
     log = config.log_options()
-    logs.set_up(log)
+    logs.set_up(log, StderrHandler)
     logs.replay(messages)
     if log.json and not sys.stdout.isatty():
         # Both streams go into one log, whose reader wants objects. It is said at every level.

@@ -14,6 +14,7 @@ from cfmiddleware.metrics.cells import STATE
 from .filelimit import raise_limit
 from .services import Served, Service
 from .signals import ENDING
+from .stderr import StderrHandler
 
 if TYPE_CHECKING:
     from cfmiddleware.wsgi.types import App
@@ -135,7 +136,7 @@ def _settings(name: str, descriptor: int, served: Served) -> dict[str, Any]:
         "proc_name": f"cfmiddleware {name}",
         # The apps have access logs of their own, which know more than gunicorn does.
         "accesslog": None,
-        "logconfig_dict": logs.configuration(served.log),
+        "logconfig_dict": logs.configuration(served.log, StderrHandler),
         "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,  # noqa: S108 (gunicorn's advice)
         # The control socket has one place for all; two gunicorns would share it.
         "control_socket_disable": True,
