@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 
 def test_under_gevent_others_go_on_meanwhile() -> None:
@@ -53,3 +54,31 @@ print(found)
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert result.stderr == ""
     assert result.stdout == "[1, 1, 1, 2]\n", result.stderr
+
+
+def test_under_gevent_others_go_on_while_a_directory_with_many_names_is_listed(tmp_path: Path) -> None:
+    for number in range(100):
+        folder = tmp_path / f"v2/t{number}"
+        folder.mkdir(parents=True)
+        (folder / "link").write_text("x")
+    program = """
+from gevent import monkey
+monkey.patch_all()
+import gevent, sys
+from cfmiddleware.storage.filesystem.filesystemdriver import FilesystemDriver
+driver = FilesystemDriver(sys.argv[1])
+turns = []
+def count():
+    while True:
+        turns.append(1)
+        gevent.sleep(0)
+other = gevent.spawn(count)
+for work in driver.list, lambda prefix: list(driver.walk(prefix)):
+    turns.clear()
+    found = len(work("/v2/"))
+    print(found, len(turns) >= 3)
+"""
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.stderr == ""
+    assert result.stdout == "100 True\n100 True\n", result.stderr

@@ -21,6 +21,7 @@ from cfmiddleware.errors import (
     StorageUnavailable,
 )
 from cfmiddleware.parse import exact_text, integer, read
+from cfmiddleware.process.waiting import in_turns, let_others_go
 from cfmiddleware.storage.driver import CHUNK, Bytes, Stat, Unfinished, fingerprint, folder_mark
 from cfmiddleware.storage.pathcheck import InvalidPath, check_path, check_prefix, check_range, sort_names
 from cfmiddleware.storage.writer import SingleUseWriter
@@ -198,7 +199,7 @@ class FilesystemDriver:
         """
         names = []
         with _errors("list", prefix):
-            for entry in self._scan(self._directory(prefix)):
+            for entry in in_turns(self._scan(self._directory(prefix))):
                 name = entry.name + "/" * entry.is_dir()
                 if not name.endswith("/") or (hollow and hollow(name)) or self._holds_file(entry.path):
                     names.append(name)
@@ -208,6 +209,9 @@ class FilesystemDriver:
         """Yield every object below *prefix*; of those that come or go meanwhile, some may be missing. A file
         with a name that no path has is yielded as well.
         """
+        return in_turns(self._walk(prefix))
+
+    def _walk(self, prefix: str) -> Iterator[tuple[str, Stat]]:
         directories = [self._directory(prefix)]
         while directories:
             found = []
@@ -225,6 +229,7 @@ class FilesystemDriver:
         """Delete the objects at *paths*, and the directories that this leaves empty."""
         parents = set()
         for path in paths:
+            let_others_go()  # it takes milliseconds, and there may be thousands
             file = self._file(path)
             with _errors("delete", path):
                 try:

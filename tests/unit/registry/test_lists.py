@@ -155,6 +155,20 @@ def test_a_catalog_of_deeply_nested_repositories_looks_into_each_folder_once(tmp
     assert len(looked) <= len(folders) + 3 * 4  # and into _layers down to its first link
 
 
+@pytest.mark.parametrize("query", ["", "?n=3", "?n=1000"])
+def test_a_list_of_tags_looks_into_no_tag_for_what_it_has_ever_named(tmp_path, monkeypatch, query):
+    client = RegistryClient(FilesystemDriver(tmp_path))
+    client.push_image("app", TAGS[0])
+    content = client.get(f"/v2/app/manifests/{TAGS[0]}").data
+    for tag in TAGS[1:]:
+        client.push_manifest("app", tag, content)
+    looked, scandir = [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: looked.append(path) or scandir(path))
+    answer = client.get(f"/v2/app/tags/list{query}")
+    assert answer.json["tags"] == (TAGS[:3] if query == "?n=3" else TAGS)
+    assert len(looked) == 1
+
+
 def test_a_folder_without_any_object_makes_no_repository(tmp_path):
     client = RegistryClient(FilesystemDriver(tmp_path))
     client.push_blob("app/real", b"content")
