@@ -31,6 +31,7 @@ from .sendevents import send_events
 from .sigterm import sigterm_as_ctrl_c
 from .sizetext import size_text as _size
 from .storagethere import storage_there
+from .terminaltext import printable
 
 if TYPE_CHECKING:
     from cfmiddleware.notifications.notifier import Notifier
@@ -268,11 +269,18 @@ def _table(survey: Survey, done: str) -> str:
 
 
 def _unreadable(survey: Survey) -> list[str]:
-    return [
-        f"{verdict.name}: {digest} cannot be read as a manifest; nothing of the repository goes"
-        for verdict in survey.verdicts.values()
-        for digest in verdict.unreadable
-    ]
+    lines = []
+    for verdict in survey.verdicts.values():
+        lines += [
+            f"{verdict.name}: {digest} cannot be read as a manifest; nothing of the repository goes"
+            for digest in verdict.unreadable
+        ]
+        lines += [
+            f"{verdict.name}: the tag {printable(tag)} holds no digest; no untagged manifest of the "
+            "repository goes"
+            for tag in verdict.broken
+        ]
+    return lines
 
 
 def _report(outcome: Outcome) -> str:
@@ -304,9 +312,10 @@ def _as_json(survey: Survey) -> dict[str, Any]:
                 "blobs": [str(digest) for digest in verdict.layers],
                 "manifests": [str(digest) for digest in verdict.revisions],
                 "unreadable": [str(digest) for digest in verdict.unreadable],
+                "broken": verdict.broken,
             }
             for verdict in survey.verdicts.values()
-            if verdict.layers or verdict.revisions or verdict.unreadable
+            if verdict.layers or verdict.revisions or verdict.unreadable or verdict.broken
         ],
         "report": survey.report,
         "manifests": survey.manifests,
@@ -333,6 +342,11 @@ def _outcome_as_json(outcome: Outcome) -> dict[str, Any]:
             {"repository": verdict.name, "digest": str(digest)}
             for verdict in survey.verdicts.values()
             for digest in verdict.unreadable
+        ],
+        "broken": [
+            {"repository": verdict.name, "tag": tag}
+            for verdict in survey.verdicts.values()
+            for tag in verdict.broken
         ],
     }
 

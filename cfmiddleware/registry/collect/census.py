@@ -9,7 +9,7 @@ from functools import partial
 from cfmiddleware.digest import Digest
 from cfmiddleware.process.sidebyside import SideBySide
 from cfmiddleware.registry.store import paths
-from cfmiddleware.registry.store.links import read_link
+from cfmiddleware.registry.store.links import has_link, read_link
 from cfmiddleware.storage.driver import Driver, Stat
 
 from .linktable import Link, LinkTable
@@ -23,6 +23,7 @@ class Census:
     :param layers: its blobs' links, by name.
     :param revisions: its manifests' links, by name.
     :param tags: each tag's manifest, as far as tags were asked for.
+    :param broken: the tags whose links hold no digest.
     :param requests: how many requests of each kind it took.
     """
 
@@ -30,6 +31,7 @@ class Census:
     layers: LinkTable = field(default_factory=LinkTable)
     revisions: LinkTable = field(default_factory=LinkTable)
     tags: dict[str, Digest] = field(default_factory=dict)
+    broken: list[str] = field(default_factory=list)
     requests: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -72,6 +74,8 @@ def take_census(
     for tag, current in zip(named, found, strict=True):
         if current is not None:
             census.tags[tag] = current
+        elif has_link(driver, paths.tag_current(name, tag)):  # and was not deleted just now
+            census.broken.append(tag)
     return census
 
 

@@ -43,6 +43,7 @@ class Verdict:
     :param loosened: fingerprints of the bytes that the links above name.
     :param unreadable: manifests that keep everything of the repository, because nobody can tell what they
         refer to.
+    :param broken: tags that keep all manifests of the repository, because nobody can tell what they name.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Verdict:
     kept: Fingerprints = field(default_factory=Fingerprints)
     loosened: Fingerprints = field(default_factory=Fingerprints)
     unreadable: list[Digest] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
 
 
 def judge(
@@ -67,7 +69,7 @@ def judge(
     :param now: the storage's time in Unix seconds.
     :param aside: the repository's links that earlier collections have set aside.
     """
-    verdict = Verdict(census.name)
+    verdict = Verdict(census.name, broken=census.broken)
     verdict.revisions = _untagged(census, known, rules, now) if rules.deleteuntagged else {}
     needed = verdict.kept
     for digest in census.revisions:
@@ -121,9 +123,11 @@ def _untagged(
 ) -> dict[Digest, Link]:
     """Return the manifests that no tag leads to and that are not young.
 
-    One that nobody can read may refer to all others, and keeps them. What a manifest that stays refers to
-    stays as well, and so does what is about it.
+    One that nobody can read may refer to all others, and keeps them; so does a tag that may name any. What a
+    manifest that stays refers to stays as well, and so does what is about it.
     """
+    if census.broken:
+        return {}
     young = now - max(rules.olderthan, rules.grace)
     revisions = census.revisions
     by_number: dict[int, list[int]] = {}

@@ -11,6 +11,7 @@ from lab.registry_client import RegistryClient
 
 from cfmiddleware.cli import main
 from cfmiddleware.digest import Digest
+from cfmiddleware.registry.store import paths
 from cfmiddleware.storage.filesystem import FilesystemDriver
 
 
@@ -51,6 +52,16 @@ def test_why_is_told_to_people_and_to_programs(
     assert gc(tmp_path, "--why", digest, "--json") == 0
     assert json.loads(capsys.readouterr().out) == {"digest": digest, "why": lines}
     assert client.get(f"/v2/app/blobs/{digest}").status_code == 200
+
+
+def test_a_tag_that_holds_no_digest_is_named(
+    client: RegistryClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client.driver.write(paths.tag_current("app", "v1"), b"")
+    assert gc(tmp_path, "--dry-run", "--delete-untagged") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "app: the tag v1 holds no digest; no untagged manifest of the repository goes"
+    )
 
 
 @pytest.mark.parametrize(

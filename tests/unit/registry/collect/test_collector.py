@@ -235,6 +235,26 @@ def test_untagged_manifests_go_only_when_they_are_asked_for(client: RegistryClie
     assert len(digests_stored(client.driver)) == 3
 
 
+@pytest.mark.parametrize("content", [b"", b"<html>", b"sha256:123"])
+def test_a_tag_that_holds_no_digest_may_have_named_any_manifest_of_its_repository(
+    content: bytes, client: RegistryClient
+) -> None:
+    digest = client.push_image("app", "v1")
+    client.push_image("other", "v1", b"first")
+    client.push_image("other", "v1", b"second")
+    client.driver.write(paths.tag_current("app", "v1"), content)
+
+    verdicts = collector(client.driver, deleteuntagged=True).survey().verdicts
+    assert {name: verdict.broken for name, verdict in verdicts.items()} == {"app": ["v1"], "other": []}
+    collect_all(client.driver, deleteuntagged=True)
+    assert pull(client, "app", digest) == [200, 200, 200]
+    assert len(digests_stored(client.driver)) == 6
+
+    client.driver.delete([paths.tag_current("app", "v1")])
+    collect_all(client.driver, deleteuntagged=True)
+    assert client.get(f"/v2/app/manifests/{digest}").status_code == 404
+
+
 def test_young_untagged_manifests_stay(client: RegistryClient) -> None:
     first = client.push_image("app", "v1")
     client.push_image("app", "v1", b"second")
