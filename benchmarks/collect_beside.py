@@ -37,7 +37,7 @@ def redirects_beside(home: Path, seconds: int) -> dict[str, Any]:
     found: dict[str, list[float]] = {"alone": [], **{str(rate): [] for rate in _RATES}}
     with (
         running_s3(_CONTENTS) as s3,
-        running(OURS, home / "served", s3.endpoint, BUCKET, edge=True) as registry,
+        running(OURS, home / "served", s3.endpoint, BUCKET, edge=True, warm=True) as registry,
     ):
         _wrk(registry.port, paths, 5)
         for number in range(_ROUNDS):

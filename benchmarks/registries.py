@@ -45,12 +45,15 @@ def check(names: Sequence[str] = (OURS, DISTRIBUTION)) -> None:
 
 
 @contextlib.contextmanager
-def running(name: str, home: Path, endpoint: str, bucket: str, *, edge: bool = False) -> Iterator[Registry]:
+def running(
+    name: str, home: Path, endpoint: str, bucket: str, *, edge: bool = False, warm: bool = False
+) -> Iterator[Registry]:
     """Run one of the registries until the block is left.
 
     :param home: a directory for its configuration and log; made if it is not there.
     :param endpoint: the URL of the S3 server.
     :param edge: have ours redirect each pull to the local edge.
+    :param warm: have it remember descriptors and write no access log, as in the benchmark of redirects.
     """
     home.mkdir(parents=True, exist_ok=True)
     port, edge_port = free_ports(2)
@@ -66,6 +69,9 @@ def running(name: str, home: Path, endpoint: str, bucket: str, *, edge: bool = F
     # command line must not lead either of them elsewhere.
     foreign = ("AWS_", "REGISTRY_")
     configuration, command = _WAYS[name](s3, port, edge_port if edge else None, home)
+    if warm:
+        configuration["storage"]["cache"] = {"blobdescriptor": "inmemory"}
+        configuration["log"] = {"accesslog": {"disabled": True}}
     (home / "config.yml").write_text(yaml.safe_dump(configuration))
     with Program([*command, str(home / "config.yml")], home / "log", without=foreign) as program:
         for expected in (port, edge_port) if edge else (port,):
