@@ -6,7 +6,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from lab.registry_client import RegistryClient
 from lab.servers import CFMIDDLEWARE
+from lab.verifying import whole_image
+
+from cfmiddleware.storage.filesystem.filesystemdriver import FilesystemDriver
 
 FULL = "cfmiddleware: cannot write what it has to say: No space left on device\n"
 
@@ -16,6 +20,7 @@ PRINTING = ["", "--version", "config --schema", "config config.yml", "completion
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     (tmp_path / "config.yml").write_text("version: 0.1\nstorage: {filesystem: {rootdirectory: data}}\n")
+    whole_image(RegistryClient(FilesystemDriver(tmp_path / "data")))
     return tmp_path
 
 
