@@ -30,6 +30,10 @@ pytestmark = [pytest.mark.clients, pytest.mark.long]
 EXTRAS = "[server,auth,redis,metrics,tracing]"
 BASE, IMAGE = "localhost/base:test", "localhost/cfmiddleware:test"
 
+#: How many seconds a container may take to start or to end. podman copies the whole image for each, where its store has
+#: no overlay.
+PATIENCE = 240
+
 #: What Debian's Python has wheels for: that of the base.
 PYTHON = "/usr/bin/python3"
 
@@ -137,7 +141,7 @@ class Container:
     def stop(self) -> int:
         """Send the signal that the image names for that, and return the exit status."""
         self._podman.run("kill", "--signal", "TERM", "registry")
-        return self.process.wait(60)
+        return self.process.wait(PATIENCE)
 
 
 @pytest.fixture
@@ -154,7 +158,7 @@ def variables() -> dict[str, str]:
 def container(image: Podman, tmp_path: Path, variables: dict[str, str]) -> Iterator[Container]:
     made = Container(image, tmp_path, *free_ports(2), variables)
     try:
-        assert eventually(made.is_ready, 60), made.log.read_text()
+        assert eventually(made.is_ready, PATIENCE), made.log.read_text()
         yield made
     finally:
         if made.process.poll() is None:
@@ -213,12 +217,12 @@ def test_it_is_healthy_and_a_signal_drains_it(container: Container, image: Podma
     assert eventually(lambda: not container.is_ready())
     # It goes on for the five seconds that its file says.
     assert ask("GET", f"{container.url}/v2/").status == 200
-    assert container.process.wait(60) == 0
+    assert container.process.wait(PATIENCE) == 0
     assert time.monotonic() - began > 3
 
 
 def test_a_mistake_ends_it_with_one_line(image: Podman, tmp_path: Path):
     made = Container(image, tmp_path, *free_ports(2), {"REGISTRY_SERVER_WRKERS": "2"})
-    assert made.process.wait(60) == 2
+    assert made.process.wait(PATIENCE) == 2
     assert "server.wrkers: there is no such option (did you mean 'workers'?)" in made.log.read_text()
     assert "Traceback" not in made.log.read_text()
