@@ -30,8 +30,8 @@ pytestmark = [pytest.mark.clients, pytest.mark.long]
 EXTRAS = "[server,auth,redis,metrics,tracing]"
 BASE, IMAGE = "localhost/base:test", "localhost/cfmiddleware:test"
 
-#: How many seconds a container may take to start or to end. podman copies the whole image for each, where its store has
-#: no overlay.
+#: How many seconds a container may take to start or to end. podman copies the whole image for each, where its
+#: store has no overlay.
 PATIENCE = 240
 
 #: What Debian's Python has wheels for: that of the base.
