@@ -20,7 +20,7 @@ from lab.tls import write_certificate
 from lab.watched_s3 import WATCHED, WatchedS3
 
 #: Tests with one of these marks run only where `-m` names it.
-LEFT_OUT = ("long", "pairs", "orders", "types", "site")
+LEFT_OUT = ("long", "pairs", "orders", "types", "site", "composed")
 
 register_profiles()
 

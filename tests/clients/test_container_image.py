@@ -1,4 +1,5 @@
-"""The container image: built on a base that is made from Debian's packages, started, and used as a registry.
+"""The container image: built on a base that is made from Debian's packages, started, and used as a registry,
+alone and by `compose.yaml`.
 
 It runs as a container that may do nothing, on a root that is read-only.
 """
@@ -19,7 +20,8 @@ from typing import Any
 import pytest
 from lab import PROJECT
 from lab.clients import Buildah, Podman, Skopeo
-from lab.images import make_image
+from lab.compose import Project, image_of, make_images
+from lab.images import blobs_in, make_image
 from lab.required import cannot_run
 from lab.servers import eventually, free_ports
 from lab.serving import ask
@@ -33,6 +35,9 @@ BASE, IMAGE = "localhost/base:test", "localhost/cfmiddleware:test"
 #: How many seconds a container may take to start or to end. podman copies the whole image for each, where its
 #: store has no overlay.
 PATIENCE = 240
+
+#: The packages of the base.
+ROOT = ("python3", "python3-venv", "ca-certificates")
 
 #: What Debian's Python has wheels for: that of the base.
 PYTHON = "/usr/bin/python3"
@@ -49,17 +54,28 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Podman:
     directory = tmp_path_factory.mktemp("store")
     podman = Podman.ready(directory / "podman")
     base = directory / "base.tar"
+    make_root(base, *ROOT)
+    podman.run("import", "--quiet", base, BASE, seconds=600)
+    base.unlink()
+    return podman
+
+
+def make_root(archive: Path, *packages: str) -> None:
+    """Make a root file system of Debian's packages."""
     suite = platform.freedesktop_os_release()["VERSION_CODENAME"]
-    packages = "--include=python3,python3-venv,ca-certificates"
     subprocess.run(
-        ["mmdebstrap", "--quiet", "--variant=minbase", packages, suite, str(base)],
+        [
+            "mmdebstrap",
+            "--quiet",
+            "--variant=minbase",
+            f"--include={','.join(packages)}",
+            suite,
+            str(archive),
+        ],
         check=True,
         timeout=900,
         stdin=subprocess.DEVNULL,
     )
-    podman.run("import", "--quiet", base, BASE)
-    base.unlink()
-    return podman
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +94,7 @@ def image(store: Podman, tmp_path_factory: pytest.TempPathFactory) -> Podman:
     subprocess.run([*pip, f"{context}{EXTRAS}", "setuptools", "wheel"], check=True, timeout=900)
     for own in wheels.glob("cfmiddleware-*.whl"):
         own.unlink()
-    buildah = Buildah(tmp_path_factory.mktemp("buildah") / "buildah")
-    buildah.env["CONTAINERS_STORAGE_CONF"] = store.env["CONTAINERS_STORAGE_CONF"]
+    buildah = builder(store, tmp_path_factory)
     options = "--no-index --find-links /src/wheels"
     build = [
         *(buildah.path, "bud", "--quiet", "--isolation", "chroot", "--network", "host", "--format", "docker"),
@@ -89,6 +104,13 @@ def image(store: Podman, tmp_path_factory: pytest.TempPathFactory) -> Podman:
     done = subprocess.run(build, env=buildah.env, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     return store
+
+
+def builder(store: Podman, tmp_path_factory: pytest.TempPathFactory) -> Buildah:
+    """Return a buildah with the same store."""
+    buildah = Buildah(tmp_path_factory.mktemp("buildah") / "buildah")
+    buildah.env["CONTAINERS_STORAGE_CONF"] = store.env["CONTAINERS_STORAGE_CONF"]
+    return buildah
 
 
 class Container:
@@ -206,8 +228,10 @@ def test_images_are_pushed_to_it_and_pulled_from_it(container: Container, tmp_pa
     skopeo.push(tmp_path / "image", f"{container.address}/team/app:1")
     skopeo.pull(f"{container.address}/team/app:1", tmp_path / "back")
     assert ask("GET", f"{container.debug}/metrics").status == 200
-    lines = [line for line in container.log.read_text().splitlines() if line.startswith("{")]
-    assert any(json.loads(line).get("status") == 201 for line in lines)  # there is no terminal
+    # There is no terminal. podman's own lines, such as that there is no systemd, stand between them.
+    logged = container.log.read_text().splitlines()
+    lines = [json.loads(line) for line in logged if not line.startswith('time="')]
+    assert any(line.get("status") == 201 for line in lines)
 
 
 def test_it_is_healthy_and_a_signal_drains_it(container: Container, image: Podman):
@@ -226,3 +250,72 @@ def test_a_mistake_ends_it_with_one_line(image: Podman, tmp_path: Path):
     assert made.process.wait(PATIENCE) == 2
     assert "server.wrkers: there is no such option (did you mean 'workers'?)" in made.log.read_text()
     assert "Traceback" not in made.log.read_text()
+
+
+# compose.yaml
+
+
+@pytest.fixture(scope="module")
+def project(image: Podman, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """All that compose.yaml has, started."""
+    directory = tmp_path_factory.mktemp("compose")
+    image.run("tag", IMAGE, image_of("registry"))
+    make_root(directory / "servers.tar", *ROOT, "redis-server", "prometheus")
+    make_images(
+        image,
+        builder(image, tmp_path_factory),
+        directory,
+        base=BASE,
+        servers=directory / "servers.tar",
+        python=PYTHON,
+    )
+    (directory / "servers.tar").unlink()
+    with Project(image, directory).started() as project:
+        assert eventually(lambda: project.get("http://127.0.0.1:5000/v2/") == {}, 60)
+        yield project
+
+
+@pytest.mark.composed
+def test_compose_yaml_starts_a_registry_over_s3_and_redis(project: Project, tmp_path: Path):
+    made = make_image(tmp_path / "image")
+    skopeo = project.skopeo(tmp_path / "skopeo")
+    skopeo.push(made.layout, "127.0.0.1:5000/team/app:1")
+    skopeo.pull("127.0.0.1:5000/team/app:1", tmp_path / "back")
+    assert blobs_in(tmp_path / "back") == blobs_in(made.layout)
+    # What it kept is gone after a minute.
+    asked = project.podman("exec", project.container("redis"), "redis-cli", "info", "commandstats")
+    assert "cmdstat_eval:" in asked
+    listed = (
+        "import boto3; print(len(boto3.client('s3', endpoint_url='http://s3:9000', region_name='us-east-1',"
+        " aws_access_key_id='example', aws_secret_access_key='example-secret')"
+        ".list_objects_v2(Bucket='images', Prefix='docker/registry/v2/blobs/')['Contents']))"
+    )
+    objects = project.podman("exec", project.container("registry"), "python3", "-c", listed)
+    assert int(objects) >= len(made.layers) + 2
+
+
+@pytest.mark.composed
+def test_its_prometheus_reads_the_registry_and_knows_the_alerts(project: Project):
+    def series(query: str) -> list[Any]:
+        answer = project.get(f"http://127.0.0.1:9090/api/v1/query?query={query}")
+        return answer["data"]["result"] if answer else []
+
+    def is_read() -> bool:
+        return [each["value"][1] for each in series("up")] == ["1"]
+
+    assert eventually(is_read, 60)
+    assert series("cfmiddleware_s3_requests_total")
+    (group,) = project.get("http://127.0.0.1:9090/api/v1/rules")["data"]["groups"]
+    # The alerts ask for the job of this name, and one fires where there is none.
+    assert {each["metric"]["job"] for each in series("up")} == {"cfmiddleware"}
+    assert {rule["name"] for rule in group["rules"]} >= {"RegistryDown", "RegistryGone"}
+    # Some are pending where it was asked before the registry was there.
+    assert [rule["name"] for rule in group["rules"] if rule["state"] == "firing"] == []
+
+
+@pytest.mark.composed
+def test_it_ends_well(project: Project):
+    """The last of these: the registry is not started again."""
+    project.podman("stop", "--time", "50", project.container("registry"))
+    found = json.loads(project.podman("inspect", project.container("registry")))
+    assert found[0]["State"]["ExitCode"] == 0

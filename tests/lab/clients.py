@@ -82,9 +82,10 @@ class _Client:
         """Do the least that shows that the program can do its work here."""
         self.run("--version")
 
-    def run(self, *arguments: str | Path) -> str:
+    def run(self, *arguments: str | Path, seconds: float = SECONDS) -> str:
         """Run the program and return what it wrote to its standard output.
 
+        :param seconds: how long it may take.
         :raises ClientError: when it ends with another status than 0.
         """
         command = [self.path, *self.options(), *map(str, arguments)]
@@ -95,7 +96,7 @@ class _Client:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=SECONDS,
+            timeout=seconds,
         )
         if done.returncode:
             raise ClientError(f"{' '.join(command)}: status {done.returncode}\n{done.stdout}{done.stderr}")
