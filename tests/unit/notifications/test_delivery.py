@@ -208,25 +208,25 @@ def test_who_delivers_tells_of_its_endpoints_alone_and_for_as_long_as_it_does(
     metrics.turn_on()
     STATE.begin()
     try:
-        for name in ("a", "killed before it gave up"):
+        for name in ("told", "killed before it gave up"):
             NOTIFICATIONS_PENDING.of(name).set(7)
-        NOTIFICATIONS_PENDING.claim("a")
+        NOTIFICATIONS_PENDING.claim("told")
         spool = Spool(tmp_path / "spool")
         spool.check()
-        spool.add([Entry("a", "app", "push", "{}")] * 2)
+        spool.add([Entry("told", "app", "push", "{}")] * 2)
         seen = []
-        work = Delivery(spool, [Endpoint("a", "http://127.0.0.1:9/")])
+        work = Delivery(spool, [Endpoint("told", "http://127.0.0.1:9/")])
 
         class Stopping(FakeSender):
             def post(self, body: bytes) -> Outcome:
-                seen.append((pending("a"), pending("killed before it gave up")))
+                seen.append((pending("told"), pending("killed before it gave up")))
                 work.stop()
                 return FAILED
 
         monkeypatch.setattr(delivery, "Sender", lambda endpoint: Stopping())
         work.run()
         assert seen == [(2, None)]
-        assert pending("a") is None
+        assert pending("told") is None
     finally:
         STATE.forget()
         STATE.directory = None
