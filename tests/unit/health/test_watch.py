@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lab.clock import Clock
 from lab.servers import eventually
 
 from cfmiddleware.health.board import Board
@@ -31,17 +32,9 @@ class Thing:
             raise CheckFailed(self.reason)
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def stepped(thing: Thing, **more: Any) -> tuple[_Look, Clock, Any]:
     """Return a look, its clock, and a function that lets seconds pass and the look go on."""
-    clock = Clock()
+    clock = Clock(0)
     look = _Look(Check("a", thing.look, **{"interval": 10, "timeout": 5, **more}), clock)
 
     def after(seconds: float) -> None:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from lab.clock import Clock
 
 from cfmiddleware.notifications import delivery
 from cfmiddleware.notifications.delivery import Delivery, Line, pause
@@ -20,14 +21,6 @@ ENDPOINT = Endpoint("a", "http://user:pass@listener.example.com/x?token=s3cr3t",
 TAKEN = Outcome(200)
 FAILED = Outcome(500, "it answered 500")
 REFUSED = Outcome(400, "it answered 400", refused=True)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class FakeSender:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lab.clock import Clock
 from lab.purging import DAY, HOUR, make_older, of_uploads
 from lab.registry_client import RegistryClient
 
@@ -19,16 +20,6 @@ from cfmiddleware.registry.store import paths
 from cfmiddleware.storage.memory import MemoryDriver
 
 ENDED = threading.Event()
-
-
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -48,7 +39,7 @@ def last(driver: MemoryDriver) -> bool:
 
 
 def test_the_first_one_is_within_an_hour_and_not_at_once(client: RegistryClient) -> None:
-    clock = Clock()
+    clock = Clock(0)
     purging = by_itself(client.driver, clock)
     purging.look(ENDED)
     assert not last(client.driver)
@@ -59,7 +50,7 @@ def test_the_first_one_is_within_an_hour_and_not_at_once(client: RegistryClient)
 
 
 def test_another_one_purges_only_when_the_interval_is_over(client: RegistryClient) -> None:
-    clocks = Clock(), Clock()
+    clocks = Clock(0), Clock(0)
     both = [by_itself(client.driver, clock) for clock in clocks]
     for purging, clock in zip(both, clocks, strict=True):
         purging.look(ENDED)
@@ -76,7 +67,7 @@ def test_another_one_purges_only_when_the_interval_is_over(client: RegistryClien
 
 def test_a_dry_run_says_what_would_go(client: RegistryClient, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    clock = Clock()
+    clock = Clock(0)
     purging = by_itself(client.driver, clock, dryrun=True)
     purging.look(ENDED)
     clock.now = HOUR
@@ -97,7 +88,7 @@ def test_a_storage_that_refuses_is_one_line_and_the_next_try_comes_after_the_int
         raise StorageRefused("S3 refused ListObjectsV2 of /docker/: AccessDenied (403)")
 
     monkeypatch.setattr(client.driver, "list", refuse)
-    clock = Clock()
+    clock = Clock(0)
     purging = by_itself(client.driver, clock)
     for clock.now in range(0, int(DAY), 600):
         purging.look(ENDED)
@@ -111,7 +102,7 @@ def test_a_process_that_ends_stops_in_the_middle_and_gives_the_lease_up(client: 
     for _ in range(3):
         client.patch(client.start("app"), data=b"0123456789" * 5)
     make_older(client.driver, 8 * DAY)
-    ended, clock = threading.Event(), Clock()
+    ended, clock = threading.Event(), Clock(0)
     purging = by_itself(client.driver, clock)
     purging.look(ended)
     clock.now = HOUR

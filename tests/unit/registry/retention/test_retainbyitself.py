@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from lab.aging import policy, push_aged
+from lab.clock import Clock
 from lab.purging import make_older
 from lab.registry_client import RegistryClient
 
@@ -24,16 +25,6 @@ from cfmiddleware.storage.memory import MemoryDriver
 HOUR, DAY = 3600.0, 86400.0
 
 ENDED = threading.Event()
-
-
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -65,7 +56,7 @@ def test_tags_go_within_an_hour_and_not_at_once(
     client: RegistryClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    retaining = begun(client, Clock())
+    retaining = begun(client, Clock(0))
     assert tags(client) == ["ci-1", "ci-2", "ci-3"]
     retaining.look(ENDED)
     assert tags(client) == ["ci-3"]
@@ -78,7 +69,7 @@ def test_tags_go_within_an_hour_and_not_at_once(
 
 
 def test_another_one_begins_only_when_the_interval_is_over(client: RegistryClient) -> None:
-    clocks = Clock(), Clock()
+    clocks = Clock(0), Clock(0)
     first, second = (begun(client, clock) for clock in clocks)
     first.look(ENDED)
     push_aged(client, "app", [("ci-0", 20 * DAY)])
@@ -93,7 +84,7 @@ def test_another_one_begins_only_when_the_interval_is_over(client: RegistryClien
 def test_what_cannot_be_done_is_one_line_and_deletes_nothing(
     client: RegistryClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = Clock()
+    clock = Clock(0)
     retaining = begun(client, clock)
     with monkeypatch.context() as patched:
         patched.setattr(expiry, "storage_time", lambda _: 0.0)
@@ -118,7 +109,7 @@ def test_what_cannot_be_done_is_one_line_and_deletes_nothing(
 
 
 def test_a_process_that_ends_stops_in_the_middle_and_gives_the_lease_up(client: RegistryClient) -> None:
-    retaining = begun(client, Clock())
+    retaining = begun(client, Clock(0))
     ended = threading.Event()
     ended.set()
     retaining.look(ended)
