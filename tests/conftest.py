@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab import hangs, schedule
+from lab import hangs, inheritedsignals, schedule
 from lab.clients import Buildah, Podman, Skopeo
 from lab.examples import register_profiles
 from lab.images import Image, Index, make_image, make_index
@@ -26,8 +26,9 @@ register_profiles()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """End what hangs."""
+    """End what hangs, and start programs that hear signals."""
     hangs.watch(config)
+    inheritedsignals.ignore_alone()
 
 
 @pytest.hookimpl(optionalhook=True)
