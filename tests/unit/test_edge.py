@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from lab.apps import CONTENT, DIGEST, KEY, KEY_PAIR_ID, Answered, Exchange, ask, key, request
 from werkzeug.http import http_date
@@ -355,6 +355,8 @@ def test_a_client_that_has_the_object_is_told_so():
 
 
 @given(st.text(max_size=30))
+@example("\n")
+@example('"a"\n')
 def test_conditions_are_read_without_failing_whatever_they_say(text: str):
     conditions = {"HTTP_IF_NONE_MATCH": text, "HTTP_IF_MODIFIED_SINCE": text, "HTTP_IF_RANGE": text}
     assert fetch(edge(), signed(), **conditions).code in (200, 304)
