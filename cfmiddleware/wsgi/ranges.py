@@ -105,7 +105,7 @@ def select(
 def has_etag(header: str | None, etag: str) -> bool:
     """Return whether an ``If-None-Match`` header names *etag*, which has no quotes (RFC 9110, 13.1.2)."""
     # An older werkzeug's parser never ends where the last character is a newline.
-    return bool(header) and parse_etags(header.strip()).contains_weak(etag)
+    return header is not None and parse_etags(header.strip()).contains_weak(etag)
 
 
 def _is_known(environ: Mapping[str, Any], etag: str, modified: float | None) -> bool:
