@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from cfmiddleware.digest import Digest
+from cfmiddleware.digest import HEX_LENGTHS, Digest
 from cfmiddleware.process.sidebyside import SideBySide
 from cfmiddleware.registry.store import paths
 from cfmiddleware.registry.store.links import has_link, read_link
 from cfmiddleware.storage.driver import Driver, Stat
 
 from .linktable import Link, LinkTable
+
+# Bytes below the folder of all: sha256/ab/ab12.../data. There may be millions.
+_DATA = re.compile(r"(\w+)/([0-9a-f]{2})/(\2[0-9a-f]+)/data")
 
 
 @dataclass
@@ -150,10 +154,8 @@ def blobs(driver: Driver) -> Iterator[tuple[Digest, Stat]]:
 
 def digest_of_data(path: str) -> Digest | None:
     """Return the digest in the path of a blob's bytes, or None for another object."""
-    parts = path[len(paths.BLOBS) :].split("/")
-    try:
-        algorithm, start, hexadecimal, name = parts
-        digest = Digest.parse(f"{algorithm}:{hexadecimal}")
-    except ValueError:
+    named = _DATA.fullmatch(path, len(paths.BLOBS))
+    if named is None:
         return None
-    return digest if name == "data" and start == digest.hex[:2] else None
+    algorithm, _, hexadecimal = named.groups()
+    return Digest(algorithm, hexadecimal) if len(hexadecimal) == HEX_LENGTHS.get(algorithm) else None

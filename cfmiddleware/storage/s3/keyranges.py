@@ -20,6 +20,9 @@ _DIGEST = re.compile(
 _DIGITS = 8
 _MOST = 1024
 
+# So much of a page is a part that shall fit into one: what is on a page tells how many keys there are to 3 %.
+_FILLED = 0.9
+
 
 class KeyRange(NamedTuple):
     """Keys that come after one key and not after another one; an empty text stands for no bound."""
@@ -28,13 +31,18 @@ class KeyRange(NamedTuple):
     until: str
 
 
-def ranges(first: str, last: str, until: str = "") -> Iterator[KeyRange]:
-    """Yield parts of what comes after *last*, each with about as many keys as lie between *first* and *last*,
-    or nothing where nobody can tell. Together they are all of it, whatever the keys are.
+def ranges(
+    first: str, last: str, until: str = "", *, pages: int = 1, at_once: int = 1, longest: int = 1
+) -> Iterator[KeyRange]:
+    """Yield parts of what comes after *last*, or nothing where nobody can tell how much that is. Together
+    they are all of it, whatever the keys are.
 
     :param first: the first key that was listed.
     :param last: the last one.
     :param until: where the listing ends.
+    :param pages: how many pages that was.
+    :param at_once: how many parts are listed at a time: a short rest is cut into as many, of a page at least.
+    :param longest: how many pages a part has at the most.
     """
     begins, ends = _DIGEST.fullmatch(first), _DIGEST.fullmatch(last)
     if begins is None or ends is None or begins["base"] != ends["base"]:
@@ -43,9 +51,10 @@ def ranges(first: str, last: str, until: str = "") -> Iterator[KeyRange]:
         return
     start = int(ends["hex"][:_DIGITS], 16)
     top = 16**_DIGITS
-    width = max(start - int(begins["hex"][:_DIGITS], 16), (top - start) // _MOST)
-    if width <= 0:
+    page = (start - int(begins["hex"][:_DIGITS], 16)) * _FILLED / pages
+    if page < 1:
         return
+    width = max(int(page * min(max((top - start) / page / at_once, 1), longest)), (top - start) // _MOST, 1)
     after = last
     for number in range(start + width, top, width):
         digits = f"{number:0{_DIGITS}x}"

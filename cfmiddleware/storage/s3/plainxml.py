@@ -115,7 +115,11 @@ def _plain_listing(content: bytes) -> dict[str, Any] | None:
         "IsTruncated": truncated,
         "NextContinuationToken": token[1] if token else "",
         "Contents": [
-            {"Key": unquote(key), "Size": int(size), "LastModified": _time(when)}
+            {
+                "Key": unquote(key) if "%" in key else key,
+                "Size": int(size),
+                "LastModified": _time(when),
+            }
             for key, when, size in objects
         ],
     }

@@ -70,8 +70,8 @@ if TYPE_CHECKING:
 # How many keys one ListObjectsV2 returns and one DeleteObjects takes at the most.
 _LARGEST_PAGE = 1000
 
-# After so many pages in turn, the rest of a listing is cut into parts of about as many, and so many of these
-# are listed at a time.
+# After its first page, and where that was not possible after each so many in turn, the rest of a listing is
+# cut into parts of as many pages at the most, and so many of these are listed at a time.
 _PAGES_IN_TURN = 4
 _LISTS_AT_A_TIME = 8
 
@@ -393,8 +393,17 @@ class S3Driver:
             if wanted.until and items[-1]["Key"] > wanted.until:
                 return
             first = first or items[0]["Key"]
-            if number % _PAGES_IN_TURN == 0 and page.get("IsTruncated"):
-                parts = list(ranges(first, items[-1]["Key"], wanted.until))
+            if (number == 1 or number % _PAGES_IN_TURN == 0) and page.get("IsTruncated"):
+                parts = list(
+                    ranges(
+                        first,
+                        items[-1]["Key"],
+                        wanted.until,
+                        pages=number,
+                        at_once=_LISTS_AT_A_TIME,
+                        longest=_PAGES_IN_TURN,
+                    )
+                )
                 if len(parts) > 1 and (yield from self._walk_parts(prefix, parts, odd)):
                     return
 

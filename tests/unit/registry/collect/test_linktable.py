@@ -62,7 +62,7 @@ def test_what_is_not_a_digest_is_not_taken_for_one() -> None:
 
 
 def test_a_million_fit_where_a_set_and_a_dictionary_would_take_ten_times_as_much() -> None:
-    count = 20_000
+    count = 100_000
     tracemalloc.start()
     try:
         numbers = Fingerprints(number << 44 | number for number in range(count))

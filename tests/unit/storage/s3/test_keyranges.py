@@ -31,11 +31,21 @@ KEYS = st.one_of(
 )
 
 
-@given(KEYS, KEYS, st.lists(KEYS, max_size=20), st.one_of(st.just(""), KEYS))
-def test_each_key_that_comes_after_is_in_one_part(first: str, last: str, keys: list[str], until: str) -> None:
+@given(
+    KEYS,
+    KEYS,
+    st.lists(KEYS, max_size=20),
+    st.one_of(st.just(""), KEYS),
+    st.integers(1, 8),
+    st.integers(1, 16),
+    st.integers(1, 8),
+)
+def test_each_key_that_comes_after_is_in_one_part(
+    first: str, last: str, keys: list[str], until: str, pages: int, at_once: int, longest: int
+) -> None:
     first, last = sorted((first, last))
     until = until if until > last else ""
-    parts = list(ranges(first, last, until))
+    parts = list(ranges(first, last, until, pages=pages, at_once=at_once, longest=longest))
     if not parts:
         return
     assert parts[0].after == last
@@ -45,16 +55,26 @@ def test_each_key_that_comes_after_is_in_one_part(first: str, last: str, keys: l
         assert len(holds) == (last < key and (not until or key <= until))
 
 
-def test_parts_are_as_long_as_what_was_listed() -> None:
+def lengths(keys: list[str], parts: list[KeyRange]) -> list[int]:
+    return [sum(part.after < key and (not part.until or key <= part.until) for key in keys) for part in parts]
+
+
+def test_a_part_fits_into_as_many_pages_as_it_may_have() -> None:
     for name in (blob, link):
-        keys = sorted(map(name, range(2000)))
-        parts = list(ranges(keys[0], keys[99]))
-        counts = [
-            sum(part.after < key and (not part.until or key <= part.until) for key in keys) for part in parts
-        ]
-        assert sum(counts) == 1900
-        assert 15 <= len(parts) <= 25
-        assert max(counts) < 250
+        keys = sorted(map(name, range(20_000)))
+        for pages, longest in ((1, 1), (1, 4), (4, 4)):
+            parts = list(ranges(keys[0], keys[pages * 1000 - 1], pages=pages, longest=longest))
+            counts = lengths(keys, parts)
+            assert sum(counts) == 20_000 - pages * 1000
+            assert max(counts) <= longest * 1000
+            assert min(counts[:-1]) > longest * 750
+
+
+def test_a_short_rest_is_cut_into_as_many_parts_as_are_listed_at_a_time() -> None:
+    keys = sorted(map(blob, range(20_000)))
+    parts = list(ranges(keys[0], keys[999], at_once=8, longest=4))
+    assert len(parts) in (8, 9)
+    assert len(list(ranges(keys[0], keys[9_999], pages=10, at_once=64, longest=4))) in (11, 12)
 
 
 def test_keys_without_digests_are_not_cut() -> None:
