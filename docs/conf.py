@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 project = "cfmiddleware"
 release = __version__
 extensions = ["commandlist", "costtable", "errortable", "keytable", "logmembers", "metrictable"]
-extensions += ["optiontable"]
+extensions += ["optiontable", "tracingvariables"]
 exclude_patterns = ["_data", "_ext"]
 html_theme = "furo"
 html_title = f"cfmiddleware {release}"

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 from cfmiddleware.config import Config
+from cfmiddleware.registry.auth.schemeoptions import TokenOptions
 from cfmiddleware.serving.services import DEBUG, Service
 from cfmiddleware.version import __version__
 
@@ -104,8 +105,8 @@ def _tries(config: Config, reached: _Reached) -> Iterator[str]:
 def _token_request(config: Config) -> str:
     """Return the URL that a token to pull is asked for at, in quotes; empty where there are no tokens."""
     scheme = config.settings.auth
-    if scheme is None or scheme.name != "token":
+    if scheme is None or not isinstance(scheme.options, TokenOptions):
         return ""
-    realm, service = str(scheme.options["realm"]), quote(str(scheme.options["service"]), safe="")
+    realm, service = scheme.options.realm, quote(scheme.options.service, safe="")
     joint = "&" if "?" in realm else "?"
     return shlex.quote(f"{realm}{joint}service={service}&scope=repository:busybox:pull")

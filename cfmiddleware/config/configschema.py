@@ -34,9 +34,6 @@ _TYPES: Mapping[str, list[str]] = {
 _FURTHER: Mapping[str, str] = {
     "middleware.storage[].name": "cloudfront, redirect or rewrite.",
     "middleware.storage[].disabled": "Whether the entry is left out.",
-    "validation.manifests.layers": "Whether layers must be there before a manifest: all or none.",
-    "validation.manifests.mediatypes": "Which manifests may be pushed: all, or distribution.",
-    "auth.token.jwks": "A file with the keys that tokens are signed with, as a JSON Web Key Set.",
     "edge.storage": "Where the edge reads, if not where the registry stores: a section as storage.",
 }
 

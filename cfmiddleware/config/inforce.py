@@ -78,7 +78,6 @@ def _further(settings: Settings) -> Iterator[tuple[str, str]]:
     yield "storage.delete.enabled", written(settings.storage.delete, "")
     yield "storage.redirect.disable", written(not settings.storage.redirect, "")
     yield "storage.maintenance.readonly.enabled", written(settings.storage.maintenance.readonly, "")
-    yield "catalog.maxentries", str(settings.registry.maxentries)
 
 
 # The sections of a switch, which a dataclass has as true or false.

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from cfmiddleware.middleware.options import WrapperOptions
 from cfmiddleware.middleware.rewriteoptions import RewriteOptions
+from cfmiddleware.registry.auth.schemeoptions import HtpasswdOptions, TokenOptions
+from cfmiddleware.storage.filesystem.filesystemoptions import FilesystemOptions
 from cfmiddleware.storage.s3.options import S3Options
 
 from .cacheoptions import CacheOptions
@@ -21,6 +23,7 @@ from .healthoptions import (
     TCPCheckOptions,
 )
 from .httpoptions import HTTPOptions
+from .logoptions import LogSection
 from .maintenanceoptions import MaintenanceOptions
 from .metricsoptions import MetricsOptions
 from .notificationsoptions import (
@@ -32,6 +35,14 @@ from .notificationsoptions import (
 )
 from .purgeoptions import PurgeOptions
 from .redisoptions import RedisOptions, RedisTLSOptions
+from .registryoptions import (
+    CatalogOptions,
+    IndexOptions,
+    ManifestOptions,
+    TagsOptions,
+    URLOptions,
+    ValidationOptions,
+)
 from .retentionoptions import KeepOptions, RetainOptions, RetentionOptions
 from .serveroptions import ServerOptions
 from .settings import Settings
@@ -77,6 +88,20 @@ def _s3(settings: Settings) -> list[Placed]:
     return _one("storage.s3", getattr(settings.storage.driver, "options", None))
 
 
+def _filesystem(settings: Settings) -> list[Placed]:
+    driver = settings.storage.driver
+    is_named = driver is not None and driver.name == "filesystem"
+    return [("storage.filesystem", FilesystemOptions())] if is_named else []
+
+
+def _scheme(name: str) -> Callable[[Settings], list[Placed]]:
+    def found(settings: Settings) -> list[Placed]:
+        auth = settings.auth
+        return [(f"auth.{name}", auth.options)] if auth is not None and auth.name == name else []
+
+    return found
+
+
 def _nothing(settings: Settings) -> tuple[()]:
     """Return nothing: of these sections only what is written is known."""
     return ()
@@ -84,6 +109,7 @@ def _nothing(settings: Settings) -> tuple[()]:
 
 #: All of them, in the order in which they are shown.
 SECTION_CLASSES = (
+    SectionClass("log", LogSection, _nothing),
     SectionClass("http", HTTPOptions, lambda s: [("http", s.http)]),
     SectionClass("http.tls", TLSOptions, lambda s: _one("http.tls", s.http.tls)),
     SectionClass("http.debug", DebugOptions, lambda s: [("http.debug", s.http.debug)]),
@@ -93,6 +119,7 @@ SECTION_CLASSES = (
         lambda s: [("http.debug.prometheus", s.http.debug.prometheus)],
     ),
     SectionClass("storage", StorageOptions, lambda s: [("storage", s.storage)]),
+    SectionClass("storage.filesystem", FilesystemOptions, _filesystem),
     SectionClass("storage.s3", S3Options, _s3),
     SectionClass("storage.cache", CacheOptions, lambda s: [("storage.cache", s.storage.cache)]),
     SectionClass(
@@ -115,6 +142,22 @@ SECTION_CLASSES = (
     ),
     SectionClass("middleware.storage[].options", WrapperOptions, _wrapper),
     SectionClass("middleware.storage[].options", RewriteOptions, _nothing),
+    SectionClass("auth.htpasswd", HtpasswdOptions, _scheme("htpasswd")),
+    SectionClass("auth.token", TokenOptions, _scheme("token")),
+    SectionClass("catalog", CatalogOptions, lambda s: [("catalog", s.registry.catalog)]),
+    SectionClass("tags", TagsOptions, lambda s: [("tags", s.registry.tags)]),
+    SectionClass("validation", ValidationOptions, lambda s: [("validation", s.registry.validation)]),
+    SectionClass(
+        "validation.manifests",
+        ManifestOptions,
+        lambda s: [("validation.manifests", s.registry.validation.manifests)],
+    ),
+    SectionClass(
+        "validation.manifests.indexes",
+        IndexOptions,
+        lambda s: [("validation.manifests.indexes", s.registry.validation.manifests.indexes)],
+    ),
+    SectionClass("validation.manifests.urls", URLOptions, _nothing),
     SectionClass("redis", RedisOptions, lambda s: _one("redis", s.redis)),
     SectionClass("redis.tls", RedisTLSOptions, _nothing),
     SectionClass("retention[]", RetentionOptions, _nothing),

@@ -66,7 +66,7 @@ class ServerOptions:
         "headtimeout": _deadline,
         "handshaketimeout": _deadline,
         "bodytimeout": _deadline,
-        "bodyrate": partial(parse.integer, minimum=0, maximum=1 << 30),
+        "bodyrate": partial(parse.size, maximum=1 << 30),
         "answertimeout": _deadline,
         "idletimeout": _deadline,
         "headersize": _size,

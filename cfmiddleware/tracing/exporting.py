@@ -17,7 +17,7 @@ from cfmiddleware.version import __version__
 
 from .loglines import ignore_clients, label_lines, shorten_lines
 from .switch import has_provider
-from .variables import wanted
+from .variables import SMALL_BATCH, wanted
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -27,9 +27,6 @@ _log = logging.getLogger("cfmiddleware")
 
 # Seconds that a process which ends has for its last spans.
 _LAST = 3.0
-
-# Spans that are encoded at a time, where that keeps other requests waiting: some 2 ms.
-_SMALL_BATCH = 64
 
 
 def preload() -> None:
@@ -83,7 +80,7 @@ def _provider() -> TracerProvider:
     ):
         attributes = {"service.name": "cfmiddleware", "service.version": __version__}
     provider = TracerProvider(resource=Resource.create(attributes), shutdown_on_exit=False)
-    size = _SMALL_BATCH if waiting_is_free() and "OTEL_BSP_MAX_EXPORT_BATCH_SIZE" not in os.environ else None
+    size = SMALL_BATCH if waiting_is_free() and "OTEL_BSP_MAX_EXPORT_BATCH_SIZE" not in os.environ else None
     for name in wanted().exporters:
         exporter: Any = next(iter(entry_points(group="opentelemetry_traces_exporter", name=name))).load()()
         if isinstance(exporter, ConsoleSpanExporter):

@@ -23,6 +23,29 @@ HTTP = "http/protobuf"
 
 _BY_PROTOCOL = {HTTP: "otlp_proto_http", "grpc": "otlp_proto_grpc"}
 
+#: How many spans are sent at a time under gevent: to encode them keeps other requests waiting for some 2 ms.
+SMALL_BATCH = 64
+
+#: What the variables mean that an operator needs first, in reStructuredText, for the table in the docs.
+VARIABLES: Mapping[str, str] = {
+    _EXPORTER: "``otlp``, ``console``, ``none``, or any other exporter that is installed; several of them "
+    "separated by commas. ``otlp`` where an endpoint is set.",
+    _ENDPOINTS[1]: "Where the collector is, by default ``http://localhost:4318``.",
+    _ENDPOINTS[0]: "The same with its path, ``/v1/traces``, for traces alone.",
+    "OTEL_EXPORTER_OTLP_HEADERS": "``name=value``, such as the key of a service. Never logged. Quotes, "
+    "commas, semicolons and backslashes in a value are written as in a URL (``%2C``).",
+    _PROTOCOLS[1]: f"``{HTTP}``. ``grpc`` needs its own exporter, and under gevent, as in ``cfmiddleware "
+    "serve``, its waits would stop a whole worker: it is refused.",
+    _PROTOCOLS[0]: "The same for traces alone.",
+    "OTEL_TRACES_SAMPLER": "By default each request is traced unless its ``traceparent`` says otherwise. "
+    "``parentbased_traceidratio`` with ``OTEL_TRACES_SAMPLER_ARG=0.01`` traces one in a hundred.",
+    "OTEL_PROPAGATORS": "Which headers name the parent: by default ``tracecontext,baggage``.",
+    "OTEL_SERVICE_NAME": "By default ``cfmiddleware``.",
+    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "How many spans are sent at a time. Under gevent "
+    f"{SMALL_BATCH} by default, because encoding keeps other requests waiting.",
+    "OTEL_SDK_DISABLED": "``true`` switches all of it off.",
+}
+
 _SAMPLERS = (
     *("always_on", "always_off", "traceidratio"),
     *("parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio"),
@@ -275,3 +298,10 @@ _CHECKS: Mapping[str, tuple[_Check, bool]] = {
         }.items()
     },
 }
+
+
+def checked() -> tuple[str, ...]:
+    """Return the names of the variables that are looked at before the SDK reads them; ``*`` stands for the
+    begin of several.
+    """
+    return tuple(_CHECKS)

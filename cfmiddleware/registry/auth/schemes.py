@@ -7,7 +7,7 @@ built, because it needs packages that others do not.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,8 +15,7 @@ from cfmiddleware import parse
 from cfmiddleware.errors import ConfigError
 
 from .access import Authenticator
-from .challenge import check_parameter
-from .credentials import ALGORITHMS
+from .schemeoptions import HtpasswdOptions, TokenOptions
 
 
 @dataclass(frozen=True)
@@ -24,11 +23,11 @@ class Scheme:
     """A way to authenticate clients, with its options as they were read. No file has been opened.
 
     :param name: its name in a configuration.
-    :param options: the keyword arguments of its authenticator.
+    :param options: what the section says; the fields are the keyword arguments of the authenticator.
     """
 
     name: str
-    options: Mapping[str, Any] = field(repr=False)
+    options: HtpasswdOptions | TokenOptions = field(repr=False)
 
     def authenticator(self) -> Authenticator:
         """Return what authenticates clients.
@@ -36,7 +35,7 @@ class Scheme:
         :raises ConfigError: for a file that cannot be used, and a package that is not installed.
         """
         try:
-            return SCHEMES[self.name].build(**self.options)
+            return SCHEMES[self.name].build(**vars(self.options))
         except ImportError as error:
             raise ConfigError(
                 f"auth.{self.name}: {error.name} is not installed; install cfmiddleware[auth]"
@@ -64,45 +63,20 @@ def read_scheme(section: Mapping[str, Any], here: Path) -> Scheme:
     if len(section) > 1:
         raise ConfigError(f"auth: {' and '.join(section)} are two ways; there can be one only")
     ((name, given),) = section.items()
-    where = f"auth.{name}"
-    return Scheme(name, SCHEMES[name].read(parse.section(given, where), where, here))
+    return Scheme(name, _read(name, parse.section(given, f"auth.{name}"), here))
 
 
 class _Kind(NamedTuple):
-    """A scheme before it is used: *read* parses its options, *build* imports its module and makes it."""
+    """A scheme before it is used: the class of its options, and what imports its module and makes it."""
 
-    read: Callable[[Mapping[str, Any], str, Path], Mapping[str, Any]]
+    options: type[HtpasswdOptions] | type[TokenOptions]
     build: Callable[..., Authenticator]
-
-
-def _read_htpasswd(given: Mapping[str, Any], where: str, here: Path) -> Mapping[str, Any]:
-    parsers = {"realm": _header_text, "path": _path(here)}
-    return _read(given, where, parsers, required=("realm", "path"))
 
 
 def _htpasswd(**options: Any) -> Authenticator:
     from .htpasswd import HtpasswdAuth
 
     return HtpasswdAuth(**options)
-
-
-def _read_token(given: Mapping[str, Any], where: str, here: Path) -> Mapping[str, Any]:
-    parsers = {
-        "realm": _header_text,
-        "service": _header_text,
-        "issuer": parse.text,
-        "rootcertbundle": _path(here),
-        "jwks": _path(here),
-        "signingalgorithms": _algorithms,
-        "autoredirect": parse.boolean,
-        "autoredirectpath": _header_text,
-    }
-    read = _read(given, where, parsers, required=("realm", "service", "issuer"))
-    if not ("rootcertbundle" in read or "jwks" in read):
-        raise ConfigError(
-            f"{where}.rootcertbundle: this option or 'jwks' is required: tokens are checked with it"
-        )
-    return read
 
 
 def _token(**options: Any) -> Authenticator:
@@ -113,34 +87,19 @@ def _token(**options: Any) -> Authenticator:
 
 #: The schemes, by their names in a configuration.
 SCHEMES: Mapping[str, _Kind] = {
-    "htpasswd": _Kind(_read_htpasswd, _htpasswd),
-    "token": _Kind(_read_token, _token),
+    "htpasswd": _Kind(HtpasswdOptions, _htpasswd),
+    "token": _Kind(TokenOptions, _token),
 }
 
 
-def _read(
-    given: Mapping[str, Any], where: str, parsers: Mapping[str, parse.Parser], required: tuple[str, ...]
-) -> Mapping[str, Any]:
-    read = parse.read(given, parsers, f"{where}.")
-    for name in required:
-        if name not in read:
-            raise ConfigError(f"{where}.{name}: this option is required")
-    return read
-
-
-def _header_text(value: object, name: str) -> str:
-    return check_parameter(parse.text(value, name), name)
-
-
-def _path(here: Path) -> parse.Parser:
-    return lambda value, name: here / parse.text(value, name)
-
-
-def _algorithms(value: object, name: str) -> tuple[str, ...]:
-    algorithms = parse.words(value, name)
-    if not algorithms:
-        raise ConfigError(f"{name}: must be a list such as [RS256, ES256]")
-    for algorithm in algorithms:
-        if algorithm not in ALGORITHMS:
-            raise ConfigError(f"{name}: {algorithm!r} is none of {', '.join(ALGORITHMS)}")
-    return algorithms
+def _read(name: str, given: Mapping[str, Any], here: Path) -> HtpasswdOptions | TokenOptions:
+    kind, where = SCHEMES[name].options, f"auth.{name}"
+    read = parse.read(given, kind.PARSERS, f"{where}.")
+    for option in fields(kind):
+        if option.default is MISSING and option.name not in read:
+            raise ConfigError(f"{where}.{option.name}: this option is required")
+    read = {name: here / value if isinstance(value, Path) else value for name, value in read.items()}
+    try:
+        return kind(**read)
+    except ConfigError as error:
+        raise ConfigError(f"{where}.{error}") from None

@@ -22,6 +22,7 @@ from .access import Grant, needed, wanted
 from .challenge import check_parameter, unauthorized
 from .credentials import ALGORITHMS, parse_bearer
 from .jwk import TrustedKey, parse_jwks
+from .schemeoptions import TokenOptions
 from .x5c import ChainError, parse_bundle
 
 _log = logging.getLogger("cfmiddleware.auth")
@@ -77,7 +78,7 @@ class TokenAuth:
         jwks: str | os.PathLike[str] | None = None,
         signingalgorithms: Collection[str] = ALGORITHMS,
         autoredirect: bool = False,
-        autoredirectpath: str = "/auth/token",
+        autoredirectpath: str = TokenOptions.autoredirectpath,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._realm = check_parameter(realm, "realm")

@@ -20,13 +20,14 @@ from cfmiddleware.errors import (
     StorageRefused,
     StorageUnavailable,
 )
-from cfmiddleware.parse import exact_text, integer, read
+from cfmiddleware.parse import options
 from cfmiddleware.process.waiting import in_turns, let_others_go
 from cfmiddleware.storage.driver import CHUNK, Bytes, Stat, Unfinished, fingerprint, folder_mark
 from cfmiddleware.storage.pathcheck import InvalidPath, check_path, check_prefix, check_range, sort_names
 from cfmiddleware.storage.writer import SingleUseWriter
 
 from . import durable
+from .filesystemoptions import FilesystemOptions
 
 if TYPE_CHECKING:
     from cfmiddleware.storage.requestmeter import RequestMeter
@@ -76,9 +77,7 @@ class FilesystemDriver:
     @classmethod
     def from_options(cls, given: Mapping[str, object], where: str, here: Path) -> Self:
         """Return the directory that is given, or Distribution's default."""
-        parsed = read(given, {"rootdirectory": exact_text, "maxthreads": integer}, f"{where}.")
-        # maxthreads has no effect: the server decides about threads, and each request has one.
-        return cls(here / parsed.get("rootdirectory", "/var/lib/registry"), where=where)
+        return cls(here / options(FilesystemOptions, given, where).rootdirectory, where=where)
 
     def metered(self, meter: RequestMeter) -> Self:
         """Return this driver, which makes no requests."""

@@ -63,6 +63,15 @@ def test_what_nobody_has_written_is_the_default(tmp_path: Path):
     assert not any(place.startswith("redis.") for place in values)
 
 
+def test_the_defaults_of_small_sections_are_shown(tmp_path: Path):
+    auth = "auth: {token: {realm: r, service: s, issuer: i, jwks: k}}"
+    values = found(tmp_path, f"version: 0.1\nstorage: {{filesystem: }}\n{auth}\n")
+    assert values["storage.filesystem.rootdirectory"] == ("/var/lib/registry", "default")
+    assert values["auth.token.autoredirectpath"] == ("/auth/token", "default")
+    assert values["catalog.maxentries"] == ("1000", "default")
+    assert values["validation.manifests.mediatypes"] == ("all", "default")
+
+
 def test_a_value_that_comes_by_an_alias_has_the_line_of_its_section(tmp_path: Path):
     text = (
         "version: 0.1\nstorage:\n  inmemory:\nhealth:\n  tcp:\n    - &one\n      addr: 'a:1'\n"
