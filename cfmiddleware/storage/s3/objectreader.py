@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-#: How many bytes the first answer has at the most, and how much longer each further one may be. A client that
-#: does not read on has cost little, and one that does costs few requests.
-FIRST_ANSWER = 1 << 20
+# How many bytes the first answer has at the most, the same where many are read, and how much longer each
+# further one may be. A client that does not read on has cost little, and one that does costs few requests.
+_FIRST_ANSWER = 1 << 20
+_FIRST_OF_MANY = 1 << 17
 _GROWTH = 8
 _LARGEST_ANSWER = 1 << 26
 
@@ -35,6 +36,16 @@ _LARGE_AFTER = 1 << 22
 _FRUITLESS = 4
 
 
+def first_answer(bodies: OpenBodies | None) -> int | None:
+    """Return how many bytes to ask for first, at the most; None for all.
+
+    :param bodies: the answers that are open; None for one that is read at once.
+    """
+    if bodies is None:
+        return None
+    return _FIRST_ANSWER if bodies.are_few() else _FIRST_OF_MANY
+
+
 class S3Reader:
     """The body of a GetObject, which is asked for again from where it broke off.
 
@@ -42,6 +53,7 @@ class S3Reader:
     :param etag: what the object must still be when it is asked for again; empty where the server says none.
     :param start: the offset of the first byte, in bytes.
     :param end: the offset after the last byte.
+    :param first: how many bytes the first answer has at the most; None if it has all.
     :param bodies: the answers that are open, this one among them; None for one that is read at once.
     """
 
@@ -55,6 +67,7 @@ class S3Reader:
         etag: str,
         start: int,
         end: int,
+        first: int | None = None,
         bodies: OpenBodies | None = None,
     ) -> None:
         self._client = client
@@ -67,8 +80,8 @@ class S3Reader:
         self._end = end
         self._bodies = bodies
         # Where the answer that is read now ends, and how long the next one may be.
-        self._answered = end if bodies is None else min(end, start + FIRST_ANSWER)
-        self._window = end - start if bodies is None else FIRST_ANSWER * _GROWTH
+        self._answered = end if first is None else min(end, start + first)
+        self._window = end - start if first is None else first * _GROWTH
         self._is_closed = body is None
         self.size = end - start
 
@@ -85,6 +98,8 @@ class S3Reader:
             return self._next()
         if not self._bodies.begin(self):  # it was closed, because nobody had read it for a while
             self._bodies.make_room()
+            # Whoever has not read for a while may not read on either.
+            self._window = first_answer(self._bodies) or self._window
             try:
                 self._ask_again()
             except BaseException:

@@ -55,7 +55,7 @@ from .errors import (
 )
 from .keyranges import KeyRange, ranges
 from .multipart import MultipartUpload, abort_upload
-from .objectreader import FIRST_ANSWER, S3Reader, read_all
+from .objectreader import S3Reader, first_answer, read_all
 from .objectwriter import S3Writer
 from .openbodies import OpenBodies
 from .options import S3Options
@@ -235,7 +235,8 @@ class S3Driver:
             self.stat(path)
             return self._reader(path, key)
         wanted: dict[str, Any] = {}
-        until = length if bodies is None else min(length or FIRST_ANSWER, FIRST_ANSWER)
+        first = first_answer(bodies)
+        until = length if first is None else min(length or first, first)
         if offset or until is not None:
             wanted["Range"] = f"bytes={offset}-{'' if until is None else offset + until - 1}"
         try:
@@ -254,7 +255,8 @@ class S3Driver:
             if length is not None:
                 end = min(end, offset + length)
         etag = answer.get("ETag", "")
-        return S3Reader(self._client(), self._bucket, key, path, answer["Body"], etag, offset, end, bodies)
+        body = answer["Body"]
+        return S3Reader(self._client(), self._bucket, key, path, body, etag, offset, end, first, bodies)
 
     def read(self, path: str) -> bytes:
         """Return the object at *path*."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from typing import Any, cast
+from typing import Any
 
 from cfmiddleware.storage.driver import CHUNK, LARGEST_CHUNK
-from cfmiddleware.storage.s3.objectreader import FIRST_ANSWER, S3Reader
+from cfmiddleware.storage.s3.objectreader import S3Reader, first_answer
 from cfmiddleware.storage.s3.openbodies import OpenBodies
 
 MIB = 1 << 20
@@ -14,19 +14,23 @@ CONTENT = b"".join(b"%08d" % number for number in range(MIB))  # 8 MiB, no two p
 
 
 class Bucket:
-    """A client of a bucket with one object."""
+    """A client of a bucket with one object; it notes how many bytes each request asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
 
     def get_object(self, **asked: Any) -> dict[str, Any]:
         first, last = map(int, asked["Range"].removeprefix("bytes=").split("-"))
+        self.asked.append(last + 1 - first)
         return {"Body": io.BytesIO(CONTENT[first : last + 1])}
 
 
-def reader(bodies: OpenBodies | None, start: int = 0) -> S3Reader:
-    length = FIRST_ANSWER if bodies else len(CONTENT)
-    body = cast("Any", io.BytesIO(CONTENT[start : start + length]))
-    made = S3Reader(
-        cast("Any", Bucket()), "bucket", "key", "/path", body, '"etag"', start, len(CONTENT), bodies
-    )
+def reader(bodies: OpenBodies | None, start: int = 0, bucket: Bucket | None = None) -> S3Reader:
+    client: Any = bucket or Bucket()
+    first = first_answer(bodies)
+    end = len(CONTENT) if first is None else min(len(CONTENT), start + first)
+    body = client.get_object(Range=f"bytes={start}-{end - 1}")["Body"]
+    made = S3Reader(client, "bucket", "key", "/path", body, '"etag"', start, len(CONTENT), first, bodies)
     if bodies is not None:
         bodies.make_room()
         bodies.opened(made)
@@ -65,3 +69,37 @@ def test_what_the_registry_reads_for_itself_comes_in_large_chunks():
 
     assert b"".join(chunks) == CONTENT
     assert {len(chunk) for chunk in chunks} == {LARGEST_CHUNK}
+
+
+def test_a_client_is_asked_for_more_the_more_it_has_read():
+    bucket = Bucket()
+    assert b"".join(reader(OpenBodies(), bucket=bucket)) == CONTENT
+    assert bucket.asked == [MIB, 7 * MIB]
+
+
+def test_where_many_are_read_one_that_does_not_read_on_costs_little():
+    bodies, bucket = OpenBodies(), Bucket()
+    others = [reader(bodies) for _ in range(17)]
+
+    one = reader(bodies, bucket=bucket)
+
+    next(one)
+    assert bucket.asked == [MIB // 8]
+    assert len(b"".join(one)) == len(CONTENT) - CHUNK
+    assert bucket.asked == [MIB // 8, MIB, 7 * MIB - MIB // 8]
+    assert len(others) == 17
+
+
+def test_what_was_closed_unread_begins_with_little_again():
+    bodies, bucket, clock = OpenBodies(limit=2, clock=lambda: clock[0]), Bucket(), [0.0]
+    one = reader(bodies, bucket=bucket)
+    read = [next(one) for _ in range(MIB // CHUNK + 1)]
+    assert bucket.asked == [MIB, 7 * MIB]
+
+    clock[0] += 60
+    others = [reader(bodies) for _ in range(2)]
+    others.pop().close()
+
+    assert b"".join([*read, *one]) == CONTENT
+    assert bucket.asked[2] == MIB
+    assert len(others) == 1
