@@ -1,4 +1,4 @@
-"""The compact tables of a collection do what Python's own sets and dictionaries do."""
+"""The compact table of links does what a dictionary of Python's own does."""
 
 from __future__ import annotations
 
@@ -12,26 +12,9 @@ from cfmiddleware.digest import Digest
 from cfmiddleware.registry.collect.fingerprints import Fingerprints
 from cfmiddleware.registry.collect.linktable import Link, LinkTable
 
-NUMBERS = st.lists(st.one_of(st.integers(0, 2**64 - 1), st.integers(0, 50)))
 DIGESTS = st.lists(
     st.builds(Digest.of, st.binary(max_size=2), st.sampled_from(["sha256", "sha512"])), unique=True
 )
-
-
-@given(NUMBERS, NUMBERS, NUMBERS)
-def test_fingerprints_are_a_set(first: list[int], second: list[int], asked: list[int]) -> None:
-    ours, other, real = Fingerprints(first), Fingerprints(second), {*first, *second}
-
-    ours.merge(other)
-    ours.merge(other)
-
-    assert len(ours) == len(real)
-    assert bool(ours) == bool(real)
-    for number in (*first, *second, *asked):
-        assert (number in ours) == (number in real)
-        assert (number in other) == (number in second)
-    ours.add(7)
-    assert 7 in ours
 
 
 @given(DIGESTS, st.randoms())
