@@ -127,7 +127,8 @@ def _report(done: Expired) -> str:
     left = (*done.moved, *done.broken)
     lines += [f"{fate.repository}:{fate.tag.name} is left alone: {fate.why}" for fate in left]
     stay = done.kept + len(done.moved) + len(done.broken)
-    return "\n".join([*lines, f"{_tags(len(done.deleted))} deleted, {stay} stay{'s' if stay == 1 else ''}"])
+    stays = f"{stay} stay{'s' if stay == 1 else ''} in the repositories that have rules"
+    return "\n".join([*lines, f"{_tags(len(done.deleted))} deleted, {stays}"])
 
 
 def _done_as_json(done: Expired) -> dict[str, Any]:

@@ -23,13 +23,21 @@ By hand, in CloudFront:
   2. Key management > Key groups > Create key group: add the public key.
   3. Your distribution > Behaviors > Edit: Restrict viewer access: Yes,
      Trusted authorization type: Trusted key groups, and choose the group.
-And here: set privatekey to {private} and keypairid to that id;
-or rename the file to pk-<id>.pem and leave keypairid out.
+{here}
 
 Or all of it from the configuration that names the key: this prints a CloudFormation template
 of everything that CloudFront needs. Deploy it, paste its output Middleware, and run 'cfmiddleware check'.
   cfmiddleware template config.yml
 """
+
+
+_ID_IN_OPTION = """\
+And here: set privatekey to {private} and keypairid to that id;
+or rename the file to pk-<id>.pem and leave keypairid out."""
+
+_ID_IN_NAME = """\
+And here: set privatekey to {private}. Its name says that the id is {id}; where CloudFront
+gives another one, rename both files."""
 
 
 def add_parser(commands: Commands) -> None:
@@ -68,5 +76,7 @@ def run(arguments: Any) -> int:
     except ConfigError:
         private.unlink()
         raise
-    print(_NEXT.format(private=private, public=public), end="")
+    id = base.name.removeprefix("pk-")
+    here = (_ID_IN_OPTION if id == base.name else _ID_IN_NAME).format(private=private, id=id)
+    print(_NEXT.format(private=private, public=public, here=here), end="")
     return 0

@@ -120,7 +120,8 @@ def _check(driver: Driver, source: str) -> None:
     # What commands and servers write for themselves is nothing of a registry.
     if not {*driver.list(registry)} - {OWN.removeprefix(registry)}:
         raise ConfigError(
-            f"{source}: storage: nothing of a registry is in {driver.describe()}; is rootdirectory right?"
+            f"{source}: storage: nothing of a registry is in {driver.describe()}; nothing was pushed, "
+            "all of it was deleted, or rootdirectory is wrong"
         )
 
 

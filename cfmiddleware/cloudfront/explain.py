@@ -331,8 +331,12 @@ class _Explained:
     def _why(self, name: str, refused: Refusal) -> Finding:
         known = meaning(refused)
         if refused.by == CLOUDFRONT and refused.code in ("AccessDenied", "MissingKey", "InvalidKey"):
+            if self.reasons:
+                return cross(
+                    name, f"{refused}: {'; '.join(self.reasons)}", "see what is wrong with the URL, above"
+                )
             bound = self._said.source_ip
-            because = "; ".join(self.reasons) or (
+            because = (
                 f"nothing of it is wrong by what is known here, so the client had another address than "
                 f"{bound}, "
                 "or the public key under this id is another one"

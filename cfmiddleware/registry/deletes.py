@@ -77,6 +77,9 @@ def _is_pattern(text: str) -> bool:
     return "*" in text or "?" in text
 
 
+_NO_TAG = "there is no such tag"
+
+
 class NotDeletedHere(Exception):
     """It stays; the message says why."""
 
@@ -144,7 +147,7 @@ class Deletes:
         :raises RegistryError: where endpoints cannot be told, and no event may get lost.
         """
         if doomed.tag or doomed.digest is not None:
-            self._ask(f"/v2/{doomed.repository}/manifests/{doomed.digest or doomed.tag}")
+            self._ask(doomed)
             return RepositoryDeleted()
         self.survey(doomed)
         self._events.begin("DELETE")
@@ -162,7 +165,7 @@ class Deletes:
             if why is not None:
                 raise NotDeletedHere(f"it is protected ({why})")
             if not self._tags.is_there(doomed.repository, doomed.tag):
-                raise NotDeletedHere("there is no such tag")
+                raise NotDeletedHere(_NO_TAG)
             return
         if doomed.digest is not None:
             if not self._has(doomed.repository, doomed.digest):
@@ -176,11 +179,14 @@ class Deletes:
     def _has(self, repository: str, manifest: Digest) -> bool:
         return has_link(self._driver, revision_link(repository, manifest))
 
-    def _ask(self, path: str) -> None:
+    def _ask(self, doomed: Doomed) -> None:
         environ = create_environ(
-            path, method="DELETE", headers={"User-Agent": f"cfmiddleware delete/{__version__}"}
+            f"/v2/{doomed.repository}/manifests/{doomed.digest or doomed.tag}",
+            method="DELETE",
+            headers={"User-Agent": f"cfmiddleware delete/{__version__}"},
         )
         body, status, _ = run_wsgi_app(self._registry, environ, buffered=True)
         if not status.startswith("202"):
             (error,) = json.loads(b"".join(body))["errors"]
-            raise NotDeletedHere(error["message"])
+            is_absent_tag = bool(doomed.tag) and error["code"] == "MANIFEST_UNKNOWN"
+            raise NotDeletedHere(_NO_TAG if is_absent_tag else error["message"])

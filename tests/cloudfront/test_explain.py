@@ -149,6 +149,13 @@ def test_an_answer_is_explained_by_the_url(
     assert said in found["answer"].says
 
 
+def test_an_answer_that_the_url_explains_is_not_mended_in_another_way(place: Place):
+    found = place.explained(place.url(key=2), DENIED, online=False)
+
+    assert "rewrites URLs" in found["signature"].mend
+    assert found["answer"].mend == "see what is wrong with the URL, above"
+
+
 @pytest.mark.parametrize(
     ("answer", "unknown", "said"),
     [

@@ -62,6 +62,15 @@ def test_a_manifest_goes_with_its_tags(client: RegistryClient, tmp_path: Path) -
     assert client.get(f"/v2/other/manifests/{digest}").status_code == 404
 
 
+def test_a_dry_run_says_of_a_tag_that_is_not_there_what_a_run_says(
+    client: RegistryClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("other:absent", "nowhere:v1"):
+        for options in (["--dry-run"], ["--yes"]):
+            assert delete(tmp_path, name, *options) == 1
+            assert capsys.readouterr().out == f"{name} is left alone: there is no such tag\n"
+
+
 def test_a_dry_run_says_of_a_manifest_that_is_not_there_what_a_run_says(
     client: RegistryClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -56,6 +56,13 @@ def test_it_says_what_to_do_with_the_public_half(tmp_path: Path, capsys: pytest.
     assert said.endswith("\n  cfmiddleware template config.yml\n")
 
 
+def test_a_name_that_has_the_id_needs_no_option_for_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["keygen", "--out", str(tmp_path / "pk-K2JCJMDEHXQW5F")]) == 0
+    said = capsys.readouterr().out
+    assert "keypairid to that id" not in said
+    assert "Its name says that the id is K2JCJMDEHXQW5F" in said
+
+
 @pytest.mark.parametrize("there", ["cloudfront.pem", "cloudfront.pub.pem"])
 def test_nothing_is_overwritten_and_no_half_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], there: str

@@ -134,7 +134,7 @@ def test_an_empty_directory_is_not_taken_for_a_whole_registry(
 
     assert verified(tmp_path) == 2
 
-    assert f"nothing of a registry is in {tmp_path}/typo; is rootdirectory right?" in capsys.readouterr().err
+    assert f"nothing of a registry is in {tmp_path}/typo; nothing was pushed" in capsys.readouterr().err
     assert not list((tmp_path / "typo").iterdir())
 
 

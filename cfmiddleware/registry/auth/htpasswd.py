@@ -70,7 +70,9 @@ class HtpasswdAuth:
         client = str(request.environ.get("REMOTE_ADDR", ""))
         if credential is not None and self._file.current().know(credential, client):
             return Grant(credential.user.decode("utf-8", "replace"))
-        message = "the user or the password is wrong" if header else "log in first"
+        # skopeo and podman send an empty user and password where they have none.
+        has_none = not header or (credential is not None and not any(credential))
+        message = "log in first" if has_none else "the user or the password is wrong"
         raise unauthorized("Basic", {"realm": self._realm}, message, wanted(request))
 
 

@@ -92,7 +92,7 @@ def test_it_deletes_what_the_dry_run_said(config: Path, capsys: pytest.CaptureFi
     assert run(config) == 0
     out = capsys.readouterr().out
     assert "team/app:ci-1 deleted (retention[1]: not one of the last 2" in out
-    assert out.endswith("2 tags deleted, 3 stay\n")
+    assert out.endswith("2 tags deleted, 3 stay in the repositories that have rules\n")
     assert tags(config) == ["ci-3", "ci-4", "release-1"]
     assert tags(config, "other") == ["ci-1"]
     assert run(config, "--json") == 0

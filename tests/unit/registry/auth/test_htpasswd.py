@@ -95,6 +95,22 @@ def test_anybody_else_is_asked_for_a_password(client: RegistryClient, headers: d
     assert answer.headers["Docker-Distribution-API-Version"] == "registry/2.0"
 
 
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        ({}, "log in first"),
+        (basic("", ""), "log in first"),
+        (basic("alice", ""), "the user or the password is wrong"),
+        (basic("", "x"), "the user or the password is wrong"),
+    ],
+)
+def test_who_has_sent_no_credential_is_not_told_that_it_is_wrong(
+    client: RegistryClient, headers: dict[str, str], said: str
+):
+    (error,) = client.get("/v2/", headers=headers).json["errors"]
+    assert error["message"] == said
+
+
 def test_quotes_in_the_realm_stay_inside_of_it(file: Path):
     client = RegistryClient(MemoryDriver(), auth=HtpasswdAuth(realm='a "b" \\c', path=file))
     assert client.get("/v2/").headers["WWW-Authenticate"] == 'Basic realm="a \\"b\\" \\\\c"'
