@@ -17,7 +17,6 @@ import pytest
 import yaml
 from lab import PROJECT
 from lab.pageblocks import Literal, all_pages, literals
-from lab.prometheus_server import promtool, require_prometheus
 from lab.registry_client import RegistryClient, descriptor, image_manifest
 from lab.required import cannot_run
 from lab.signing_material import rsa_pem
@@ -32,7 +31,7 @@ TESTS = PROJECT / "tests"
 #: Pages that `test_start_pages.py` follows from their first line to the last.
 FOLLOWED = (
     *("start", "start-aws", "wrap-flask", "wrap-django", "wrap-paste", "wrap-gunicorn", "observing", "tls"),
-    *("rotate", "clean-up", "refused", "migrating", "s3-ceph", "s3-minio", "s3-r2"),
+    *("rotate", "clean-up", "refused", "migrating", "dashboard", "s3-ceph", "s3-minio", "s3-r2"),
 )
 
 #: Blocks that are run elsewhere: the page, how the block begins, and the test or the script.
@@ -114,7 +113,7 @@ COMMANDS = [block for block in HERE if starting(block, "cfmiddleware ")]
 PYTHON = [block for block in HERE if starting(block, "from ")]
 INSTALLS = [block for block in BLOCKS if starting(block, "pip install ")]
 KUBECTL = [block for block in HERE if starting(block, "kubectl ")]
-OTHERS = {("dashboard", "rule_files: [cfmiddleware.rules.yml]"), ("wrapping", "[pipeline:main]")}
+OTHERS = {("wrapping", "[pipeline:main]")}
 
 
 def test_each_block_is_run_by_some_test():
@@ -250,13 +249,3 @@ def test_the_pipeline_of_a_page_is_built_by_pastedeploy(tmp_path: Path):
     ours = "egg:cfmiddleware#registry\nstorage = inmemory"
     (tmp_path / "registry.ini").write_text(text.replace("egg:your-registry", ours))
     assert isinstance(loadapp(f"config:{tmp_path}/registry.ini"), CloudFrontMiddleware)
-
-
-@pytest.mark.servers
-def test_prometheus_takes_the_configuration_of_the_page_about_the_dashboard(tmp_path: Path):
-    require_prometheus()
-    (block,) = [each for each in literals("dashboard") if starting(each, "rule_files")]
-    shutil.copy(PROJECT / "docs" / "prometheus" / "cfmiddleware.rules.yml", tmp_path)
-    (tmp_path / "prometheus.yml").write_text(block.text)
-    done = promtool("check", "config", str(tmp_path / "prometheus.yml"))
-    assert done.returncode == 0, done.stderr

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
+from lab import PROJECT
 from lab.aws_play import Aws
 from lab.clients import Skopeo, find_program
 from lab.cloudfront_control import running_control
@@ -12,6 +14,7 @@ from lab.cloudfront_play import Stage
 from lab.docker_registry import require_docker_registry, running_docker_registry
 from lab.images import make_image
 from lab.pages import Reader, blocks
+from lab.prometheus_server import require_prometheus
 from lab.servers import running_moto
 
 from cfmiddleware.config import Config
@@ -58,7 +61,6 @@ def test_an_app_is_wrapped(page: str, tmp_path: Path):
 @pytest.mark.parametrize(
     "page",
     [
-        pytest.param("observing", marks=pytest.mark.long),
         pytest.param("tls", marks=pytest.mark.long),
         "rotate",
     ],
@@ -69,10 +71,20 @@ def test_a_registry_is_run(page: str, tmp_path: Path):
 
 
 @pytest.mark.clients
-@pytest.mark.parametrize("page", ["clean-up", "refused"])
+@pytest.mark.parametrize("page", ["clean-up", "refused", pytest.param("observing", marks=pytest.mark.long)])
 def test_a_registry_with_an_image_is_run(page: str, tmp_path: Path):
     with Reader(tmp_path, {"skopeo": skopeo(tmp_path)}, {}) as reader:
         reader.follow(page)
+
+
+@pytest.mark.clients
+@pytest.mark.servers
+def test_a_dashboard_is_tried(tmp_path: Path):
+    require_prometheus()
+    with Reader(tmp_path, {"skopeo": skopeo(tmp_path)}, {}) as reader:
+        for file in (PROJECT / "docs" / "prometheus").glob("*.yml"):
+            shutil.copy(file, reader.directory)
+        reader.follow("dashboard")
 
 
 @pytest.mark.clients

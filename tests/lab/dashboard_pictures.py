@@ -16,6 +16,7 @@ from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
+from lab import PROJECT
 from lab.dashboard import PICTURES, Panel, panels
 from lab.prometheus_server import Prometheus
 
@@ -52,14 +53,13 @@ class Span(NamedTuple):
 
 
 def main(arguments: list[str]) -> int:
-    """Draw every panel."""
-    PICTURES.mkdir(exist_ok=True)
+    """Draw every panel: those of the docs, or those of a Prometheus that runs already."""
     if arguments:
         minutes = float(arguments[1]) if len(arguments) > 1 else 60.0
-        _draw_all(Prometheus(arguments[0].rstrip("/")), minutes * 60)
+        _draw_all(Prometheus(arguments[0].rstrip("/")), minutes * 60, PROJECT / "build" / "dashboard")
         return 0
     with _day() as (prometheus, seconds):
-        _draw_all(prometheus, seconds)
+        _draw_all(prometheus, seconds, PICTURES)
     return 0
 
 
@@ -80,7 +80,8 @@ def _day() -> Iterator[tuple[Prometheus, float]]:
         yield day.prometheus, time.time() - began
 
 
-def _draw_all(prometheus: Prometheus, seconds: float) -> None:
+def _draw_all(prometheus: Prometheus, seconds: float, directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
     end = math.floor(time.time())
     step = max(1, round(seconds / _POINTS))
     span = Span(end - step * round(seconds / step), end, step)
@@ -88,8 +89,8 @@ def _draw_all(prometheus: Prometheus, seconds: float) -> None:
     window = f"{max(4 * INTERVAL, 4 * step)}s"
     for panel in panels():
         lines = _lines(prometheus, panel, span, window)
-        (PICTURES / panel.file_name).write_text(picture(panel, lines, span), encoding="utf-8")
-        print(f"{panel.file_name}: {len(lines)} series")
+        (directory / panel.file_name).write_text(picture(panel, lines, span), encoding="utf-8")
+        print(f"{directory / panel.file_name}: {len(lines)} series")
 
 
 def _lines(prometheus: Prometheus, panel: Panel, span: Span, window: str) -> list[Line]:

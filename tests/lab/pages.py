@@ -4,7 +4,7 @@
 - A block with a file's name as its caption is written into that file.
 - ``code-block:: text`` is what the commands before it print: each of its lines, with ``...`` for anything.
 
-A page that is read so has no block of another kind. The ports 5000, 5001 and 8000 stand for free ones.
+A page that is read so has no block of another kind. The ports 5000, 5001, 8000 and 9090 stand for free ones.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from lab.servers import Server, eventually, free_ports, running
 TERMINAL = "in a terminal of its own"
 
 #: The places that a page names, each of which stands for a free port.
-PORTS = (5000, 5001, 8000)
+PORTS = (5000, 5001, 8000, 9090)
 
 _BLOCK = re.compile(r"^( *)\.\. code-block:: (\w+)\n((?:\1   :\w+:.*\n)*)\n((?:\1   .*\n|\n)+)", re.MULTILINE)
 
