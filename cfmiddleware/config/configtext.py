@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,7 @@ import yaml
 
 from cfmiddleware.errors import ConfigError, cannot_be_read
 
-#: A date that is not in the calendar is a plain ValueError, endless nesting a RecursionError.
-YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError)
+from .quickyaml import YAML_ERRORS, quick_nodes
 
 # What PyYAML says with a word of the file in it, which may be a password; and what is said instead.
 _NAMING = {
@@ -40,7 +40,7 @@ def parse_yaml(text: str, source: str) -> Any:
     :raises ConfigError: for what is not YAML, and for a key that stands twice in one section.
     """
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 (it is a SafeLoader)
+        return _loaded(text)
     except _Twice as error:
         raise ConfigError(f"{source}, {error}") from None
     except YAML_ERRORS as error:
@@ -49,6 +49,27 @@ def parse_yaml(text: str, source: str) -> Any:
         problem = str(getattr(error, "problem", None) or "it cannot be parsed")
         said = next((instead for begin, instead in _NAMING.items() if problem.startswith(begin)), problem)
         raise ConfigError(f"{source}{line}: this is not YAML: {said}") from None
+
+
+def _loaded(text: str) -> Any:
+    root = quick_nodes(text)
+    if root is not None:
+        with contextlib.suppress(*YAML_ERRORS):  # what is wrong is said below
+            return _Loader("").construct_document(root)
+    return yaml.load(text, Loader=_Loader)  # noqa: S506 (it is a SafeLoader)
+
+
+def nodes(text: str) -> yaml.Node | None:
+    """Return the root of a text that :func:`parse_yaml` takes; None for an empty one."""
+    return quick_nodes(text) or yaml.compose(text, Loader=yaml.SafeLoader)
+
+
+def as_text(text: str) -> Any:
+    """Return what stands in a text that :func:`parse_yaml` takes, each value as it is written there."""
+    root = quick_nodes(text)
+    if root is not None:
+        return yaml.constructor.BaseConstructor().construct_document(root)
+    return yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 (it makes text alone)
 
 
 class _Twice(yaml.YAMLError):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit, urlunsplit
@@ -29,6 +31,11 @@ _SECRET = re.compile(
 )
 _HEADERS = re.compile(r"^(?:notifications|health)\..*\.headers\.")
 _PEM = "-----BEGIN"
+_END_OF_NAME = re.compile(r"[.\[]")
+
+# What YAML's form of a list has as it is, but for the words that YAML takes for something else.
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9/_-]*")
+_OTHER_WORDS = frozenset(("true", "false", "yes", "no", "on", "off", "null"))
 _DEFAULT = "default"
 
 
@@ -53,19 +60,22 @@ def in_force(path: str | os.PathLike[str], environ: Mapping[str, str] = os.envir
     :raises ConfigError: for whatever keeps the configuration from being used.
     """
     text, source = read_text(path), str(path)
-    settings = Config(tree_of(text, source, environ), source, Path(path).resolve().parent).settings
+    tree = tree_of(text, source, environ)
+    settings = Config(copy.deepcopy(tree), source, Path(path).resolve().parent).settings
     found = {
         each.place: InForce(each.place, _shown(each.place, each.value), each.source)
-        for each in written_values(tree_of(text, source, environ), text, environ)
+        for each in written_values(tree, text, environ)
         if each.value is not None
     }
     for place, value in _further(settings):
         if place not in found:
             found[place] = InForce(place, value, _DEFAULT)
+    known = {*found, *_above(found)}
     for section in SECTION_CLASSES:
         for place, options in section.found(settings):
-            for option in _unwritten(section.kind, place, options, found):
+            for option in _unwritten(section.kind, place, options, known):
                 found[option.place] = option
+                known.update((option.place, *_above((option.place,))))
     order = {place: number for number, place in enumerate(_order(found))}
     return sorted(found.values(), key=lambda each: order[each.place.partition(".")[0].partition("[")[0]])
 
@@ -84,11 +94,16 @@ def _further(settings: Settings) -> Iterator[tuple[str, str]]:
 _SWITCHES = frozenset(("storage.delete", "storage.redirect", "storage.maintenance.readonly"))
 
 
-def _unwritten(kind: type, place: str, options: object, found: Mapping[str, InForce]) -> Iterator[InForce]:
+def _above(places: Iterable[str]) -> set[str]:
+    """Return the places of the sections and lists that these places are in."""
+    return {place[: end.start()] for place in places for end in _END_OF_NAME.finditer(place)}
+
+
+def _unwritten(kind: type, place: str, options: object, known: Collection[str]) -> Iterator[InForce]:
     for row in rows(kind):
         name = row.name.strip("`")
         at = f"{place}.{name}"
-        if at in found or at in _SWITCHES or any(known.startswith((f"{at}.", f"{at}[")) for known in found):
+        if at in known or at in _SWITCHES:
             continue
         value = written(getattr(options, name, None), row.form)
         if value:
@@ -110,8 +125,14 @@ def _shown(place: str, value: object) -> str:
 
 
 def _as_yaml(value: object) -> str:
-    text: str = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
+    if type(value) is list and value and all(map(_is_plain, value)):  # so are most, and the dumper is slow
+        return f"[{', '.join(value)}]"
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=math.inf, allow_unicode=True)
     return text.removesuffix("\n...\n").strip()
+
+
+def _is_plain(entry: object) -> bool:
+    return isinstance(entry, str) and bool(_PLAIN.fullmatch(entry)) and entry.lower() not in _OTHER_WORDS
 
 
 def _without_secrets(text: str) -> str:

@@ -15,7 +15,8 @@ from cfmiddleware.errors import ConfigError
 from cfmiddleware.parse import nearest, section
 
 from . import distributionkeys
-from .configtext import YAML_ERRORS, parse_yaml, read_text
+from .configtext import as_text, parse_yaml, read_text
+from .quickyaml import YAML_ERRORS
 from .secretfiles import read_secret
 
 _log = logging.getLogger("cfmiddleware")
@@ -211,7 +212,7 @@ def _keep_headers_as_written(tree: Tree, text: str) -> None:
     listed = (value if isinstance(value, list) else [value] for value in headers.values())
     if all(isinstance(value, str) for values in listed for value in values):
         return
-    written = yaml.load(text, Loader=yaml.BaseLoader)["http"]["headers"]  # noqa: S506 (it makes text alone)
+    written = as_text(text)["http"]["headers"]
     # An anchor that is merged in (`<<`) is not resolved in it.
     http["headers"] = {
         name: _as_written(value, written.get(str(name), value)) for name, value in headers.items()

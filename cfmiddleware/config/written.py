@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from .configtext import nodes
 from .tree import VARIABLE, Tree
 
 _INDEX = re.compile(r"\[(\d+)\]")
@@ -57,6 +58,8 @@ def values(node: Any, place: str = "") -> Iterator[tuple[str, Any]]:
 
 def _variable(place: str, variables: Mapping[tuple[str, ...], str]) -> str:
     """Return the variable that sets the value at *place*, or a section above it; empty if none does."""
+    if not variables:
+        return ""
     steps = tuple(_INDEX.sub(r".\1", place).lower().split("."))
     for length in range(len(steps), 0, -1):
         for further in ((), ("file",)):
@@ -77,7 +80,7 @@ def _nearest_line(place: str, lines: Mapping[str, str]) -> str:
 
 def _lines(text: str) -> Iterator[tuple[str, str]]:
     """Yield the path of every value and section of a YAML text, and its line."""
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    root = nodes(text)
     if root is not None:
         yield from _lines_below(root, "")
 
