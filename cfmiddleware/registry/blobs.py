@@ -86,7 +86,7 @@ class LazyBody:
         if self._reader is None:
             wanted = () if self._span is None else self._span
             with self._reading.turn():
-                self._reader = self._driver.open(self._path, *wanted)
+                self._reader = self._reading.body(self._driver.open(self._path, *wanted))
         return next(self._reader)
 
     def close(self) -> None:
@@ -178,7 +178,7 @@ class Blobs:
         """
         try:
             with self._reading.turn():
-                return self._driver.open(path, *span)
+                return self._reading.body(self._driver.open(path, *span))
         except ObjectNotFound:
             self._forget(repository, digest)
             raise errors.blob_unknown(digest) from None
@@ -393,7 +393,7 @@ class Blobs:
                 if located is None:
                     return None
                 try:
-                    opened.append(self._driver.open(located.path))
+                    opened.append(self._reading.body(self._driver.open(located.path)))
                 except ObjectNotFound:
                     return None
                 return replace(located, size=opened[0].size)

@@ -194,7 +194,7 @@ class Manifests:
         """
         reader = self._driver.open(path)
         if reader.size > FEW:
-            return reader.size, reader
+            return reader.size, self._reading.body(reader)
         with contextlib.closing(reader):
             content = b"".join(reader)
         return len(content), (content,)

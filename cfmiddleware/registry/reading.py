@@ -2,7 +2,8 @@
 
 Thousands of clients that ask for blobs and manifests at once are as many requests to the storage, and whoever
 pushes meanwhile waits behind all of them: there, and for this process to take in what comes. So pulls stand
-in a line before they begin. What a redirect needs does not.
+in a line before they begin. What a redirect needs does not. While somebody pushes beside a crowd of pulls,
+they stand there for each piece too.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ import time
 from collections.abc import Callable, Iterator
 
 from cfmiddleware.process.cache import PerProcess
+from cfmiddleware.storage.driver import Reader
 
 # With so many under way the processor and a storage nearby are busy; more would only wait for each other.
 _AT_ONCE = 8
 
-# With so many, what a push asks of that storage does not wait long. It is for when more pulls stand in the
-# line of a process than clients of good will make: those are served faster with more turns.
-_BESIDE_PUSHES = 3
-_CROWD = 64
+# With so many, what a push asks of that storage does not wait long. It is for when a process has more pulls,
+# in the line and under way, than clients of good will make: those are served faster with more turns.
+_BESIDE_PUSHES = 1
+_CROWD = 32
 
 # For so many seconds after one request of a push the next one is awaited, in this process or another.
 _PUSHING = 1.0
@@ -36,7 +38,7 @@ class Reading:
     or for a moment if that takes long. Safe to share between threads or greenlets.
 
     :param at_once: how many turns there are.
-    :param beside: how many there are while somebody pushes and a crowd waits.
+    :param beside: how many there are while somebody pushes beside a crowd of pulls.
     :param crowd: how many that are.
     :param turn: how long a turn keeps others waiting at the most, in seconds.
     :param clock: seconds that never go backwards.
@@ -83,6 +85,29 @@ class Reading:
                 state.began.pop(mine, None)
             state.left.set()
 
+    def body(self, reader: Reader) -> PulledBody:
+        """Return the bytes of a pull, which counts as under way until they are closed."""
+        return PulledBody(self, reader)
+
+    def begin(self) -> None:
+        """Count a pull as under way, until :meth:`end`."""
+        state = self._state()
+        with state.lock:
+            state.underway += 1
+
+    def end(self) -> None:
+        """Count it no longer."""
+        state = self._state()
+        with state.lock:
+            state.underway -= 1
+
+    def is_crowded(self) -> bool:
+        """Return whether somebody pushes beside a crowd of pulls."""
+        return self._pushed[0] + _PUSHING > self._clock() and self._is_crowd(self._state())
+
+    def _is_crowd(self, state: _State) -> bool:
+        return state.waiting + state.underway > self._crowd
+
     def pushed(self) -> None:
         """Leave room in the storage for a push: one of its requests has come."""
         self._pushed[0] = self._clock()
@@ -93,7 +118,7 @@ class Reading:
             state.left.clear()
             now = self._clock()
             pushing = self._pushed[0] + _PUSHING - now
-            turns = self._beside if pushing > 0 and state.waiting > self._crowd else self._at_once
+            turns = self._beside if pushing > 0 and self._is_crowd(state) else self._at_once
             while len(state.began) >= turns:  # by more than one where a push has just begun
                 oldest, at = next(iter(state.began.items()))
                 wait = at + self._seconds - now
@@ -107,7 +132,7 @@ class Reading:
 class _State:
     """The turns of one process."""
 
-    __slots__ = ("began", "door", "left", "lock", "waiting")
+    __slots__ = ("began", "door", "left", "lock", "underway", "waiting")
 
     def __init__(self) -> None:
         #: Held by the first in the line while it waits.
@@ -119,3 +144,41 @@ class _State:
         self.began: dict[object, float] = {}
         #: How many stand in the line.
         self.waiting = 0
+        #: How many have begun to send what they read.
+        self.underway = 0
+
+
+class PulledBody:
+    """The bytes of an object that a client pulls.
+
+    :param reader: the object, which was opened in a turn.
+    """
+
+    __slots__ = ("_closed", "_reader", "_reading", "size")
+
+    def __init__(self, reading: Reading, reader: Reader) -> None:
+        self._reading = reading
+        self._reader = reader
+        self._closed = False
+        #: How many bytes there are in all.
+        self.size = reader.size
+        reading.begin()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if not self._reading.is_crowded():
+            return next(self._reader)
+        with self._reading.turn():
+            piece = next(self._reader, None)
+        if piece is None:
+            raise StopIteration
+        return piece
+
+    def close(self) -> None:
+        """Close the object."""
+        if not self._closed:
+            self._closed = True
+            self._reading.end()
+        self._reader.close()

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 # How many bytes the first answer has at the most, the same where many are read, and how much longer each
 # further one may be. A client that does not read on has cost little, and one that does costs few requests.
 _FIRST_ANSWER = 1 << 20
-_FIRST_OF_MANY = 1 << 17
+_FIRST_OF_MANY = 1 << 18
 _GROWTH = 8
 _LARGEST_ANSWER = 1 << 26
 

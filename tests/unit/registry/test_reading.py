@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from lab.signing_material import in_a_fork
 
@@ -154,3 +154,62 @@ def test_all_of_many_come_to_their_turn():
     for each in pulls:
         each.join(max(0, end - time.monotonic()))
     assert sorted(done) == list(range(100))
+
+
+class Pieces:
+    """An object that is read in two pieces."""
+
+    size = 2
+
+    def __init__(self) -> None:
+        self.closed = 0
+        self._left = iter((b"1", b"2"))
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._left
+
+    def __next__(self) -> bytes:
+        return next(self._left)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_pulls_under_way_are_a_part_of_the_crowd_until_they_are_closed():
+    reading = Reading(at_once=3, turn=1000, beside=1, crowd=1)
+    bodies = [reading.body(Pieces()) for _ in range(2)]
+    reading.pushed()
+    with reading.turn():
+        assert not had_turn_within(reading, 0.1)
+        for _ in range(2):  # closed twice, counted once
+            bodies[0].close()
+        assert had_turn_within(reading, SOON)
+    bodies[1].close()
+    assert not reading.is_crowded()
+
+
+def test_beside_a_push_a_crowd_reads_each_piece_in_a_turn():
+    reading, pieces = Reading(at_once=2, turn=1000, beside=1, crowd=0), []
+    body = reading.body(Pieces())
+    reader = threading.Thread(target=lambda: pieces.extend(body), daemon=True)
+    reading.pushed()
+    with reading.turn():
+        reader.start()
+        reader.join(0.1)
+        assert pieces == []
+    reader.join(SOON)
+    assert pieces == [b"1", b"2"]
+
+
+def test_without_a_push_pieces_are_read_while_others_have_their_turns():
+    reading = Reading(at_once=1, turn=1000, beside=1, crowd=0)
+    with reading.turn():
+        assert list(reading.body(Pieces())) == [b"1", b"2"]
+
+
+def test_the_object_is_closed_with_the_pull():
+    pieces = Pieces()
+    body = Reading().body(pieces)
+    assert body.size == 2
+    body.close()
+    assert pieces.closed == 1

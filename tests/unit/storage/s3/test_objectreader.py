@@ -84,9 +84,9 @@ def test_where_many_are_read_one_that_does_not_read_on_costs_little():
     one = reader(bodies, bucket=bucket)
 
     next(one)
-    assert bucket.asked == [MIB // 8]
+    assert bucket.asked == [MIB // 4]
     assert len(b"".join(one)) == len(CONTENT) - CHUNK
-    assert bucket.asked == [MIB // 8, MIB, 7 * MIB - MIB // 8]
+    assert bucket.asked == [MIB // 4, 2 * MIB, 6 * MIB - MIB // 4]
     assert len(others) == 17
 
 
