@@ -25,7 +25,15 @@ def page(name: str) -> str:
     return (DOCS / f"{name}.rst").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("name", "command"), [("garbage-collection", "gc"), ("verify", "verify")])
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("garbage-collection", "gc"),
+        ("verify", "verify"),
+        ("retention", "retention"),
+        ("cloudfront", "template"),
+    ],
+)
 def test_the_options_of_a_command_are_those_that_it_has(name: str, command: str):
     text = page(name)
     described = set(re.findall(r"^``(--[a-z-]+)", text, re.MULTILINE))
@@ -36,7 +44,7 @@ def test_the_options_of_a_command_are_those_that_it_has(name: str, command: str)
         for option in action.option_strings
         if option.startswith("--") and option != "--help"
     }
-    assert len(described) > 3
+    assert len(described) > 2
     assert described - taken == set()
     assert {option for option in taken if f"``{option}" not in text and f" {option}" not in text} == set()
 
@@ -101,3 +109,16 @@ def test_the_variables_of_tracing_that_are_read_are_in_the_list():
     assert len(named) > 10
     assert named - known == set()
     assert "\n.. tracingvariables::\n" in page("tracing")
+
+
+def test_the_spans_of_the_package_are_in_the_table():
+    table = page("tracing").partition("The spans\n")[2].partition("\nAttributes are")[0]
+    named = {
+        name
+        for file in (PROJECT / "cfmiddleware").rglob("*.py")
+        for name in re.findall(
+            r'(?:spanned|SpanBlock|child)\(\s*"([a-z]+)"', file.read_text(encoding="utf-8")
+        )
+    }
+    assert named >= {"sign", "presign"}
+    assert {name for name in named if f"``{name}``" not in table} == set()
