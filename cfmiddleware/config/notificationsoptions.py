@@ -199,13 +199,13 @@ def read_notifications(section: Mapping[str, Any], here: Path) -> NotificationsO
     entries = given.pop("endpoints", None) or []
     if not isinstance(entries, list):
         raise ConfigError("notifications.endpoints: must be a list of sections with 'name' and 'url'")
-    found: list[EndpointOptions] = []
+    found: dict[str, EndpointOptions] = {}
     for index, entry in enumerate(entries):
         place = f"notifications.endpoints[{index}]"
         endpoint = _endpoint(parse.section(entry, place, "with 'name' and 'url'"), place)
-        if endpoint.name in (each.name for each in found):
+        if endpoint.name in found:
             raise ConfigError(f"{place}.name: there is an endpoint {endpoint.name!r} already")
-        found.append(endpoint)
+        found[endpoint.name] = endpoint
     kept = parse.options(SpoolOptions, spool, "notifications.spool")
     if kept.directory is not None:
         if kept.bucket:
@@ -218,7 +218,7 @@ def read_notifications(section: Mapping[str, Any], here: Path) -> NotificationsO
         given,
         "notifications",
         events=parse.options(EventOptions, events, "notifications.events"),
-        endpoints=tuple(found),
+        endpoints=tuple(found.values()),
         spool=kept,
     )
 

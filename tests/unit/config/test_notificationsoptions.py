@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cfmiddleware.config import Config
-from cfmiddleware.config.notificationsoptions import NotificationsOptions
+from cfmiddleware.config.notificationsoptions import NotificationsOptions, read_notifications
 from cfmiddleware.errors import ConfigError
 
 SECRET = "s3cr3t"
@@ -172,3 +173,24 @@ def test_an_event_names_the_machine_and_the_port(tmp_path: Path):
     assert config.notifier is not None
     assert json.loads(config.notifier._source)["addr"] == f"{socket.gethostname()}:5443"
     assert config.notifier._endpoints[0].wants("pull", "")
+
+
+def calls_for(endpoints: int) -> int:
+    """Return how many calls it takes to read so many endpoints."""
+    section = {"endpoints": [{**ONE, "name": f"n{number}"} for number in range(endpoints)]}
+    calls = 0
+
+    def count(*event: Any) -> None:
+        nonlocal calls
+        calls += event[1] == "call"
+
+    sys.setprofile(count)
+    try:
+        read_notifications(section, Path("/etc/registry"))
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+def test_an_endpoint_more_costs_the_same_however_many_there_are():
+    assert calls_for(1200) < 5 * calls_for(300)
