@@ -46,7 +46,7 @@ def main() -> int:
         default=[25, 50, 100, 200, 400],
         help="how many images there are, in ascending order (default: 25 50 100 200 400)",
     )
-    parser.add_argument("--rounds", type=int, default=3, help="rounds over a fast S3 (default: 3)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each (default: 3)")
     parser.add_argument(
         "--growth",
         type=int,
