@@ -18,6 +18,7 @@ from cfmiddleware.reference import is_name, is_tag
 from cfmiddleware.storage.driver import Driver
 from cfmiddleware.version import __version__
 
+from . import errors
 from .announcements import Announcements
 from .app import Registry
 from .cache.descriptors import DescriptorCache
@@ -188,5 +189,5 @@ class Deletes:
         body, status, _ = run_wsgi_app(self._registry, environ, buffered=True)
         if not status.startswith("202"):
             (error,) = json.loads(b"".join(body))["errors"]
-            is_absent_tag = bool(doomed.tag) and error["code"] == "MANIFEST_UNKNOWN"
-            raise NotDeletedHere(_NO_TAG if is_absent_tag else error["message"])
+            is_absent = error["code"] == errors.manifest_unknown(doomed.tag).code
+            raise NotDeletedHere(_NO_TAG if is_absent and doomed.tag else error["message"])

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections import defaultdict
 
 import pytest
 from lab import PROJECT
 
+from cfmiddleware.cli.commands import command_line
 from cfmiddleware.config.optionrows import rows
 from cfmiddleware.config.sectionclasses import SECTION_CLASSES
 from cfmiddleware.registry.verify.faults import Kind
 from cfmiddleware.tracing.variables import VARIABLES, checked
-
-sys.path.insert(0, str(PROJECT / "docs" / "_ext"))
-from commandlist import parsers
 
 DOCS = PROJECT / "docs"
 
 
 def page(name: str) -> str:
     return (DOCS / f"{name}.rst").read_text(encoding="utf-8")
+
+
+def parser_of(command: str) -> argparse.ArgumentParser:
+    (commands,) = (each for each in command_line()._actions if isinstance(each, argparse._SubParsersAction))
+    parser: argparse.ArgumentParser = commands.choices[command]
+    return parser
 
 
 @pytest.mark.parametrize(
@@ -39,7 +42,7 @@ def test_the_options_of_a_command_are_those_that_it_has(name: str, command: str)
     described = set(re.findall(r"^``(--[a-z-]+)", text, re.MULTILINE))
     taken = {
         option
-        for action in parsers()[command]._actions
+        for action in parser_of(command)._actions
         if action.help != argparse.SUPPRESS
         for option in action.option_strings
         if option.startswith("--") and option != "--help"

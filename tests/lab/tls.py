@@ -72,10 +72,12 @@ class _Terminator:
                 ways = [_pump(reader, behind_writer), _pump(behind_reader, writer)]
                 pumps = [asyncio.create_task(way) for way in ways]
                 # TLS has no half-closed connections: when one side is done, both are.
-                await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-                for pump in pumps:
-                    pump.cancel()
-                await asyncio.gather(*pumps, return_exceptions=True)
+                try:
+                    await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    for pump in pumps:
+                        pump.cancel()
+                    await asyncio.gather(*pumps, return_exceptions=True)
             finally:
                 behind_writer.close()
         finally:
