@@ -13,6 +13,10 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 #: What ends the command and its servers.
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
@@ -39,11 +43,22 @@ def signals_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def end_at_signals() -> None:
-    """End :func:`signals_held` in a child, where a signal ends the process at once."""
+def let_in(*but: signal.Signals) -> None:
+    """Let in the signals that end a process, and a SIGHUP that came before there were servers.
+
+    :param but: those that are still held.
+    """
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, set(ENDING) - {*but})
+
+
+def end_at_signals(*but: signal.Signals) -> None:
+    """End :func:`signals_held` in a child, where a signal ends the process at once.
+
+    :param but: those that are still held.
+    """
     for number in ending_signals():
         signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+    let_in(*but)
 
 
 def signal_all(children: Mapping[int, str], number: int) -> None:
@@ -82,10 +97,19 @@ def _has_terminal() -> bool:
 def ending_well(serve: Callable[[], int]) -> int:
     """Call *serve*, which starts servers and waits for them, and return the exit status.
 
-    A signal that comes before the servers run ends the command as a later one does.
+    A signal that comes before the servers run ends the command as a later one does. A SIGHUP that does not
+    say that the terminal has gone waits for them, until :func:`let_in`.
     """
+    has_lost_terminal = terminal_watch()
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        if has_lost_terminal():
+            raise KeyboardInterrupt
+        signal.pthread_sigmask(signal.SIG_BLOCK, (number,))
+        os.kill(os.getpid(), number)
+
     for number in ending_signals():
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, hold if number == signal.SIGHUP else signal.default_int_handler)
     try:
         return serve()
     except KeyboardInterrupt:

@@ -24,6 +24,7 @@ from .signals import (
     die_with_parent,
     end_at_signals,
     ending_signals,
+    let_in,
     signal_all,
     signals_held,
     terminal_watch,
@@ -95,6 +96,7 @@ def run(services: Sequence[Service], drain: Drain | None = None) -> int:
         for number in ending_signals():
             signal.signal(number, pass_on)
         signal.signal(signal.SIGALRM, stop)
+    let_in()
     for service in services:
         service.socket.close()
     systemd.tell("READY=1")
@@ -128,9 +130,8 @@ def _serve_in_child(service: Service, others: Sequence[Service], command: int) -
         os.setpgid(0, 0)
         # A Ctrl-C that came before that reached the command too, which sends a SIGTERM for it.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        end_at_signals()
-        # One that comes before gunicorn has its handlers is to be answered too; gunicorn lets it in.
-        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))
+        # A SIGHUP that comes before gunicorn has its handlers is to be answered too; gunicorn lets it in.
+        end_at_signals(signal.SIGHUP)
         die_with_parent(command)
         for other in others:
             other.socket.close()

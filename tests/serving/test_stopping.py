@@ -6,6 +6,7 @@ import http.client
 import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -124,10 +125,39 @@ def test_a_sighup_that_comes_at_once_is_taken_up_when_the_servers_are_there(
     tmp_path: Path, configured: Configured
 ):
     with running([CFMIDDLEWARE, "serve", "config.yml"], tmp_path, ports=[configured.port]) as server:
+        # A process checks the storage, or the registry's is there and its gunicorn has not begun.
         assert eventually(lambda: bool(children(server.process.pid)))
-        # The fork of the registry's process is over, and its gunicorn has not begun.
         os.kill(server.process.pid, signal.SIGHUP)
 
+        assert eventually(lambda: "configuration, keys and certificates again" in server.stderr), (
+            server.stderr
+        )
+        assert ask("GET", f"http://127.0.0.1:{configured.port}/v2/").status == 200
+
+
+#: The command, whose registry gets a SIGHUP as soon as it lets signals in. The first fork checks the storage.
+AT_ONCE = """
+import os, signal, sys
+from cfmiddleware.cli import main
+
+forks, sent, set_mask = [], [], signal.pthread_sigmask
+
+def letting_in(how, numbers):
+    before = set_mask(how, numbers)
+    if how == signal.SIG_UNBLOCK and len(forks) == 2 and os.getpid() != command and not sent:
+        sent.append(os.getpid())
+        os.kill(os.getpid(), signal.SIGHUP)
+    return before
+
+command = os.getpid()
+os.register_at_fork(before=lambda: forks.append(1))
+signal.pthread_sigmask = letting_in
+sys.exit(main(["serve", "config.yml"]))
+"""
+
+
+def test_nor_does_one_that_comes_while_the_registry_begins_end_it(tmp_path: Path, configured: Configured):
+    with running([sys.executable, "-c", AT_ONCE], tmp_path, ports=[configured.port]) as server:
         assert eventually(lambda: "configuration, keys and certificates again" in server.stderr), (
             server.stderr
         )

@@ -56,6 +56,18 @@ def test_a_storage_that_comes_later_is_waited_for(start):
         assert server.process.poll() is None
 
 
+def test_a_sighup_while_the_storage_is_waited_for_ends_nothing_and_is_taken_up_later(start):
+    port = free_port()
+    server = start(port)
+    assert eventually(lambda: "waiting for the storage, " in server.stderr, SOON)
+    for _ in range(3):
+        server.process.send_signal(signal.SIGHUP)
+    with listening(port):
+        assert eventually(lambda: "configuration, keys and certificates again" in server.stderr, SOON)
+        assert eventually(lambda: _answers(server.url), SOON)
+        assert server.process.poll() is None
+
+
 @contextlib.contextmanager
 def listening(port: int) -> Iterator[None]:
     """Have an S3 at *port*, which knows one answer."""
