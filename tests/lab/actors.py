@@ -145,9 +145,16 @@ class World:
         self.actors.append(actor)
         return actor
 
-    def after(self, seconds: float, what: Callable[[], None]) -> None:
-        """Do something later that belongs to no actor."""
-        self._later.append((self.now + seconds, what))
+    def after(self, seconds: float, what: Callable[[], None]) -> Callable[[], None]:
+        """Do something later that belongs to no actor. Return what calls it off, if it was not done yet."""
+        entry = (self.now + seconds, what)
+        self._later.append(entry)
+
+        def call_off() -> None:
+            if entry in self._later:
+                self._later.remove(entry)
+
+        return call_off
 
     def kill(self, actor: Actor) -> None:
         """End an actor as ``kill -9`` does."""
@@ -166,7 +173,7 @@ class World:
                 self._do_what_is_due(None)
                 return
             actor = self._next(left)
-            self._do_what_is_due(actor.wake)
+            self._do_what_is_due(max(self.now, actor.wake))
             self.now = max(self.now, actor.wake)
             if actor.steps >= actor.life:
                 self.kill(actor)

@@ -1,9 +1,9 @@
 """A storage in memory that behaves as S3 does, whose every request is a step of an actor.
 
 A listing comes in pages, each as the bucket is when it is asked for, so that it shows no single moment. A
-request that deletes many keys deletes them one after the other, and goes on when its client is killed. An
-object that must be new is created by one of many who try, and by no other. A request that was signed and not
-sent for a quarter of an hour is refused.
+request that deletes many keys deletes them one after the other, and goes on when its client is killed or
+stopped. An object that must be new is created by one of many who try, and by no other. A request that was
+signed and not sent for a quarter of an hour is refused.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 
 from cfmiddleware.errors import StorageFailed
 from cfmiddleware.storage.driver import Driver, Stat
-from lab.actors import Killed, World
+from lab.actors import World
 
-# How many seconds after the end of its client a storage still deletes what it was asked to.
+# How many seconds later, at the most, a storage has deleted what it was asked to, whatever its client does.
 _STILL_DELETES = 20.0
 
 # How many seconds old the signature of a request may be.
@@ -100,12 +100,14 @@ class PagedStorage:
                 continue
             while keys:
                 self.inner.delete([keys.pop(0)])
-                try:
-                    if keys:
-                        self._world.step()
-                except Killed:
-                    self._world.after(_STILL_DELETES, partial(self.inner.delete, list(keys)))
-                    raise
+                if keys:
+                    call_off = self._world.after(_STILL_DELETES, partial(self._delete_all, keys))
+                    self._world.step()
+                    call_off()
+
+    def _delete_all(self, keys: list[str]) -> None:
+        self.inner.delete(keys)
+        keys.clear()
 
     def delete_prefix(self, prefix: str) -> None:
         """Delete what is below a prefix."""

@@ -27,8 +27,8 @@ each request that deletes, a collector sees that its announcement still stands, 
 what it saw before it was stopped. Two collectors at once agree in the same way, each with all requests.
 
 One thing is taken for granted: that what a storage was asked is done within :data:`LATE` seconds after the
-one who asked has gone, and that a collector is not stopped for more than twenty minutes between that look and
-the request after it.
+one who asked has gone or was stopped, and that a collector is not stopped for more than twenty minutes
+between that look and the request after it.
 """
 
 from __future__ import annotations

@@ -81,6 +81,11 @@ def test_a_collection_may_be_stopped_after_each_step_and_lose_its_lease(name: st
         play(name, [(0, stops), (NOBODY, seconds), (2, FOREVER), (1, push), (0, chance.randint(0, 20))])
 
 
+def test_a_storage_goes_on_with_a_delete_whose_collection_is_stopped() -> None:
+    # After 34 steps one of three keys is deleted. Half an hour later the push sees all of them gone.
+    play("index of one that is set aside", [(0, 34), (1, 14), (NOBODY, 2000), (1, FOREVER)], page=3)
+
+
 @pytest.mark.parametrize("name", PUSHES)
 def test_two_collections_at_once_do_no_harm(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Lease, "_take", lambda self: None)

@@ -77,9 +77,12 @@ def killed_while_deleting(life: int) -> bool:
         later: list[float] = []
         after = scene.world.after
 
-        def note(seconds: float, what: Callable[[], None]) -> None:
-            later.append(seconds)
-            after(seconds, what)
+        def note(seconds: float, what: Callable[[], None]) -> Callable[[], None]:
+            def noted() -> None:
+                later.append(seconds)
+                what()
+
+            return after(seconds, noted)
 
         patch.setattr(scene.world, "after", note)
         scene.world.run()
