@@ -259,6 +259,15 @@ def options(kind: type[_Options], given: Mapping[str, object], where: str, **fur
     return found
 
 
+def section_options(kind: type[_Options], value: object, name: str) -> _Options:
+    """Return an options dataclass with the options of a section, as :func:`options` does.
+
+    :param name: the section's place in the configuration.
+    :raises ConfigError: as :func:`options`, and for what is not a section.
+    """
+    return options(kind, section(value, name), name)
+
+
 def documented(kind: type) -> dict[str, str]:
     """Return the texts of the ``:param name:`` fields in a class's docstring, each on one line."""
     found: dict[str, str] = {}

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar
 
 from cfmiddleware import parse
@@ -28,14 +29,6 @@ from .retentionoptions import RetainOptions
 def _readonly(value: object, name: str) -> bool:
     section = parse.section(value, name, "with 'enabled'")
     return bool(parse.read(section, {"enabled": parse.boolean}, f"{name}.").get("enabled", False))
-
-
-def _garbagecollect(value: object, name: str) -> CollectionOptions:
-    return parse.options(CollectionOptions, parse.section(value, name), name)
-
-
-def _retention(value: object, name: str) -> RetainOptions:
-    return parse.options(RetainOptions, parse.section(value, name), name)
 
 
 @dataclass(frozen=True)
@@ -57,8 +50,8 @@ class MaintenanceOptions:
     PARSERS: ClassVar[Mapping[str, parse.Parser]] = {
         "readonly": _readonly,
         "uploadpurging": read_purging,
-        "retention": _retention,
-        "garbagecollect": _garbagecollect,
+        "retention": partial(parse.section_options, RetainOptions),
+        "garbagecollect": partial(parse.section_options, CollectionOptions),
     }
 
 
@@ -68,4 +61,4 @@ def read_maintenance(value: object, name: str) -> MaintenanceOptions:
     :param name: its place in the configuration.
     :raises ConfigError: for an unknown option, or a value that cannot work.
     """
-    return parse.options(MaintenanceOptions, parse.section(value, name), name)
+    return parse.section_options(MaintenanceOptions, value, name)

@@ -58,4 +58,4 @@ def read_purging(value: object, name: str) -> PurgeOptions:
     :param name: its place in the configuration.
     :raises ConfigError: for an unknown option, or a value that cannot work.
     """
-    return parse.options(PurgeOptions, parse.section(value, name), name)
+    return parse.section_options(PurgeOptions, value, name)

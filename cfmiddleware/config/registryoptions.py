@@ -127,14 +127,6 @@ class IndexOptions:
     }
 
 
-def _urls(value: object, name: str) -> URLOptions:
-    return parse.options(URLOptions, parse.section(value, name), name)
-
-
-def _indexes(value: object, name: str) -> IndexOptions:
-    return parse.options(IndexOptions, parse.section(value, name), name)
-
-
 @dataclass(frozen=True)
 class ManifestOptions:
     """What a manifest must be.
@@ -154,13 +146,9 @@ class ManifestOptions:
     PARSERS: ClassVar[Mapping[str, parse.Parser]] = {
         "layers": partial(parse.choice, choices=("all", "none")),
         "mediatypes": partial(parse.choice, choices=("all", "distribution")),
-        "indexes": _indexes,
-        "urls": _urls,
+        "indexes": partial(parse.section_options, IndexOptions),
+        "urls": partial(parse.section_options, URLOptions),
     }
-
-
-def _manifests(value: object, name: str) -> ManifestOptions:
-    return parse.options(ManifestOptions, parse.section(value, name), name)
 
 
 @dataclass(frozen=True)
@@ -180,7 +168,7 @@ class ValidationOptions:
     PARSERS: ClassVar[Mapping[str, parse.Parser]] = {
         "disabled": parse.boolean,
         "enabled": parse.boolean,
-        "manifests": _manifests,
+        "manifests": partial(parse.section_options, ManifestOptions),
     }
 
 

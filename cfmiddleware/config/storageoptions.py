@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -41,10 +42,6 @@ def _redirect(value: object, name: str) -> bool:
 def _enabled(value: object, name: str) -> bool:
     section = parse.section(value, name, "with 'enabled'")
     return bool(parse.read(section, {"enabled": parse.boolean}, f"{name}.").get("enabled", False))
-
-
-def _cache(value: object, name: str) -> CacheOptions:
-    return parse.options(CacheOptions, parse.section(value, name), name)
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ class StorageOptions:
         "delete": _delete,
         "redirect": _redirect,
         "maintenance": read_maintenance,
-        "cache": _cache,
+        "cache": partial(parse.section_options, CacheOptions),
     }
 
 
