@@ -86,7 +86,7 @@ class Reading:
             state.left.set()
 
     def body(self, reader: Reader) -> PulledBody:
-        """Return the bytes of a pull, which counts as under way until they are closed."""
+        """Return the bytes of a pull, which is under way from the first piece until they are closed."""
         return PulledBody(self, reader)
 
     def begin(self) -> None:
@@ -154,20 +154,23 @@ class PulledBody:
     :param reader: the object, which was opened in a turn.
     """
 
-    __slots__ = ("_closed", "_reader", "_reading", "size")
+    __slots__ = ("_counts", "_reader", "_reading", "size")
 
     def __init__(self, reading: Reading, reader: Reader) -> None:
         self._reading = reading
         self._reader = reader
-        self._closed = False
+        # Not yet: an answer that is given up before it is sent may never be closed.
+        self._counts = False
         #: How many bytes there are in all.
         self.size = reader.size
-        reading.begin()
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
+        if not self._counts:
+            self._counts = True
+            self._reading.begin()
         if not self._reading.is_crowded():
             return next(self._reader)
         with self._reading.turn():
@@ -178,7 +181,7 @@ class PulledBody:
 
     def close(self) -> None:
         """Close the object."""
-        if not self._closed:
-            self._closed = True
+        if self._counts:
+            self._counts = False
             self._reading.end()
         self._reader.close()
