@@ -92,6 +92,38 @@ def _push_large(trial: Trial) -> tuple[Answer, str]:
     return answer, f"/v2/{trial.stock.repository}/manifests/{digest}"
 
 
+def manifests(trial: Trial) -> Finding:
+    """Push manifests that are expensive to parse, again and again."""
+    repository = trial.stock.repository
+    with hostile_servers.running(trial.name, trial.place) as server:
+        bodies = [large_manifest(Layer(1000, "blob"), "objects", number) for number in range(16)]
+        alone = []
+        for content in bodies[:3]:
+            answer, seconds = _timed(lambda content=content: _put_manifest(server, repository, "1", content))
+            alone.append(seconds)
+            if answer.status != 201:
+                return Finding({"push": f"refused with {answer.status}"}, None)
+        looping = [
+            Wish("PUT", f"/v2/{repository}/manifests/{number}", content, _MANIFEST)
+            for number, content in enumerate(bodies)
+        ]
+        good = Good(server.port, blob=trial.stock.pull, pushes=0)
+        with beside(again_and_again, server.port, looping) as loopers, beside(visit, good) as visitors:
+            visitors.wait()
+            time.sleep(trial.seconds)
+    outcome: Outcome = loopers.result
+    met = summary(visitors.result)
+    p99, failed = met["pull"]["p99"], met["pull"]["failed"] + met["ping"]["failed"]
+    figures = {
+        "one alone, ms": median(alone) * 1000,
+        "by 16 loopers, /s": sum(outcome.statuses.values()) / trial.seconds,
+        "answers": _told(outcome),
+        "redirects p99 meanwhile, ms": p99 * 1000,
+        "failed meanwhile": failed,
+    }
+    return Finding(figures, p99 < 0.1 and not failed)
+
+
 def referrers(trial: Trial) -> Finding:
     """List the referrers of a kind that none of 20 large ones has."""
     subject = {"mediaType": _MANIFEST, "digest": trial.stock.manifest.rpartition("/")[2], "size": 1}
@@ -302,6 +334,7 @@ REQUESTS: dict[str, tuple[str, Callable[[Trial], Finding]]] = {
         'HEAD of a manifest of 4 MiB of `{"":0}`: later ones under 5 ms, redirects\' p99 under 100 ms',
         manifest,
     ),
+    "manifests": ("pushes of such manifests, 16 at a time: redirects' p99 under 100 ms", manifests),
     "referrers": ("20 referrers of 4 MiB, none of the kind asked for: each answer under 1 s", referrers),
     "layers": ("a manifest that names 3,000 missing layers: ends after 100 of them", layers),
     "patches": ("1 MiB in 1,001 PATCHes: at most four times stored what was sent", patches),

@@ -33,13 +33,13 @@ class ChildProcess:
     """
 
     def __init__(self, module: str, given: bytes) -> None:
-        child_reads, self._input = _pipe()
-        self._output, child_writes = _pipe()
+        child_reads, self._input = pipe()
+        self._output, child_writes = pipe()
         try:
             self.pid = os.posix_spawn(
                 interpreter(),
                 [interpreter(), "-m", module],
-                {**os.environ, "PYTHONPATH": _path()},
+                {**os.environ, "PYTHONPATH": python_path()},
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, child_reads, 0),
                     (os.POSIX_SPAWN_DUP2, child_writes, 1),
@@ -98,18 +98,24 @@ def interpreter() -> str:
     return str(next((path for path in found if os.access(path, os.X_OK)), sys.executable or "python3"))
 
 
-def _path() -> str:
+def python_path() -> str:
     """Return where the child finds what this process has found."""
     return os.pathsep.join(path for path in sys.path if path)
 
 
-def _pipe() -> tuple[int, int]:
-    ends = os.pipe()
-    moved = tuple(fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, _LOWEST) if end < _LOWEST else end for end in ends)
-    for end, other in zip(ends, moved, strict=True):
-        if end != other:
-            os.close(end)
-    return moved[0], moved[1]
+def pipe() -> tuple[int, int]:
+    """Return a pipe's two ends, neither of which is one of the standard descriptors."""
+    reads, writes = os.pipe()
+    return above_standard(reads), above_standard(writes)
+
+
+def above_standard(descriptor: int) -> int:
+    """Return a descriptor of the same that cannot be in the way of a child's standard ones."""
+    if descriptor >= _LOWEST:
+        return descriptor
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _LOWEST)
+    os.close(descriptor)
+    return moved
 
 
 def _write(descriptor: int, content: bytes) -> None:

@@ -6,6 +6,7 @@ Codes are those of the OCI Distribution Specification ("Error Codes") and of Doc
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from cfmiddleware.digest import HEX_LENGTHS, Digest
@@ -41,6 +42,11 @@ class RegistryError(Exception):
         self.message = message
         self.detail = detail
         self.headers = dict(headers or {})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # As another process raises it: Exception's own way knows the message alone.
+        named = {"detail": self.detail, "headers": self.headers}
+        return partial(type(self), self.code, self.status, self.message, **named), ()
 
     def response(self) -> Response:
         """Return the body that the specification prescribes (OCI Distribution, "Error Codes")."""

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import chain
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ObjectNotFound
@@ -21,7 +21,6 @@ from . import errors
 from .announcements import Announcements, parse_references
 from .bodies import BodyBroken, content_length, read_body
 from .collect.condemned import Condemned, of_data, of_repository
-from .collect.references import references
 from .errors import RegistryError
 from .leftovers import Leftovers
 from .reading import Reading
@@ -33,10 +32,11 @@ from .retention.tagrules import TagPolicy
 from .routes import parse_digest, parse_reference, parse_tag
 from .store import paths
 from .store.links import has_link, read_link, write_link
-from .store.manifest import Manifest, Required, parse_manifest, read_manifest
+from .store.manifest import Manifest, Required, read_manifest
 from .store.mediatypes import MediaTypes
 from .store.turns import FEW, ParseTurns
 from .tags import Tags
+from .understood import understand
 
 #: The largest manifest, in bytes (OCI Distribution, "Pushing manifests").
 MAX_SIZE = 4 << 20
@@ -65,14 +65,6 @@ class _Pushed(NamedTuple):
     lines: frozenset[str]
     since: float = 0.0
     deep: bool = False
-
-    @classmethod
-    def of(cls, repository: str, digest: Digest, content: bytes, manifest: Manifest) -> Self:
-        """Return a manifest for which nobody has looked yet."""
-        found = references(content)
-        digests = {digest, *(found.digests if found is not None else ())}
-        lines = (line for one in digests for line in (of_repository(repository, one), of_data(one)))
-        return cls(repository, digest, content, manifest, frozenset(lines))
 
 
 class Manifests:
@@ -239,22 +231,33 @@ class Manifests:
             digest = _expected(request, content)
             tags = [reference]
         content_type = str(request.environ.get("CONTENT_TYPE", ""))
-        manifest = self._turns(parse_manifest, content, content_type, self._required)
+        said = self._turns(
+            understand,
+            content,
+            content_type,
+            self._required,
+            request.repository,
+            digest,
+            tell=self._events.have_references,
+        )
+        manifest = said.manifest
         self._guard.check_push(request.repository, tags, digest)
         if not manifest.in_bytes.stated:
             likely = manifest.in_bytes.media_type
             self._guard.check_type(request.repository, digest, manifest.media_type, likely)
-        pushed, is_seen = _Pushed.of(request.repository, digest, content, manifest), False
+        pushed = _Pushed(request.repository, digest, content, manifest, said.lines)
+        is_seen = False
         try:
             pushed, is_seen = self._look(pushed), True
             self._make(pushed, tags)
         except Lacking as lacking:
             self._clean_up(pushed, tags, lacking, written=is_seen)
             raise errors.manifest_blob_unknown(lacking.missing) from None
-        told = self._referred_to(digest, content)
+        if said.told is not None and len(content) <= FEW:
+            self._references.put(digest, said.told)
         self._events.manifest_pushed(
             request,
-            Target("", manifest.media_type, len(content), str(digest), references=told),
+            Target("", manifest.media_type, len(content), str(digest), references=said.told or ()),
             dict.fromkeys(tags),
         )
         headers = {

@@ -124,7 +124,9 @@ class Referred:
         look = self._look(repository, manifest, data=data)
         for _ in range(_ATTEMPTS):  # a collection may be setting links aside, one after the other
             absent = dict.fromkeys([*look.missing, *chain.from_iterable(look.below.values())])
-            if not absent or len(absent) >= _MOST_MISSING or not bring_back(self._driver, repository, absent):
+            if not absent or len(absent) >= _MOST_MISSING:
+                break
+            if not bring_back(self._driver, repository, absent, self._turns):
                 break
             look = self._look(repository, manifest, data=data)
         broken = self._broken(look)

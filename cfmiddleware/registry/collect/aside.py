@@ -19,6 +19,7 @@ from cfmiddleware.errors import ObjectNotFound
 from cfmiddleware.registry.store import paths
 from cfmiddleware.registry.store.links import has_link, read_link, write_link
 from cfmiddleware.registry.store.manifest import read_manifest
+from cfmiddleware.registry.store.turns import ParseTurns
 from cfmiddleware.storage.driver import Driver
 
 from .references import references
@@ -104,7 +105,9 @@ def _read(path: str, content: bytes) -> Iterator[AsideLink]:
         _log.error("%s is damaged: %s", path, error)
 
 
-def bring_back(driver: Driver, repository: str, names: Iterable[Digest]) -> int:
+def bring_back(
+    driver: Driver, repository: str, names: Iterable[Digest], turns: ParseTurns | None = None
+) -> int:
     """Bring back what was set aside of a repository and has its bytes still; return how many links are back.
 
     A manifest comes back after all that it refers to, and not without that. Another collection may delete the
@@ -112,13 +115,14 @@ def bring_back(driver: Driver, repository: str, names: Iterable[Digest]) -> int:
     looks at the bytes, and then at what is announced.
 
     :param names: the digests that a manifest refers to and that the repository does not have.
+    :param turns: parses manifests, where other requests must not wait for it.
     """
     found: dict[Digest, list[AsideLink]] = {}
     for aside in aside_lists(driver):
         for link in aside.links:
             if link.repository == repository and link not in found.setdefault(link.name, []):
                 found[link.name].append(link)
-    return _Return(driver, found).bring(names) if found else 0
+    return _Return(driver, found, turns or ParseTurns()).bring(names) if found else 0
 
 
 class _Return:
@@ -127,9 +131,12 @@ class _Return:
     :param found: those that were set aside, by name.
     """
 
-    def __init__(self, driver: Driver, found: Mapping[Digest, Sequence[AsideLink]]) -> None:
+    def __init__(
+        self, driver: Driver, found: Mapping[Digest, Sequence[AsideLink]], turns: ParseTurns
+    ) -> None:
         self._driver = driver
         self._found = found
+        self._turns = turns
         self._seen: dict[AsideLink, bool] = {}
         self._back = 0
 
@@ -152,7 +159,7 @@ class _Return:
             return False
         if link.kind == "manifest":
             content = self._driver.read(paths.blob_data(link.data))
-            found = references(content)
+            found = self._turns(references, content)
             if found is None:
                 return False
             for name in found.digests - {link.name, found.subject}:
@@ -172,7 +179,7 @@ class _Return:
         """Write what the registry keeps about a manifest: its type, and its place among the referrers."""
         if link.media_type:
             self._driver.write(paths.manifest_type(link.repository, link.name), link.media_type.encode())
-        manifest = read_manifest(content)
+        manifest = self._turns(read_manifest, content)
         subject = None if manifest is None else manifest.subject
         if manifest is not None and subject is not None:
             manifest = manifest._replace(media_type=link.media_type or manifest.media_type)

@@ -6,11 +6,10 @@ counts, known field or not: a layer, a config, an entry of an index, a subject, 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from cfmiddleware.digest import Digest
+from cfmiddleware.registry.store.manifest import load
 
 # The field of a descriptor that has its digest, and that of a layer in Docker's schema 1.
 _DIGEST_FIELDS = ("digest", "blobSum")
@@ -29,31 +28,29 @@ class References(NamedTuple):
 
 def references(content: bytes) -> References | None:
     """Return what a manifest refers to, or None if its bytes are not a JSON object."""
-    try:
-        fields = json.loads(content)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(fields, dict):
-        return None
+    return load_with_references(content)[1]
+
+
+def load_with_references(content: bytes) -> tuple[dict[str, Any] | None, References | None]:
+    """Return a manifest's JSON object and what it refers to; None and None if its bytes are not one."""
+    holders: list[dict[str, Any]] = []
+
+    # Called for each object, while they are parsed: there may be half a million, which takes as long to walk
+    # through as to parse.
+    def look(value: dict[str, Any]) -> dict[str, Any]:
+        if "digest" in value or "blobSum" in value:
+            holders.append(value)
+        return value
+
+    fields = load(content, look)
+    if fields is None:
+        return None, None
+    named = (_digest(value.get(name)) for value in holders for name in _DIGEST_FIELDS)
     subject = fields.get("subject")
-    return References(
-        frozenset(_named(fields)), _digest(subject.get("digest")) if isinstance(subject, dict) else None
+    return fields, References(
+        frozenset(digest for digest in named if digest is not None),
+        _digest(subject.get("digest")) if isinstance(subject, dict) else None,
     )
-
-
-def _named(fields: Any) -> Iterator[Digest]:
-    # Not by recursion: what may be nested as deep as json reads it is walked as deep.
-    waiting = [fields]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            for name in _DIGEST_FIELDS:
-                digest = _digest(value.get(name))
-                if digest is not None:
-                    yield digest
-            waiting.extend(value.values())
-        elif isinstance(value, list):
-            waiting.extend(value)
 
 
 def _digest(text: Any) -> Digest | None:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from cfmiddleware.digest import Digest
@@ -94,7 +93,8 @@ class Manifest(NamedTuple):
     :param others: what must be in the repository as a blob or as a manifest.
     :param subject: the manifest that it is about, if any; it need not exist.
     :param artifact_type: what it is, as the list of referrers has it; empty if it does not say.
-    :param annotations: its annotations.
+    :param annotations: those that its descriptor in a list of referrers has, as a JSON object; empty if there
+        are none, and without a subject.
     """
 
     media_type: str
@@ -104,20 +104,18 @@ class Manifest(NamedTuple):
     others: tuple[Digest, ...] = ()
     subject: Digest | None = None
     artifact_type: str = ""
-    annotations: Mapping[str, str] = MappingProxyType({})
+    annotations: bytes = b""
 
-    def descriptor(self, digest: Digest, size: int) -> dict[str, Any]:
-        """Return the descriptor that a list of referrers has (OCI Distribution, "Listing Referrers")."""
+    def encoded_descriptor(self, digest: Digest, size: int) -> bytes:
+        """Return the descriptor that a list of referrers has (OCI Distribution, "Listing Referrers").
+
+        It is as it is stored: on one line without spaces, its annotations at the end.
+        """
         found: dict[str, Any] = {"mediaType": self.media_type, "size": size, "digest": str(digest)}
         if self.artifact_type:
             found["artifactType"] = self.artifact_type
-        if self.annotations:
-            found["annotations"] = dict(self.annotations)
-        return found
-
-    def encoded_descriptor(self, digest: Digest, size: int) -> bytes:
-        """Return the descriptor as it is stored: on one line without spaces, its annotations at the end."""
-        return json.dumps(self.descriptor(digest, size), separators=(",", ":")).encode()
+        encoded = _encoded(found)
+        return encoded[:-1] + b',"annotations":' + self.annotations + b"}" if self.annotations else encoded
 
 
 def parse_manifest(content: bytes, content_type: str = "", required: Required | None = None) -> Manifest:
@@ -128,7 +126,13 @@ def parse_manifest(content: bytes, content_type: str = "", required: Required | 
     :param required: what must be in the repository; everything by default.
     :raises RegistryError: ``MANIFEST_INVALID`` (400), with what is wrong.
     """
-    fields = _load(content)
+    return manifest_in(load(content), content_type, required)
+
+
+def manifest_in(
+    fields: dict[str, Any] | None, content_type: str = "", required: Required | None = None
+) -> Manifest:
+    """Do what :func:`parse_manifest` does, with what :func:`load` has returned."""
     if fields is None:
         raise manifest_invalid("the manifest is not a JSON object")
     sent = content_type.partition(";")[0].strip().lower()
@@ -174,7 +178,7 @@ def read_manifest(content: bytes) -> Manifest | None:
 
     What it refers to is left out: it counts only when a manifest is pushed.
     """
-    fields = _load(content)
+    fields = load(content)
     if fields is None:
         return None
     subject: Digest | None = None
@@ -195,7 +199,7 @@ def read_manifest(content: bytes) -> Manifest | None:
 
 def type_in_bytes(content: bytes) -> TypeInBytes:
     """Return what a stored manifest's bytes say of its media type."""
-    fields = _load(content)
+    fields = load(content)
     return TypeInBytes(False, "application/octet-stream") if fields is None else _type_in(fields)
 
 
@@ -227,7 +231,7 @@ def _shape(fields: Mapping[str, Any]) -> Literal["image", "index", "both", ""]:
 
 def indexed(content: bytes) -> list[Digest]:
     """Return what a stored index refers to; nothing if it is not an index."""
-    fields = _load(content) or {}
+    fields = load(content) or {}
     entries = fields.get("manifests")
     found: list[Digest] = []
     for entry in entries if isinstance(entries, list) else []:
@@ -238,9 +242,15 @@ def indexed(content: bytes) -> list[Digest]:
     return found
 
 
-def _load(content: bytes) -> dict[str, Any] | None:
+def load(
+    content: bytes, each: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+) -> dict[str, Any] | None:
+    """Return the JSON object that the bytes are, or None if they are none.
+
+    :param each: is given each object in it, the inner ones first, and returns it.
+    """
     try:
-        fields = json.loads(content)
+        fields = json.loads(content) if each is None else json.loads(content, object_hook=each)
     except (ValueError, RecursionError):
         return None
     return fields if isinstance(fields, dict) else None
@@ -310,11 +320,17 @@ def _artifact_type(fields: dict[str, Any]) -> str:
     return media_type if isinstance(media_type, str) else ""
 
 
-def _annotations(fields: dict[str, Any]) -> Mapping[str, str]:
+def _annotations(fields: dict[str, Any]) -> bytes:
+    # As bytes, because of megabytes of them many objects would be made.
     value = fields.get("annotations")
-    if not isinstance(value, dict):
-        return MappingProxyType({})
-    return {name: text for name, text in value.items() if isinstance(text, str)}
+    if fields.get("subject") is None or not isinstance(value, dict):
+        return b""
+    texts = {name: text for name, text in value.items() if isinstance(text, str)}
+    return _encoded(texts) if texts else b""
+
+
+def _encoded(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
 
 
 def _blobs(fields: dict[str, Any], required: Required) -> tuple[Digest, ...]:

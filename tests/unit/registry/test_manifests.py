@@ -27,6 +27,7 @@ from cfmiddleware.digest import Digest
 from cfmiddleware.errors import StorageUnavailable
 from cfmiddleware.registry.manifests import MAX_SIZE
 from cfmiddleware.registry.store import manifest as parser
+from cfmiddleware.registry.store import turns
 from cfmiddleware.storage.memory import MemoryDriver
 
 ABSENT = Digest.of(b"never pushed")
@@ -438,7 +439,12 @@ class CountingDriver(MemoryDriver):
 def parsed(monkeypatch):
     """The sizes of the manifests that were parsed."""
     sizes, loads = [], json.loads
-    monkeypatch.setattr(parser.json, "loads", lambda content: sizes.append(len(content)) or loads(content))
+
+    def count(content, **options):
+        sizes.append(len(content))
+        return loads(content, **options)
+
+    monkeypatch.setattr(parser.json, "loads", count)
     return sizes
 
 
@@ -503,6 +509,51 @@ def test_a_large_manifest_whose_type_cannot_be_read_leaves_nothing_open():
     client.driver.read = fail
     assert client.get("/v2/app/manifests/latest").status_code == 503
     assert client.driver.opened == client.driver.closed
+
+
+def test_nothing_but_the_process_for_large_manifests_makes_objects_of_one(monkeypatch, tmp_path):
+    """Python's parser keeps its lock, for which every other request of the process would wait."""
+    call, loads, dumps, inside = turns.call_in_child, json.loads, json.dumps, []
+
+    def called(*arguments, **keywords):
+        inside.append(True)
+        try:
+            return call(*arguments, **keywords)
+        finally:
+            inside.pop()
+
+    def loaded(content, **options):
+        assert inside or len(content) < 1 << 16
+        return loads(content, **options)
+
+    def dumped(value, **options):
+        text = dumps(value, **options)
+        assert inside or len(text) < 1 << 16
+        return text
+
+    client = RegistryClient(MemoryDriver())
+    config, subject = client.push_blob("app", b"{}"), ABSENT
+    notes = {str(number): "" for number in range(100_000)}
+    about = descriptor(subject, OCI_MANIFEST)
+    content = encode({**image_manifest(config, [config]), "annotations": notes, "subject": about})
+    other = Digest.of(content.replace(b"subject", b"nothing"))
+    with monkeypatch.context() as patch:
+        patch.setattr(turns, "call_in_child", called)
+        patch.setattr(json, "loads", loaded)
+        patch.setattr(json, "dumps", dumped)
+        assert client.push_manifest("app", "v1", content).status_code == 201
+        index = {"schemaVersion": 2, "manifests": [descriptor(Digest.of(content), OCI_MANIFEST)]}
+        assert client.push_manifest("app", "v2", index, OCI_INDEX).status_code == 201
+        anew = RegistryClient(client.driver)  # as another process is
+        assert anew.get("/v2/app/manifests/v1").data == content
+        assert anew.head("/v2/app/manifests/v1").headers["Content-Length"] == str(len(content))
+        listed = anew.get(f"/v2/app/referrers/{subject}")
+        assert anew.get(f"/v2/app/referrers/{subject}?artifactType=x").json["manifests"] == []
+        assert anew.delete(f"/v2/app/manifests/{Digest.of(content)}").status_code == 202
+        assert anew.put(f"/v2/app/manifests/{other}", data=content).status_code == 400
+        assert anew.put("/v2/app/manifests/v3", data=b"[" + content + b"]").status_code == 400
+    (found,) = listed.json["manifests"]
+    assert (found["digest"], found["annotations"]) == (str(Digest.of(content)), notes)
 
 
 class LookingDriver(MemoryDriver):
