@@ -179,6 +179,19 @@ def test_half_of_a_manifest_is_no_manifest(place: Place, head: str):
     assert not eventually(lambda: ask("GET", place.url + target).status != 404, 0.5)
 
 
+def test_a_manifest_of_megabytes_is_read_in_a_process_of_its_own(place: Place):
+    notes = {f"note-{number}": "" for number in range(200_000)}
+    image = {"mediaType": "application/vnd.example.v1+json", "annotations": notes}
+    content = json.dumps(image, separators=(",", ":")).encode()
+    target = f"{place.url}/v2/library/app/manifests/large"
+    assert ask("PUT", target, content, {"Content-Type": image["mediaType"]}).status == 201
+    pulled = ask("GET", target)
+    assert (pulled.body, pulled.headers["Content-Type"]) == (content, image["mediaType"])
+    refused = ask("PUT", target, b'{"layers": {},' + content[1:], {"Content-Type": image["mediaType"]})
+    assert json.loads(refused.body)["errors"][0]["code"] == "MANIFEST_INVALID"
+    assert "keeps others waiting" not in place.server.stderr + place.server.stdout
+
+
 def test_long_heads_are_taken(place: Place):
     headers = {"Authorization": "Bearer " + "x" * place.kind.authorization}
     assert ask("GET", f"{place.url}/v2/", headers=headers).status == 200
