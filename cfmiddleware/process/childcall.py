@@ -18,8 +18,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, ParamSpec, TypeVar, cast
 
-import cfmiddleware
-
 from .childprocess import above_standard, interpreter, pipe, python_path
 from .waiting import original
 
@@ -108,7 +106,7 @@ def _file() -> BinaryIO:
 
 def _started(given: int, into: int) -> int:
     """Start Python with *given* as its standard input and *into* as its standard output."""
-    own = str(Path(cfmiddleware.__file__).parent.parent)
+    own = str(Path(__file__).parents[2])
     # Not gevent's, which watches the process from the main thread.
     return cast(
         int,

@@ -13,6 +13,7 @@ from cfmiddleware.metrics.cells import STATE
 
 from .filelimit import raise_limit
 from .services import Served, Service
+from .shares import Shares
 from .signals import ENDING
 from .stderr import StderrHandler
 
@@ -103,6 +104,8 @@ def _settings(name: str, descriptor: int, served: Served) -> dict[str, Any]:
     """
     from .worker import Worker
 
+    shared = Shares()
+
     class ServiceWorker(Worker):
         """The worker of this service."""
 
@@ -114,6 +117,7 @@ def _settings(name: str, descriptor: int, served: Served) -> dict[str, Any]:
         traces = served.traces
         notifier = served.notifier
         chores = served.chores
+        shares = shared
 
     tls = served.certificates.options if served.certificates else None
     return {
@@ -141,6 +145,8 @@ def _settings(name: str, descriptor: int, served: Served) -> dict[str, Any]:
         # The control socket has one place for all; two gunicorns would share it.
         "control_socket_disable": True,
         "pre_fork": _hold_signals,
+        # For one that was killed.
+        "child_exit": lambda master, worker: shared.takes_none(worker.age),
         "when_ready": lambda master: _release_signals(),
     }
 

@@ -33,6 +33,7 @@ from .filelimit import connections_within, raise_limit
 from .httpconnection import HTTPConnection
 from .patience import Patience, Wait
 from .refusals import Refusal
+from .shares import Shares
 
 if TYPE_CHECKING:
     from cfmiddleware.health.watch import Health
@@ -51,6 +52,12 @@ _LAST_REQUESTS = 2.0
 _PAUSE = 0.1
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
+# A worker that has more connections than another waits so many times so many seconds for the other to take a
+# connection. Where that was in vain, the other is busy, and this one takes what comes for a while.
+_POLITE = 5
+_MOMENT = 0.0005
+_IMPATIENT = 0.05
+
 # What waits for its client's first byte or the end of a head may be ended to make room.
 _NOTHING_LOST = (Wait.IDLE, Wait.HANDSHAKE, Wait.HEAD)
 
@@ -67,6 +74,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     :param traces: whether requests are traced.
     :param notifier: whose events are delivered in the background, or None.
     :param chores: what is done beside requests, or None.
+    :param shares: how many connections each worker of the service has.
     :param stopping: until when idle connections stay, on the clock of ``time.monotonic``, if the worker is to
         stop; 0 while it is not.
     :param bulk: held by the connection whose turn it is to move much.
@@ -80,6 +88,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     traces: ClassVar[bool] = False
     notifier: ClassVar[Notifier | None] = None
     chores: ClassVar[Chores | None] = None
+    shares: ClassVar[Shares]
     wsgi: App
     sockets: list[Any]
     stopping: float = 0.0
@@ -134,6 +143,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             self.chores.start()
         gevent.spawn(Patience(self._connections).run)
         gevent.spawn(self._watch_signals)
+        self._note_share()
         accepting = [gevent.spawn(self._accept, each, self._base(each)) for each in self.sockets]
         while self.alive:
             self.notify()
@@ -171,20 +181,37 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _accept(self, listener: Any, base: dict[str, Any]) -> None:
         """Accept connections, for ever."""
+        listener.settimeout(0)
+        impatient = 0.0
         while True:
             if len(self._connections) >= self._limit and not self._make_room():
                 gevent.sleep(_PAUSE)
                 continue
             try:
+                gevent.socket.wait_read(listener.fileno())
+                if time.monotonic() >= impatient and not self._leaves_it_to_others():
+                    impatient = time.monotonic() + _IMPATIENT
                 client, address = listener.accept()
+            except BlockingIOError:  # another worker has taken it
+                impatient = 0.0
+                continue
             except OSError as error:
                 if listener.closed:
                     return
                 if error.errno in _NO_ROOM and not self._make_room():
                     gevent.sleep(_PAUSE)
                 continue
+            client.settimeout(None)
             self._begin(client, address, base)
             gevent.sleep(0)  # another worker may take the next one
+
+    def _leaves_it_to_others(self) -> bool:
+        """Wait while another worker has fewer connections, and return whether that was short."""
+        for _ in range(_POLITE):
+            if not self.shares.exceeds_another(self.age):
+                return True
+            gevent.sleep(_MOMENT)
+        return False
 
     def _begin(self, client: Any, address: Any, base: dict[str, Any]) -> None:
         if not isinstance(address, tuple):  # at a socket in the file system, it is a path of the client's own
@@ -193,6 +220,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         own = {**base, "REMOTE_ADDR": host, "REMOTE_PORT": str(port)}
         connection = HTTPConnection(self, client, address, own)
         self._connections[connection] = None
+        self._note_share()
         gevent.spawn(self._serve, connection)
 
     def _serve(self, connection: HTTPConnection) -> None:
@@ -204,6 +232,11 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             _log.exception("a connection failed")
         finally:
             self._connections.pop(connection, None)
+            self._note_share()
+
+    def _note_share(self) -> None:
+        if not self.stopping:
+            self.shares.has(self.age, len(self._connections))
 
     def _make_room(self) -> bool:
         """End connections on which nothing is under way, oldest first, and return whether there were any."""
@@ -230,6 +263,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     def _stop(self, accepting: list[Any]) -> None:
         """Close the listeners, let requests under way end, and then the connections."""
         self.stopping = time.monotonic() + _LAST_REQUESTS
+        self.shares.takes_none(self.age)
         if self.health is not None:
             self.health.stop()
         if self.notifier is not None:
