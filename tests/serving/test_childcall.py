@@ -71,12 +71,14 @@ def test_a_process_that_ends_without_an_answer_is_an_error(call: tuple, why: str
         call_in_child(_LONG, *call)
 
 
-def test_a_process_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+def test_a_process_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(tmp_path / "pipe")
+    started, start = [], childcall._started
+    monkeypatch.setattr(childcall, "_started", lambda *given: started.append(start(*given)) or started[0])
     with pytest.raises(ChildFailed, match=r"it took more than 0\.5 seconds"):
         call_in_child(0.5, wait_at, str(tmp_path / "pipe"))
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    with pytest.raises(ProcessLookupError):
+        os.kill(started[0], 0)
 
 
 def test_python_that_cannot_be_started_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
