@@ -47,28 +47,12 @@ def call_in_child(seconds: float, function: Callable[P, R], *arguments: P.args, 
     :raises ChildFailed: when there is no answer.
     :raises Exception: what the function raises.
     """
-    with _file() as given:
-        pickle.dump((function, arguments, keywords), given, protocol=pickle.HIGHEST_PROTOCOL)
-        given.flush()
-        given.seek(0)
-        try:
-            out, into = pipe()
-        except OSError as error:
-            raise ChildFailed(f"no pipe can be made: {error.strerror}") from None
-        with open(out, "rb", buffering=0) as answer:
-            try:
-                pid = _started(given.fileno(), into)
-            except OSError as error:
-                raise ChildFailed(f"{interpreter()} cannot be started: {error.strerror}") from None
-            finally:
-                os.close(into)
-            said = b""
-            try:
-                said = _read(answer.fileno(), time.monotonic() + seconds)
-            except TimeoutError:
-                raise ChildFailed(f"it took more than {seconds:g} seconds") from None
-            finally:
-                status = _ended(pid, kill=not said)
+    try:
+        said, status = _asked(seconds, (function, arguments, keywords))
+    except TimeoutError:
+        raise ChildFailed(f"it took more than {seconds:g} seconds") from None
+    except OSError as error:
+        raise ChildFailed(f"{interpreter()} cannot be started: {error.strerror}") from None
     if not said:
         raise ChildFailed(f"the process ended with {status}")
     try:
@@ -95,6 +79,30 @@ def main() -> None:
         said = said[os.write(1, said) :]
     # What was made of the bytes need not be taken apart.
     os._exit(0)
+
+
+def _asked(seconds: float, job: object) -> tuple[bytes, str]:
+    """Return what a new process has said to a job, and how it ended.
+
+    :raises OSError: when the system has no file, no pipe or no process for it.
+    :raises TimeoutError: when it took too long.
+    """
+    with _file() as given:
+        pickle.dump(job, given, protocol=pickle.HIGHEST_PROTOCOL)
+        given.flush()
+        given.seek(0)
+        out, into = pipe()
+        with open(out, "rb", buffering=0) as answer:
+            try:
+                pid = _started(given.fileno(), into)
+            finally:
+                os.close(into)
+            said = b""
+            try:
+                said = _read(answer.fileno(), time.monotonic() + seconds)
+            finally:
+                status = _ended(pid, kill=not said)
+    return said, status
 
 
 def _file() -> BinaryIO:

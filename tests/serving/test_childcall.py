@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -84,6 +85,16 @@ def test_a_process_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pyt
 def test_python_that_cannot_be_started_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(childcall, "interpreter", lambda: "/nowhere/python")
     with pytest.raises(ChildFailed, match="/nowhere/python cannot be started: No such file"):
+        call_in_child(_LONG, os.getpid)
+
+
+@pytest.mark.parametrize("what", ["_file", "pipe"])
+def test_a_system_that_has_no_more_files_is_an_error(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(childcall, what, fail)
+    with pytest.raises(ChildFailed, match="cannot be started: Too many open files"):
         call_in_child(_LONG, os.getpid)
 
 
