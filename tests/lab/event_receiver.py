@@ -84,7 +84,11 @@ def receiving(*plan: Behaviour, port: int = 0) -> Iterator[Receiver]:
             receiver.ended += 1
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            length = int(self.headers["Content-Length"])
+            body = self.rfile.read(length)
+            if len(body) < length:  # the sender was killed while it sent
+                self.close_connection = True
+                return
             behaviour = receiver.next()
             if behaviour in ("ok", "lost answer", "ok and close", "endless"):
                 receiver.taken.append(Received(self.path, dict(self.headers.items()), body))
