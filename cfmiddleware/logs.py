@@ -120,7 +120,45 @@ class Event:
         return False
 
 
-class Redacted(logging.Formatter):
+class EventHandler(logging.Handler):
+    """A handler that writes an event without a record of it, which takes longer than the rest of a line."""
+
+    def write_event(self, logger: str, event: Event) -> bool:
+        """Write the line of an event at level INFO, and return whether that was done.
+
+        If not, the event is logged as any other message is.
+
+        :param logger: the logger's name.
+        """
+        raise NotImplementedError
+
+
+def log_event(logger: logging.Logger, event: Event) -> None:
+    """Log an event at level INFO."""
+    if not logger.isEnabledFor(logging.INFO):
+        return
+    handlers = logger.handlers
+    if len(handlers) == 1 and not logger.propagate and not logger.filters:
+        handler = handlers[0]
+        if isinstance(handler, EventHandler) and handler.write_event(logger.name, event):
+            return
+    # Logger.info would look for the line that calls it, which is always the same.
+    logger.handle(logger.makeRecord(logger.name, logging.INFO, __file__, 0, event, (), None, "log"))
+
+
+class EventFormatter(logging.Formatter):
+    """A formatter that needs no record for an event."""
+
+    def of_event(self, logger: str, event: Event, created: float) -> str:
+        """Return the line of an event, the same as for a record of it at level INFO.
+
+        :param logger: the logger's name.
+        :param created: when it was logged, in Unix seconds.
+        """
+        raise NotImplementedError
+
+
+class Redacted(EventFormatter):
     """A formatter that leaves the values of signing parameters and tokens out of URLs.
 
     Every record is one line; a traceback's lines follow it, each beginning with a space.
@@ -137,14 +175,27 @@ class Redacted(logging.Formatter):
         """Return the record's line, or lines, without secrets."""
         return redacted(super().format(record))
 
+    def of_event(self, logger: str, event: Event, created: float) -> str:
+        """Return an event's line."""
+        members = {
+            "asctime": self._time(created, int(created % 1 * 1000)),
+            "levelname": "INFO",
+            "name": logger,
+            "message": str(event),
+        }
+        return redacted(printable((self._fmt or "%(message)s") % members) + self._fields)
+
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 (logging's)
         """Return the record's time. All but the milliseconds is made once for each second."""
+        return self._time(record.created, int(record.msecs))
+
+    def _time(self, created: float, milliseconds: int) -> str:
         second, text = self._second
-        if second != int(record.created):
-            second = int(record.created)
-            text = time.strftime(datefmt or self.default_time_format, self.converter(record.created))
-            self._second = (second, text)
-        return f"{text},{int(record.msecs):03d}"
+        now = int(created)
+        if second != now:
+            text = time.strftime(self.default_time_format, self.converter(created))
+            self._second = (now, text)
+        return f"{text},{milliseconds:03d}"
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
         """Return the record's own line."""
@@ -155,7 +206,7 @@ class Redacted(logging.Formatter):
         return "\n".join("  " + printable(line) for line in super().formatException(ei).split("\n"))
 
 
-class Json(logging.Formatter):
+class Json(EventFormatter):
     """A formatter whose lines are JSON objects, a traceback in one of their members.
 
     :param fields: what is added to each object.
@@ -167,12 +218,7 @@ class Json(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line, without secrets."""
-        when = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
-        members: dict[str, object] = {
-            "time": when.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-        }
+        members = self._begun(record.created, record.levelname.lower(), record.name)
         if isinstance(record.msg, Event):
             members.update(record.msg.members())
         else:
@@ -182,6 +228,20 @@ class Json(logging.Formatter):
             members["trace_id"], members["span_id"] = ids
         if record.exc_info:
             members["exception"] = self.formatException(record.exc_info)
+        return self._ended(members)
+
+    def of_event(self, logger: str, event: Event, created: float) -> str:
+        """Return an event's line."""
+        members = self._begun(created, "info", logger)
+        members.update(event.members())
+        return self._ended(members)
+
+    def _begun(self, created: float, level: str, logger: str) -> dict[str, object]:
+        when = datetime.datetime.fromtimestamp(created, datetime.UTC)
+        time = when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return {"time": time, "level": level, "logger": logger}
+
+    def _ended(self, members: dict[str, object]) -> str:
         members.update(self._fields)
         # Before they are encoded: a secret that ends at an escaped quote would take half of the escape along.
         return json.dumps(
@@ -217,7 +277,7 @@ def printable(text: str) -> str:
 
 def word(value: Scalar) -> str:
     """Return a value as one word of a line. If it is not a word by itself, it is in quotes, as in JSON."""
-    if isinstance(value, str) and _WORD.fullmatch(value) and value.isprintable():
+    if isinstance(value, str) and (value.isalnum() or (_WORD.fullmatch(value) and value.isprintable())):
         return value
     return json.dumps(value)
 

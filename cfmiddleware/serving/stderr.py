@@ -14,9 +14,11 @@ import os
 import socket
 import stat
 import sys
+import time
 from functools import partial
 from typing import NamedTuple, Protocol, TextIO
 
+from cfmiddleware.logs import Event, EventFormatter, EventHandler
 from cfmiddleware.process.waiting import original
 
 # What the system lets a pipe hold without a privilege (pipe(7)): some ten thousand lines, for a reader that
@@ -24,7 +26,7 @@ from cfmiddleware.process.waiting import original
 _ROOM = 1 << 20
 
 
-class StderrHandler(logging.StreamHandler[TextIO]):
+class StderrHandler(EventHandler, logging.StreamHandler[TextIO]):
     """A handler for stderr that drops lines instead of waiting, and says how many when there is room."""
 
     def __init__(self) -> None:
@@ -47,6 +49,21 @@ class StderrHandler(logging.StreamHandler[TextIO]):
             return
         self._lost = 0 if self._end is not None and self._has_room(self._end, lines) else self._lost + 1
 
+    def write_event(self, logger: str, event: Event) -> bool:
+        """Write an event's line if nothing is in its way, and return whether that was done."""
+        end, formatter = self._end, self.formatter
+        if end is None or self._rest or self._lost or self.filters or self.level > logging.INFO:
+            return False
+        if not isinstance(formatter, EventFormatter):
+            return False
+        try:
+            line = self._encoded(formatter.of_event(logger, event, time.time()))
+            # No lock is needed: no other greenlet goes on before this is done.
+            self._rest = line[end.write(line) :]
+        except Exception:  # noqa: BLE001 (full, or cannot be shown: whoever logs it as a record finds the same)
+            return False
+        return True
+
     def close(self) -> None:
         """Give back what was opened."""
         if self._end is not None:
@@ -67,12 +84,15 @@ class StderrHandler(logging.StreamHandler[TextIO]):
         return False
 
     def _line(self, record: logging.LogRecord) -> bytes:
-        return (self.format(record) + self.terminator).encode("utf-8", "backslashreplace")
+        return self._encoded(self.format(record))
+
+    def _encoded(self, lines: str) -> bytes:
+        return (lines + self.terminator).encode("utf-8", "backslashreplace")
 
 
 def _lost(count: int, record: logging.LogRecord) -> logging.LogRecord:
     """Return what is logged when there is room again."""
-    message = "%d lines of the log were dropped: nobody read them, and there was no room for more"
+    message = "%d lines of the log were dropped: nobody read them, or the disk is full, and there was no room"
     return logging.LogRecord(record.name, logging.WARNING, __file__, 0, message, (count,), None)
 
 
@@ -90,7 +110,7 @@ class _Owner(Protocol):
 
 
 class _End(NamedTuple):
-    """The near end of a pipe or of a connection, into which can be written without waiting.
+    """The near end of a pipe or of a connection, or a file, into which can be written without waiting.
 
     :param owner: what has it open.
     """
@@ -100,7 +120,7 @@ class _End(NamedTuple):
 
 
 def _end_of(stream: TextIO | None) -> _End | None:
-    """Return the end of what *stream* writes to; None if that is neither a pipe nor a socket.
+    """Return the end of what *stream* writes to; None for a terminal, and for what is not stderr.
 
     Whether a write waits is a property of an open file, which this process shares with the one that started
     it. So a pipe is opened once more, and a socket is told so with each write.
@@ -119,6 +139,9 @@ def _end_of(stream: TextIO | None) -> _End | None:
         if stat.S_ISSOCK(mode):
             connection = original("socket", "socket")(fileno=os.dup(descriptor))
             return _End(lambda data: int(connection.send(data, socket.MSG_DONTWAIT)), connection)
+        if not os.isatty(descriptor):
+            file = open(os.dup(descriptor), "wb", buffering=0)  # noqa: SIM115 (as above)
+            return _End(partial(os.write, file.fileno()), file)
     except (OSError, ValueError):  # a pipe of another user's, a system without /proc
         pass
     return None

@@ -9,7 +9,7 @@ by :class:`cfmiddleware.logs.Json`, as an object. It has no query, no header and
 from __future__ import annotations
 
 import logging
-import os
+import random
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,12 +17,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
-from cfmiddleware.logs import Event, redacted, word
+from cfmiddleware.logs import Event, log_event, redacted, word
 
 from .accessrecord import ACCESS, AccessRecord
 from .client import client_text, parse_address
+from .repeatedheaders import Repeating, start_repeated
 
 if TYPE_CHECKING:
+    from cfmiddleware.wsgi.repeatedheaders import Repeated
     from cfmiddleware.wsgi.types import App, ExcInfo, Headers, StartResponse, Write
 
 _log = logging.getLogger("cfmiddleware.access")
@@ -82,22 +84,11 @@ class Line(Event):
     def log(self) -> None:
         """Log it; the request is over."""
         self.ms = round((time.monotonic() - self._began) * 1000, 3)
-        # Logger.info would look for the line that calls it, which is always this one.
-        if _log.isEnabledFor(logging.INFO):
-            _log.handle(_log.makeRecord(_log.name, logging.INFO, __file__, 0, self, (), None, "log"))
+        log_event(_log, self)
 
-    def _told(self) -> Iterator[tuple[str, str]]:
-        """Yield what there is of the record."""
-        record = self._record
-        yield "id", record.id
-        if record.repository:
-            yield "repository", record.repository
-        if record.user:
-            yield "user", record.user
-        if record.sent and self.status < 400:  # a refused pull was not sent anywhere
-            yield "sent", record.sent
-        if record.trace:
-            yield "trace_id", record.trace
+    def _sent(self) -> str:
+        """Return where a pull was sent; a refused one was not sent anywhere."""
+        return self._record.sent if self.status < 400 else ""
 
     def has_trace(self) -> bool:
         """Return whether it names its trace itself."""
@@ -105,6 +96,13 @@ class Line(Event):
 
     def members(self) -> dict[str, object]:
         """Return the members of the JSON line."""
+        record = self._record
+        told = {
+            "repository": record.repository,
+            "user": record.user,
+            "sent": self._sent(),
+            "trace_id": record.trace,
+        }
         return {
             "name": self._name,
             "method": self._method,
@@ -113,15 +111,25 @@ class Line(Event):
             "bytes": self.bytes,
             "client": self._client,
             "ms": self.ms,
-            **dict(self._told()),
+            "id": record.id,
+            **{name: value for name, value in told.items() if value},
         }
 
     def __str__(self) -> str:
-        told = "".join(f" {name}={word(value)}" for name, value in self._told())
-        return (
+        record = self._record
+        line = (
             f"{self._name} {self._method} {self._path} {self.status} {self.bytes} {self._client}"
-            f" {self.ms:.3f}ms{told}"
+            f" {self.ms:.3f}ms id={word(record.id)}"
         )
+        if record.repository:
+            line += f" repository={word(record.repository)}"
+        if record.user:
+            line += f" user={word(record.user)}"
+        if sent := self._sent():
+            line += f" sent={word(sent)}"
+        if record.trace:
+            line += f" trace_id={word(record.trace)}"
+        return line
 
 
 class Loggable(Protocol):
@@ -134,7 +142,7 @@ class Loggable(Protocol):
         """Log it; the request is over."""
 
 
-class LoggedResponse:
+class LoggedResponse(Repeating):
     """A response on its way from an app to the server. Its bytes are counted, and its end is logged.
 
     :param line: what is filled in and logged.
@@ -150,8 +158,11 @@ class LoggedResponse:
     def begin(self, app: App, environ: dict[str, Any]) -> Iterable[bytes]:
         """Run the app and return its response."""
         try:
-            self._body = app(environ, self.start)
-            self._chunks = iter(self._body)
+            body = self._body = app(environ, self.start)
+            if type(body) is list and len(body) == 1 and self._line is not None:
+                self._line.bytes += len(body[0])
+                return _Whole(body, self)
+            self._chunks = iter(body)
         except BaseException:
             self._end()
             raise
@@ -160,9 +171,17 @@ class LoggedResponse:
     def start(self, status: str, headers: Headers, exc_info: ExcInfo | None = None) -> Write:
         """Be the ``start_response`` that the app sees."""
         write = self._start_response(status, headers, exc_info)
+        self._begun(status)
+        return lambda data: self._written(write, data)
+
+    def start_again(self, status: str, repeated: Repeated) -> None:
+        """Begin an answer whose headers are sent many times."""
+        start_repeated(self._start_response, status, repeated)
+        self._begun(status)
+
+    def _begun(self, status: str) -> None:
         if self._line is not None and status[:3].isdecimal():
             self._line.status = int(status[:3])
-        return lambda data: self._written(write, data)
 
     def _written(self, write: Write, data: bytes) -> None:
         write(data)
@@ -195,10 +214,26 @@ class LoggedResponse:
             line.log()
 
 
+class _Whole(list[bytes]):
+    """A response's body that is there in one piece: a list, which servers go through faster.
+
+    :param body: the app's list.
+    :param response: what is closed after it.
+    """
+
+    __slots__ = ("close",)
+
+    def __init__(self, body: list[bytes], response: LoggedResponse) -> None:
+        super().__init__(body)
+        self.close = response.close
+
+
 def _id(environ: Mapping[str, Any]) -> str:
     """Return the id that a proxy, or the client, gave the request, or a new one. It is only a label."""
-    given = environ.get("HTTP_X_REQUEST_ID", "")
-    return given if _ID.fullmatch(given) else os.urandom(8).hex()
+    given: str = environ.get("HTTP_X_REQUEST_ID", "")
+    if given and _ID.fullmatch(given):
+        return given
+    return f"{random.getrandbits(64):016x}"
 
 
 def _path(path: str) -> str:

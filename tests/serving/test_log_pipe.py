@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -22,13 +23,16 @@ _ALL = _AT_A_TIME * _TIMES
 
 
 @contextlib.contextmanager
-def served(directory: Path, stderr: int) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def served(
+    directory: Path, stderr: int, formatter: str = "text"
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """Serve a registry that logs to *stderr*, which is closed here."""
     port = free_port()
     tree = {
         "storage": {"filesystem": {"rootdirectory": "objects"}},
         "http": {"addr": f"127.0.0.1:{port}"},
         "server": {"workers": 1},
+        "log": {"formatter": formatter},
     }
     (directory / "config.yml").write_text(yaml.safe_dump(tree))
     command = [CFMIDDLEWARE, "serve", "config.yml"]
@@ -74,6 +78,39 @@ def test_a_log_that_nobody_reads_stops_nothing_and_loses_lines_that_are_counted(
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
     os.close(near)
+
+
+@pytest.mark.parametrize("formatter", ["text", "json"])
+@pytest.mark.parametrize("kind", ["file", "pipe"])
+def test_each_request_is_a_line_and_they_are_in_order(tmp_path: Path, kind: str, formatter: str):
+    log = tmp_path / "log"
+    if kind == "file":
+        far = os.open(log, os.O_WRONLY | os.O_CREAT)
+    else:
+        near, far = os.pipe()
+    with served(tmp_path, far, formatter) as (process, port):
+        for number in range(20):
+            assert ask("GET", f"http://127.0.0.1:{port}/v2/{number}").status == 404
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    said = log.read_bytes() if kind == "file" else drained(near)
+    path = (
+        rb'"path": "(/v2/\d+)", "status": 404,' if formatter == "json" else rb" registry GET (/v2/\d+) 404 "
+    )
+    lines = said.splitlines()
+    found = [match[1] for match in (re.search(path, line) for line in lines) if match]
+    assert found == [b"/v2/%d" % number for number in range(20)]
+    assert b"stopping: SIGTERM" in said.partition(b"/v2/19")[2]
+    if formatter == "json":
+        assert all(json.loads(line)["level"] in ("info", "warning") for line in lines)
+
+
+def test_a_log_on_a_full_disk_stops_nothing(tmp_path: Path):
+    with served(tmp_path, os.open("/dev/full", os.O_WRONLY)) as (process, port):
+        for _ in range(3):
+            assert ask("GET", f"http://127.0.0.1:{port}/v2/").status == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
 
 
 def told(log: bytes | bytearray) -> int:

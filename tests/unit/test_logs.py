@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import io
 import json
 import logging
 import sys
@@ -12,7 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cfmiddleware.logs import Json, LogOptions, Redacted, configuration
+from cfmiddleware.logs import (
+    Event,
+    EventFormatter,
+    EventHandler,
+    Json,
+    LogOptions,
+    Redacted,
+    configuration,
+    log_event,
+)
 from cfmiddleware.registry.store.uploadticket import Tickets
 from cfmiddleware.storage.memory import MemoryDriver
 
@@ -156,3 +166,113 @@ def test_no_access_lines_are_shown_where_they_are_switched_off():
 
     assert loggers["cfmiddleware.edge"]["level"] == "WARNING"
     assert loggers["cfmiddleware"]["level"] == "INFO"
+
+
+# The lines of requests
+
+
+class Text(Event):
+    """An event of one text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def members(self) -> dict[str, object]:
+        return {"text": self.text, "number": 1}
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Short(EventHandler):
+    """Takes events as it is told to."""
+
+    def __init__(self, takes: bool = True) -> None:
+        super().__init__()
+        self.takes = takes
+        self.short: list[tuple[str, Event]] = []
+        self.long: list[logging.LogRecord] = []
+
+    def write_event(self, logger: str, event: Event) -> bool:
+        if self.takes:
+            self.short.append((logger, event))
+        return self.takes
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.long.append(record)
+
+
+@pytest.fixture
+def logger() -> logging.Logger:
+    logger = logging.Logger("test.events", logging.INFO)
+    logger.propagate = False
+    return logger
+
+
+def test_a_handler_that_takes_events_gets_no_record(logger: logging.Logger):
+    handler = Short()
+    logger.addHandler(handler)
+    event = Text("a")
+    log_event(logger, event)
+    assert (handler.short, handler.long) == ([("test.events", event)], [])
+
+
+def test_what_it_does_not_take_comes_as_a_record(logger: logging.Logger):
+    handler = Short(takes=False)
+    logger.addHandler(handler)
+    log_event(logger, Text("a"))
+    (record,) = handler.long
+    assert (record.name, record.levelname, record.getMessage()) == ("test.events", "INFO", "a")
+
+
+@pytest.mark.parametrize("change", ["another handler", "a filter", "it propagates"])
+def test_a_logger_that_does_more_with_its_messages_has_a_record(logger: logging.Logger, change: str):
+    handler, other = Short(), Short()
+    logger.addHandler(handler)
+    if change == "another handler":
+        logger.addHandler(other)
+    elif change == "a filter":
+        logger.addFilter(lambda record: True)
+    else:
+        logger.propagate, logger.parent = True, logging.Logger("parent")
+        logger.parent.addHandler(other)
+    log_event(logger, Text("a"))
+    assert (handler.short, len(handler.long)) == ([], 1)
+    assert len(other.long) == (change != "a filter")
+
+
+def test_nothing_is_made_of_an_event_below_the_level(logger: logging.Logger):
+    handler = Short()
+    logger.addHandler(handler)
+    logger.setLevel(logging.WARNING)
+    log_event(logger, Text("a"))
+    assert (handler.short, handler.long) == ([], [])
+
+
+_FORMS: list[Any] = [
+    lambda fields: Redacted("%(asctime)s %(message)s", fields),
+    lambda fields: Redacted("%(asctime)s %(levelname)s %(name)s: %(message)s", fields),
+    lambda fields: Redacted(None, fields),
+    Json,
+]
+
+
+@given(
+    text=st.text(max_size=20)
+    | st.sampled_from(["a\nb", "/x?Signature=abc token=%", "https://b/c?Policy=a'b"]),
+    created=st.floats(1_600_000_000, 1_900_000_000),
+    fields=st.dictionaries(st.sampled_from(["env", "zone"]), st.text(max_size=5) | st.integers(), max_size=2),
+    form=st.sampled_from(_FORMS),
+)
+def test_its_line_is_the_one_that_its_record_has(text: str, created: float, fields: Any, form: Any):
+    formatter: EventFormatter = form(fields)
+    record = logging.LogRecord("test.events", logging.INFO, __file__, 0, Text(text), (), None)
+    record.created, record.msecs = created, float(int(created % 1 * 1000))
+    assert formatter.of_event("test.events", Text(text), created) == formatter.format(record)
+
+
+def test_a_record_is_written_where_a_handler_knows_nothing_of_events(logger: logging.Logger):
+    stream = io.StringIO()
+    logger.addHandler(logging.StreamHandler(stream))
+    log_event(logger, Text("a"))
+    assert stream.getvalue() == "a\n"

@@ -15,6 +15,7 @@ from cfmiddleware import logs
 from cfmiddleware.logs import Redacted, word
 from cfmiddleware.wsgi import accesslog
 from cfmiddleware.wsgi.accesslog import AccessLog
+from cfmiddleware.wsgi.repeatedheaders import Repeated, Repeating, start_repeated
 
 
 class Lines(logging.Handler):
@@ -93,6 +94,51 @@ def test_what_clients_make_long_is_not_remembered(lines: list[str]):
     assert after[0].currsize == before[0]
     assert after[1].currsize <= before[1] + 1
     assert all((each.maxsize or 10**9) <= 4096 for each in after)
+
+
+def test_a_body_in_one_piece_stays_a_list_and_is_logged_when_it_is_closed(lines: list[str]):
+    given = [b"abc"]
+
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        start_response("200 OK", [])
+        return given
+
+    answer: Any = AccessLog(app)(request(), lambda *given: lambda data: None)
+    assert (isinstance(answer, list), answer, given) == (True, [b"abc"], [b"abc"])
+    assert lines == []
+    answer.close()
+    answer.close()
+    assert [line.split(" ")[5:7] for line in lines] == [["200", "3"]]
+
+
+class Server(Repeating):
+    """A server's response that takes repeated headers as they are."""
+
+    def __init__(self) -> None:
+        self.got: list[Any] = []
+
+    def start_response(self, status: str, headers: Any, exc_info: Any = None) -> Any:
+        self.got.append((status, headers))
+        return lambda data: None
+
+    def start_again(self, status: str, repeated: Repeated) -> None:
+        self.got.append((status, repeated))
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_headers_that_are_sent_many_times_reach_a_server_that_knows_them(lines: list[str], knows: bool):
+    server, repeated = Server(), Repeated([("Location", "/x")])
+
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        start_repeated(start_response, "307 Temporary Redirect", repeated)
+        return [b""]
+
+    start = server.start_response if knows else lambda *given: server.start_response(*given)
+    AccessLog(app)(request(), start).close()  # type: ignore[attr-defined]
+    ((status, headers),) = server.got
+    assert status == "307 Temporary Redirect"
+    assert headers is repeated if knows else headers == [("Location", "/x")]
+    assert lines[0].split(" ")[5:7] == ["307", "0"]
 
 
 def test_nothing_is_made_of_a_line_that_nobody_wants(lines: list[str]):
