@@ -25,6 +25,7 @@ _log = logging.getLogger("cfmiddleware")
 
 # Events of one endpoint that are read, at the most, before the first of them is delivered.
 _WINDOW = 1_000
+_LONGEST_WINDOW = 16 << 20  # characters
 
 # The share of the room that dead letters may take.
 _OF_DEAD = 0.5
@@ -41,6 +42,7 @@ _COUNT = 60.0
 
 # How many steps are remembered, for endpoints that are about as far as each other.
 _REMEMBERED = 16
+_SHORT = 1 << 18  # bytes; longer ones are read again
 
 
 class _Line:
@@ -56,6 +58,13 @@ class _Line:
     def done(self) -> int:
         """Return up to which step everything is delivered."""
         return next(iter(self.waits)) // PLACES - 1 if self.waits else self.read
+
+    def is_full(self) -> bool:
+        """Return whether no more is to be read while what was read is held up."""
+        return (
+            len(self.waits) >= _WINDOW
+            or sum(len(each.body) for each in self.waits.values()) >= _LONGEST_WINDOW
+        )
 
     def place(self) -> Place:
         """Return what the state says of it."""
@@ -134,7 +143,7 @@ class BucketQueue:
                 found = list(
                     islice((each for each in line.waits.values() if each.repository not in held), limit)
                 )
-                if found or len(line.waits) >= _WINDOW or not self._read_on(line, endpoint):
+                if found or line.is_full() or not self._read_on(line, endpoint):
                     break
             if not found:
                 self._note()
@@ -243,7 +252,8 @@ class BucketQueue:
             events = []
         for name in {event.endpoint for event in events}.difference(self._lines):
             self._lines[name] = _Line(number - 1)  # it was disabled or removed meanwhile
-        self._steps[number] = events
+        if len(content) <= _SHORT:
+            self._steps[number] = events
         if len(self._steps) > _REMEMBERED:
             self._steps.popitem(last=False)
         return events

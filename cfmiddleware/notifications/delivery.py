@@ -16,6 +16,8 @@ from cfmiddleware.metrics.names import (
     NOTIFICATIONS_DEAD,
     NOTIFICATIONS_PENDING,
 )
+from cfmiddleware.process.childcall import ChildFailed, call_in_child
+from cfmiddleware.process.offload import offload
 from cfmiddleware.process.throttle import Throttle
 from cfmiddleware.process.waiting import signal
 
@@ -37,6 +39,11 @@ _COUNT = 5.0
 # Seconds of the first pause after a failure, and of the longest one unless the operator's is longer.
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 300.0
+
+# More than so many characters of an event keep the interpreter's lock for longer than requests should wait: a
+# mebibyte takes 50 ms, for Python writes indented JSON slowly. A process may take so many seconds for them.
+_MANY = 1 << 17
+_PATIENCE = 60.0
 
 # Repositories whose first event failed, at the most: with more, it is not one event that is at fault.
 _MOST_HELD = 50
@@ -229,7 +236,7 @@ class Line:
         return self._turn is None or self._turn.is_held()
 
     def _send(self, sender: Sender, event: Waiting) -> None:
-        outcome = sender.post(envelope([event.body]))
+        outcome = sender.post(self._envelope(event.body))
         if outcome.status is None:
             self._tell("Errors")
         else:
@@ -243,6 +250,18 @@ class Line:
             self._failures = 0
             return
         self._failed(event, outcome)
+
+    def _envelope(self, event: str) -> bytes:
+        """Return the body of the request that tells of an event, made where no client waits for it."""
+        if len(event) > _MANY:
+            try:
+                return offload(call_in_child, _PATIENCE, envelope, [event])
+            except ChildFailed as failed:
+                if self._troubles.allows():
+                    _log.warning(
+                        "notifications: a large event is made where it keeps others waiting: %s", failed
+                    )
+        return envelope([event])
 
     def _remove_taken(self) -> None:
         """Remove what the endpoint has taken. While that fails nothing is sent: it would come twice."""

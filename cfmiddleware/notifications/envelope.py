@@ -44,7 +44,7 @@ class Target(NamedTuple):
     :param from_repository: the repository that a blob was mounted from.
     :param url: where the blob or the manifest is.
     :param tag: the tag by which a manifest was pushed, pulled or deleted.
-    :param references: the descriptors of what a manifest refers to.
+    :param references: the JSON of the descriptors of what a manifest refers to, see :func:`references`.
     """
 
     repository: str
@@ -54,11 +54,14 @@ class Target(NamedTuple):
     from_repository: str = ""
     url: str = ""
     tag: str = ""
-    references: tuple[Mapping[str, Any], ...] = ()
+    references: str = ""
 
     def text(self) -> str:
         """Return the JSON of the target, as an event has it."""
-        return _target_text(self) if self.references else _known_target_text(self)
+        if not self.references:
+            return _target_text(self)
+        # They come last, and something always comes before them.
+        return f'{_target_text(self._replace(references=""))[:-1]},"references":{self.references}}}'
 
 
 class Happened(NamedTuple):
@@ -143,6 +146,7 @@ def event(action: Action, target: Target, requester: Requester, actor: str, sour
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+@lru_cache(maxsize=1024)  # a few blobs are pulled again and again
 def _target_text(target: Target) -> str:
     return _one_line(
         _filled(
@@ -155,14 +159,9 @@ def _target_text(target: Target) -> str:
                 "fromRepository": target.from_repository,
                 "url": target.url,
                 "tag": target.tag,
-                "references": target.references,
             }
         )
     )
-
-
-# A few blobs are pulled again and again.
-_known_target_text = lru_cache(maxsize=1024)(_target_text)
 
 
 def envelope(events: Iterable[str]) -> bytes:
@@ -190,20 +189,23 @@ def _second(seconds: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
-def references(manifest: object) -> tuple[Mapping[str, Any], ...]:
-    """Return the descriptors of what a manifest refers to: its config and its layers, or an index's entries.
+def references(manifest: object) -> str:
+    """Return the JSON of the descriptors of what a manifest refers to: its config and its layers, or the
+    entries of an index. It is empty where there is none.
 
     :param manifest: what its JSON says.
     """
     if not isinstance(manifest, dict):
-        return ()
+        return ""
     entries = manifest.get("manifests")
     if isinstance(entries, list):
         # As in Distribution, which has the platform beside the descriptor here, and not in it.
-        return tuple(_descriptor(entry, _DESCRIPTOR[:-1]) for entry in entries if isinstance(entry, dict))
-    layers = manifest.get("layers")
-    found = [manifest.get("config"), *(layers if isinstance(layers, list) else ())]
-    return tuple(_descriptor(each, _DESCRIPTOR) for each in found if isinstance(each, dict))
+        descriptors = [_descriptor(each, _DESCRIPTOR[:-1]) for each in entries if isinstance(each, dict)]
+    else:
+        layers = manifest.get("layers")
+        found = [manifest.get("config"), *(layers if isinstance(layers, list) else ())]
+        descriptors = [_descriptor(each, _DESCRIPTOR) for each in found if isinstance(each, dict)]
+    return _one_line(descriptors) if descriptors else ""
 
 
 def _descriptor(given: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

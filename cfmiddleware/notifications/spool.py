@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import threading
 import time
@@ -73,6 +74,9 @@ _TABLES = (
     f"PRAGMA user_version = {_FORMAT}",
 )
 
+
+# So many characters of events are read at a time: one that says what a large manifest refers to has millions.
+_AT_A_TIME = 4 << 20
 
 _COLUMNS = "seq, endpoint, repository, action, since, attempts, error, dead, body"
 
@@ -387,13 +391,18 @@ class _Queue:
         self._turn = threading.Lock()
 
     def read(self, statement: str, values: Sequence[object]) -> list[Waiting]:
-        """Return the events that a statement selects."""
-        return [_waiting(*row) for row in self.fetch(statement, values)]
+        """Return the events that a statement selects, or as many of them as are to be in memory at a time."""
+        return [_waiting(*row) for row in self.fetch(statement, values, _AT_A_TIME)]
 
-    def fetch(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """Return the rows that a statement selects."""
+    def fetch(
+        self, statement: str, values: Sequence[object] = (), most: float = math.inf
+    ) -> list[tuple[Any, ...]]:
+        """Return the rows that a statement selects.
+
+        :param most: so many characters of the last column; the rows behind those that have them are left out.
+        """
         with self._turn:
-            return offload(self._run, statement, values)[0]
+            return offload(self._run, statement, values, most)[0]
 
     def change(self, statement: str, values: Sequence[object]) -> int:
         """Return how many rows a statement changed."""
@@ -405,9 +414,19 @@ class _Queue:
         ((used,),) = self.fetch("SELECT bytes FROM total")
         return int(used)
 
-    def _run(self, statement: str, values: Sequence[object]) -> tuple[list[tuple[Any, ...]], int]:
+    def _run(
+        self, statement: str, values: Sequence[object], most: float = math.inf
+    ) -> tuple[list[tuple[Any, ...]], int]:
         def execute(connection: sqlite3.Connection) -> tuple[list[tuple[Any, ...]], int]:
-            cursor = connection.execute(statement, values)
-            return cursor.fetchall(), cursor.rowcount
+            with contextlib.closing(connection.execute(statement, values)) as cursor:
+                if most == math.inf:
+                    return cursor.fetchall(), cursor.rowcount
+                rows, length = [], 0
+                for row in cursor:
+                    rows.append(row)
+                    length += len(row[-1])
+                    if length >= most:
+                        break
+                return rows, cursor.rowcount
 
         return self._database.run(execute, frees=True)

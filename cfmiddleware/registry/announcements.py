@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
 Environ = Mapping[str, Any]
 
+# A push by digest may name thousands of tags. What its manifest refers to is said with each where that makes
+# up to so many characters more, else with the first alone.
+_MOST_REPEATED = 1 << 20
+
 
 class Announcements:
     """The events of all resources; without a notifier, nothing is told.
@@ -100,7 +104,12 @@ class Announcements:
     def manifest_pushed(self, request: Request, manifest: Target, tags: Iterable[str]) -> None:
         """Tell that a repository has got a manifest, once for each tag that names it now."""
         whole = _manifest(request, manifest)
-        self._tell(request, [("push", whole._replace(tag=tag)) for tag in list(tags) or [""]])
+        first, *others = list(tags) or [""]
+        small = (
+            whole if len(whole.references) * len(others) <= _MOST_REPEATED else whole._replace(references="")
+        )
+        told = [whole._replace(tag=first), *(small._replace(tag=tag) for tag in others)]
+        self._tell(request, [("push", target) for target in told])
 
     def manifest_pulled(self, request: Request, manifest: Target) -> None:
         """Tell that a client gets a manifest."""
@@ -152,15 +161,15 @@ class Announcements:
             raise errors.event_not_kept() from None
 
 
-def parse_references(content: bytes) -> tuple[Mapping[str, Any], ...]:
-    """Return the descriptors of what a manifest refers to.
+def parse_references(content: bytes) -> str:
+    """Return the JSON of the descriptors of what a manifest refers to.
 
     :param content: the manifest; what is not one refers to nothing.
     """
     try:
         return references(json.loads(content))
     except (ValueError, RecursionError):
-        return ()
+        return ""
 
 
 def _take(environ: Environ) -> None:

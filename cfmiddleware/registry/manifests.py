@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cfmiddleware.digest import Digest
 from cfmiddleware.errors import ObjectNotFound
@@ -47,6 +47,8 @@ _MOST_READ = 4 * MAX_SIZE
 
 # Of how many manifests it is remembered what they refer to, where events say that.
 _REFERENCES_KEPT = 1000
+# And of how many large ones, of up to some four MiB each.
+_LARGE_KEPT = 4
 
 
 class _Pushed(NamedTuple):
@@ -95,7 +97,8 @@ class Manifests:
     ) -> None:
         self._guard = guard or TagGuard(driver, tags, TagPolicy(), turns)
         self._events = events or Announcements()
-        self._references: Cache[Digest, tuple[Mapping[str, Any], ...]] = Cache(_REFERENCES_KEPT)
+        self._references: Cache[Digest, str] = Cache(_REFERENCES_KEPT)
+        self._large_references: Cache[Digest, str] = Cache(_LARGE_KEPT)
         self._condemned = condemned or Condemned(driver)
         self._reading = reading
         self._driver = driver
@@ -163,22 +166,26 @@ class Manifests:
             raise errors.manifest_unknown(reference) from None
         return Response(200, [*headers, ("Content-Length", str(size))], body), pulled
 
-    def _referred_to(self, data: Digest, content: bytes | None) -> tuple[Mapping[str, Any], ...]:
-        """Return what an event says of the things that a manifest refers to.
+    def _referred_to(self, data: Digest, content: bytes | None) -> str:
+        """Return what an event says of the things that a manifest refers to, as JSON.
 
         :param data: the digest of the manifest's bytes.
         :param content: the bytes themselves, where they are at hand.
         """
         if not self._events.have_references:
-            return ()
+            return ""
         found = self._references.get(data)
+        if found is None:
+            found = self._large_references.get(data)
         if found is None:
             if content is None:
                 content = self._driver.read(paths.blob_data(data))
             found = self._turns(parse_references, content)
-            if len(content) <= FEW:
-                self._references.put(data, found)
+            self._remember(data, found)
         return found
+
+    def _remember(self, data: Digest, references: str) -> None:
+        (self._references if len(references) <= FEW else self._large_references).put(data, references)
 
     def _open(self, path: str) -> tuple[int, Iterable[bytes]]:
         """Return the size of the object at *path* and its bytes: a few at once, many piece by piece, because
@@ -253,11 +260,11 @@ class Manifests:
         except Lacking as lacking:
             self._clean_up(pushed, tags, lacking, written=is_seen)
             raise errors.manifest_blob_unknown(lacking.missing) from None
-        if said.told is not None and len(content) <= FEW:
-            self._references.put(digest, said.told)
+        if said.told is not None:
+            self._remember(digest, said.told)
         self._events.manifest_pushed(
             request,
-            Target("", manifest.media_type, len(content), str(digest), references=said.told or ()),
+            Target("", manifest.media_type, len(content), str(digest), references=said.told or ""),
             dict.fromkeys(tags),
         )
         headers = {

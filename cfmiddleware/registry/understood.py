@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cfmiddleware.digest import Digest
 
@@ -17,12 +16,12 @@ class Understood(NamedTuple):
     """What a manifest says.
 
     :param lines: what no garbage collection may take, as lines of an announcement.
-    :param told: what an event says of the things that it refers to; None where none was asked for.
+    :param told: what an event says of the things that it refers to, as JSON; None where it was not asked for.
     """
 
     manifest: Manifest
     lines: frozenset[str]
-    told: tuple[Mapping[str, Any], ...] | None
+    told: str | None
 
 
 def understand(

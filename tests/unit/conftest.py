@@ -99,7 +99,9 @@ def cheap() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_process_for_large_manifests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parse large manifests here, with what a process of their own would be given and would answer."""
+    """Read large manifests and write large events here, with what a process of their own would be given and
+    would answer.
+    """
 
     def call(seconds: float, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         function, arguments, keywords = pickle.loads(pickle.dumps((function, arguments, keywords)))
@@ -109,6 +111,7 @@ def no_process_for_large_manifests(monkeypatch: pytest.MonkeyPatch) -> None:
             raise pickle.loads(pickle.dumps(error)) from None
 
     monkeypatch.setattr("cfmiddleware.registry.store.turns.call_in_child", call)
+    monkeypatch.setattr("cfmiddleware.notifications.delivery.call_in_child", call)
 
 
 @pytest.fixture(autouse=True)

@@ -319,6 +319,18 @@ def test_a_repository_that_fails_does_not_keep_what_is_read_from_being_bounded(s
     assert len(deliver(spool)) == 1800
 
 
+def test_of_large_events_fewer_are_read_ahead(storage, clock):
+    spool = spool_of(storage, clock)
+    for number in range(40):
+        spool.add([entry(str(number % 10) * (1 << 20))])
+    spool.turn(["a"])
+    assert spool.waiting("a", ["app"]) == []
+    queue = spool._held()
+    assert 16 <= len(queue._lines["a"].waits) <= 18
+    assert len(queue._steps) == 0
+    assert [body[0] for body in deliver(spool)] == [str(number % 10) for number in range(40)]
+
+
 def test_a_process_that_cannot_begin_to_deliver_leaves_the_turn_to_others(storage, clock, monkeypatch):
     spool = spool_of(storage, clock)
     spool.add([entry(1)])

@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lab.clock import Clock
@@ -15,7 +16,9 @@ from cfmiddleware.notifications import delivery
 from cfmiddleware.notifications.delivery import Delivery, Line, pause
 from cfmiddleware.notifications.endpoint import Endpoint, Outcome, _headers, _judged, _reason
 from cfmiddleware.notifications.entries import Entry, SpoolError
+from cfmiddleware.notifications.envelope import envelope
 from cfmiddleware.notifications.spool import Spool
+from cfmiddleware.process.childcall import ChildFailed
 
 ENDPOINT = Endpoint("a", "http://user:pass@listener.example.com/x?token=s3cr3t", threshold=3)
 TAKEN = Outcome(200)
@@ -90,6 +93,44 @@ def test_events_are_sent_in_their_order_and_removed(tmp_path: Path):
     rig.add(1, 2, 3)
     assert rig.run(1) == [1, 2, 3]
     assert rig.spool.counts() == {}
+
+
+class Post:
+    """An endpoint that takes what it gets."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+
+    def post(self, body: bytes) -> Outcome:
+        self.bodies.append(body)
+        return TAKEN
+
+    def close(self) -> None:
+        """There is no connection."""
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_large_event_is_made_in_a_process_of_its_own_where_there_can_be_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fails: bool
+):
+    made: list[int] = []
+    others = delivery.call_in_child
+
+    def call(seconds: float, function: Any, events: list[str]) -> bytes:
+        made.append(len(events[0]))
+        if fails:
+            raise ChildFailed("no process can be started")
+        return others(seconds, function, events)
+
+    monkeypatch.setattr(delivery, "call_in_child", call)
+    spool, post = Spool(tmp_path), Post()
+    texts = [json.dumps({"n": number, "references": ["x" * size]}) for number, size in ((1, 9), (2, 200_000))]
+    spool.add([Entry("a", "app", "push", text) for text in texts])
+    line = Line(spool, ENDPOINT, threading.Event())
+    line._send_what_waits(post)  # type: ignore[arg-type]
+    assert post.bodies == [envelope([text]) for text in texts]
+    assert made == [len(texts[1])]
+    assert ("made where it keeps others waiting: no process can be started" in caplog.text) == fails
 
 
 def test_an_event_that_fails_holds_up_its_repository_and_no_other(tmp_path: Path):

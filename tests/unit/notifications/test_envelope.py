@@ -74,16 +74,24 @@ def test_references_are_the_config_and_the_layers_or_the_entries_of_an_index():
     layer = {"mediaType": "l", "annotations": {"b": "1", "a": "2"}, "size": 2, "digest": "sha256:2"}
     entry = {"mediaType": "m", "size": 3, "digest": "sha256:3", "platform": {"os": "linux"}}
 
-    image = references({"config": config, "layers": [layer]})
+    image = json.loads(references({"config": config, "layers": [layer]}))
     assert [list(each) for each in image] == [
         ["mediaType", "size", "digest"],
         ["mediaType", "size", "digest", "annotations"],
     ]
     assert list(image[1]["annotations"]) == ["a", "b"]
-    assert references({"manifests": [entry]}) == ({"mediaType": "m", "size": 3, "digest": "sha256:3"},)
-    assert references([]) == references({"layers": 1, "config": "x"}) == ()
+    assert references({"manifests": [entry]}) == '[{"mediaType":"m","size":3,"digest":"sha256:3"}]'
+    assert references([]) == references({"layers": 1, "config": "x"}) == references({"manifests": []}) == ""
+
+
+def test_references_come_last_in_the_target():
+    target = Target("app", "m", 1, "sha256:1", tag="v1", references=references({"config": {"size": 2}}))
+    made = json.loads(event("push", target, REQUESTER, "", SOURCE))["target"]
+    assert list(made) == ["mediaType", "size", "digest", "length", "repository", "tag", "references"]
+    assert made["references"] == [{"size": 2}]
 
 
 def test_what_no_utf8_has_does_not_stop_an_event():
-    made = event("push", Target("app", references=({"annotations": {"a": "\ud800"}},)), REQUESTER, "", SOURCE)
+    said = references({"config": {"annotations": {"a": "\ud800"}}})
+    made = event("push", Target("app", references=said), REQUESTER, "", SOURCE)
     assert "\ufffd".encode() in envelope([made])

@@ -44,6 +44,23 @@ def test_events_of_repositories_that_are_held_up_are_passed_over(tmp_path: Path)
     assert [each.repository for each in spool.waiting("a", held=["x"])] == ["y"]
 
 
+def test_large_events_are_read_a_few_at_a_time_and_in_their_order(tmp_path: Path):
+    spool = Spool(tmp_path)
+    spool.add([entry(number, body=str(number) * (1 << 20)) for number in range(7)])
+    read = []
+    while found := spool.waiting("a"):
+        read.append("".join(each.body[0] for each in found))
+        for each in found:
+            spool.delivered(each.seq)
+    assert read == ["0123", "456"]
+
+
+def test_an_operator_sees_all_large_events(tmp_path: Path):
+    spool = Spool(tmp_path)
+    spool.add([entry(number, body=str(number) * (3 << 20)) for number in range(5)])
+    assert [each.body[0] for each in spool.all()] == list("01234")
+
+
 def test_a_full_spool_keeps_the_last_tenth_for_what_changes_something(tmp_path: Path):
     spool = Spool(tmp_path, maxbytes=20_000)
     pulls = [entry(number, "pull", body="x" * 744) for number in range(30)]

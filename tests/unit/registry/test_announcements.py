@@ -18,6 +18,7 @@ from cfmiddleware.notifications.envelope import Source
 from cfmiddleware.notifications.notifier import Notifier
 from cfmiddleware.notifications.requester import requester
 from cfmiddleware.notifications.spool import Spool
+from cfmiddleware.registry import manifests
 from cfmiddleware.registry.app import Registry
 from cfmiddleware.signing.keys import generate
 from cfmiddleware.storage.memory import MemoryDriver
@@ -271,6 +272,39 @@ def test_an_index_refers_to_its_entries(client: RegistryClient, told: Told):
     assert client.put("/v2/app/manifests/all", data=index, content_type=OCI_INDEX).status_code == 201
     del entry["platform"]
     assert told.events()[-1]["target"]["references"] == [entry]
+
+
+def large_manifest(client: RegistryClient, layers: int) -> bytes:
+    """Return a manifest that names one layer many times; the layer is pushed."""
+    assert client.post(f"/v2/app/blobs/uploads/?digest={DIGEST}", data=LARGE).status_code == 201
+    layer = {"mediaType": LAYER, "size": len(LARGE), "digest": str(DIGEST)}
+    manifest = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": layer, "layers": [layer] * layers}
+    return json.dumps(manifest).encode()
+
+
+def test_what_much_is_referred_to_is_said_with_the_first_of_many_tags(client: RegistryClient, told: Told):
+    content = large_manifest(client, 3000)
+    told.events()
+    tags = "&".join(f"tag=v{number}" for number in range(10))
+    path = f"/v2/app/manifests/{Digest.of(content)}?{tags}"
+    assert client.put(path, data=content, content_type=OCI_MANIFEST).status_code == 201
+    targets = [each["target"] for each in told.events()]
+    assert [each["tag"] for each in targets] == [f"v{number}" for number in range(10)]
+    assert [len(each.get("references", ())) for each in targets] == [3001, *[0] * 9]
+
+
+def test_a_large_manifest_is_read_once_for_the_events_of_its_pulls(
+    client: RegistryClient, told: Told, monkeypatch: pytest.MonkeyPatch
+):
+    content = large_manifest(client, 1000)
+    read: list[bytes] = []
+    monkeypatch.setattr(manifests, "parse_references", lambda content: read.append(content) or "")
+    assert client.put("/v2/app/manifests/v1", data=content, content_type=OCI_MANIFEST).status_code == 201
+    told.events()
+    for _ in range(2):
+        assert client.get("/v2/app/manifests/v1").status_code == 200
+    assert [len(each["target"]["references"]) for each in told.events()] == [1001, 1001]
+    assert read == []
 
 
 def test_a_redirect_of_which_the_registry_is_not_asked_is_a_pull(tmp_path: Path):
