@@ -47,7 +47,7 @@ _MOST_READ = 4 * MAX_SIZE
 
 # Of how many manifests it is remembered what they refer to, where events say that.
 _REFERENCES_KEPT = 1000
-# And of how many large ones, of up to some four MiB each.
+# And of how many of those that refer to much, of up to some four MiB each.
 _LARGE_KEPT = 4
 
 

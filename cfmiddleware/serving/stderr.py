@@ -1,7 +1,7 @@
 """The log's way to stderr, on which no line keeps a server waiting.
 
 A pipe that nobody reads is full at some time. Whoever writes into it then waits, and a worker that waits
-answers nobody. So what finds no room in a pipe, a socket or on a full disk is dropped and counted. A
+answers nobody. So what finds no room in a pipe, in a socket or on a full disk is dropped and counted. A
 terminal is stopped by a person, who sees it.
 """
 
